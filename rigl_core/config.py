@@ -1,0 +1,103 @@
+"""Everything one training run depends on, validated, without importing torch."""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rigl_core.data import get_dataset
+from rigl_core.distributions import distribution_name
+from rigl_core.errors import BadInput
+from rigl_core.methods import get_method
+from rigl_core.models import get_model
+from rigl_core.schedules import UpdateSchedule
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainConfig(BaseModel):
+    """One configuration, trained on all its seeds in lockstep. Units: steps are mini-batches, fractions are in [0, 1].
+
+    The defaults are the reproduction report's CIFAR-10 recipe where it has one (Sundar & Dwaraknath 2021, §4).
+    What only concerns the machine (device, data folder, threads) is not here: it may not change a result's meaning.
+
+    Raises (on construction):
+        pydantic.ValidationError: a value outside its range or an unknown key.
+        UnknownName: a method, model, data set, distribution or anneal that is in no registry.
+        BadInput: values that do not fit together, for example options the model does not take.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    method: str = "rigl"
+    model: str = "lenet_300_100"
+    model_options: dict[str, float] = Field(default_factory=dict)
+    dataset: str = "fashion_mnist"
+    dataset_options: dict[str, float] = Field(default_factory=dict)
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    "Use only the first so many training images (after the seeded split)."
+
+    sparsity: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    distribution: str = "erk"
+    alpha: Fraction = 0.3
+    delta_t: Count = 100
+    t_end_fraction: Fraction = 0.75
+    anneal: str = "cosine"
+
+    epochs: Count = 250
+    batch_size: Count = 128
+    optimizer: Literal["sgd"] = "sgd"
+    lr: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    nesterov: bool = True
+    weight_decay: NonNegative = 5e-4
+    lr_drop_every: Annotated[int, Field(ge=0)] = 0
+    "Multiply the learning rate by `lr_drop_factor` every so many steps; 0 never does."
+    lr_drop_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    augmentation: Literal["none", "crop_flip"] = "none"
+
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+
+    @field_validator("distribution")
+    @classmethod
+    def _canonical_distribution(cls, value: str) -> str:
+        return distribution_name(value)
+
+    @model_validator(mode="after")
+    def _names_and_options(self) -> Self:
+        get_method(self.method)
+        _check_options("model", self.model, self.model_options, get_model(self.model).takes)
+        _check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
+        UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
+        if self.nesterov and self.momentum == 0.0:
+            raise BadInput("nesterov is true but momentum is 0; set momentum above 0 or nesterov = false.")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise BadInput(f"seeds are {list(self.seeds)}; every seed may appear once.")
+        return self
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of `step`: linear warm-up, then the step schedule."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        drops = step // self.lr_drop_every if self.lr_drop_every else 0
+        return self.lr * math.pow(self.lr_drop_factor, drops)
+
+    def update_schedule(self, n_steps: int) -> UpdateSchedule:
+        """The topology schedule of a training of `n_steps` steps in all."""
+        return UpdateSchedule(
+            delta_t=self.delta_t, t_end=int(self.t_end_fraction * n_steps), alpha=self.alpha, anneal=self.anneal
+        )
+
+
+def _check_options(kind: str, name: str, options: dict[str, float], takes: Any) -> None:
+    for key, value in options.items():
+        if key not in takes:
+            allowed = ", ".join(takes) or "none"
+            raise BadInput(f'{kind} "{name}" takes no option "{key}" ({value}); it takes: {allowed}.')
+        if takes[key] is int and value != int(value):
+            raise BadInput(f'{kind} "{name}": option {key} is {value}; it must be a whole number.')

@@ -1,0 +1,75 @@
+"""The data sets a user can name. Importing this module does not import torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from rigl_core.errors import UnknownName
+from rigl_core.lazy import Lazy
+
+
+@dataclass(frozen=True)
+class Dataset(Lazy):
+    """A data set: called with `data_dir` (or None), `download` and its options, gives a `rigl_core.data.images.ImageData`.
+
+    Attributes:
+        summary: one line for people.
+        num_classes: how many labels there are.
+        image_shape: (C, H, W) of one image.
+        takes: the options a user may set (`dataset_options` in a study), with their types.
+    """
+
+    summary: str = ""
+    num_classes: int = 10
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    takes: Mapping[str, type] = field(default_factory=dict)
+
+
+DATASETS: Mapping[str, Dataset] = MappingProxyType(
+    {
+        "fashion_mnist": Dataset(
+            "rigl_core.data.fashion_mnist",
+            "load",
+            summary="60,000 + 10,000 images of clothing, 28×28 grey; 55k/5k/10k",
+        ),
+        "digits": Dataset(
+            "rigl_core.data.digits",
+            "load",
+            summary="scikit-learn's 1,797 handwritten digits, 8×8 grey; needs no download",
+            image_shape=(1, 8, 8),
+        ),
+        "cifar10": Dataset(
+            "rigl_core.data.cifar",
+            "load",
+            {"classes": 10},
+            summary="60,000 colour photographs, 32×32, 10 classes; 45k/5k/10k",
+            image_shape=(3, 32, 32),
+        ),
+        "cifar100": Dataset(
+            "rigl_core.data.cifar",
+            "load",
+            {"classes": 100},
+            summary="60,000 colour photographs, 32×32, 100 classes; 45k/5k/10k",
+            num_classes=100,
+            image_shape=(3, 32, 32),
+        ),
+        "synthetic": Dataset(
+            "rigl_core.data.synthetic",
+            "load",
+            summary="made-up images with a learnable class pattern, of any shape, for tests and timing",
+            image_shape=(3, 32, 32),
+            takes={"channels": int, "height": int, "width": int, "num_classes": int, "n_train": int, "n_eval": int},
+        ),
+    }
+)
+
+
+def get_dataset(name: str) -> Dataset:
+    """The row of DATASETS called `name`.
+
+    Raises:
+        UnknownName: no such row.
+    """
+    if name not in DATASETS:
+        raise UnknownName("data set", name, DATASETS)
+    return DATASETS[name]

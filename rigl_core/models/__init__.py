@@ -1,0 +1,63 @@
+"""The networks a user can name. Importing this module does not import torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from rigl_core.errors import UnknownName
+from rigl_core.lazy import Lazy
+
+
+@dataclass(frozen=True)
+class Model(Lazy):
+    """A network: called with `num_classes`, `in_channels`, `image_size` (H, W) and its own options, gives the module.
+
+    Attributes:
+        summary: one line for people.
+        takes: the options a user may set (`model_options` in a study), with their types.
+    """
+
+    summary: str = ""
+    takes: Mapping[str, type] = field(default_factory=dict)
+
+
+_WRN = "rigl_core.models.wide_resnet"
+MODELS: Mapping[str, Model] = MappingProxyType(
+    {
+        "lenet_300_100": Model(
+            "rigl_core.models.lenet", "lenet_300_100", summary="784-300-100-10 perceptron for small images"
+        ),
+        "wrn_22_2": Model(
+            _WRN,
+            "wide_resnet",
+            {"depth": 22, "width": 2, "dropout": 0.3},
+            summary="Wide ResNet of depth 22 and width 2, dropout 0.3",
+            takes={"dropout": float},
+        ),
+        "wrn_10_1": Model(
+            _WRN,
+            "wide_resnet",
+            {"depth": 10, "width": 1, "dropout": 0.0},
+            summary="the smallest Wide ResNet, for a quick look",
+            takes={"dropout": float},
+        ),
+        "wrn": Model(
+            _WRN,
+            "wide_resnet",
+            {"depth": 16, "width": 1, "dropout": 0.0},
+            summary="Wide ResNet of any depth (6n + 4) and width",
+            takes={"depth": int, "width": float, "dropout": float},
+        ),
+    }
+)
+
+
+def get_model(name: str) -> Model:
+    """The row of MODELS called `name`.
+
+    Raises:
+        UnknownName: no such row.
+    """
+    if name not in MODELS:
+        raise UnknownName("model", name, MODELS)
+    return MODELS[name]

@@ -1,0 +1,1 @@
+"""Plan, queue, results, analysis and command line of the study service. Never imports torch."""

@@ -1,0 +1,54 @@
+"""The error tree of the service. The root lives in `rigl_core.errors`, the lowest package, and is re-exported here."""
+
+from rigl_core.errors import (
+    BadInput,
+    CheckpointError,
+    DataUnavailable,
+    RiglStudyError,
+    TrainingDiverged,
+    UnknownName,
+)
+
+__all__ = [
+    "BadInput",
+    "CampaignExists",
+    "CheckpointError",
+    "DataUnavailable",
+    "NotFound",
+    "RiglStudyError",
+    "SpecError",
+    "SpecVersionError",
+    "StorageError",
+    "StorageUrlError",
+    "TicketLost",
+    "TrainingDiverged",
+    "UnknownName",
+]
+
+
+class SpecError(BadInput):
+    """A study specification that cannot be run as written."""
+
+
+class StorageUrlError(BadInput):
+    """A storage URL that is malformed or of a kind the service does not use."""
+
+
+class CampaignExists(BadInput):
+    """A different campaign of the same name is already stored."""
+
+
+class NotFound(BadInput):
+    """No campaign, study or trial of that name is stored."""
+
+
+class StorageError(RiglStudyError):
+    """The database could not be reached, even after retrying."""
+
+
+class SpecVersionError(RiglStudyError):
+    """The campaign was written by another version of rigl-study than this worker can run."""
+
+
+class TicketLost(RiglStudyError):
+    """The ticket was taken back (its worker was thought dead); whatever this worker did with it must not count."""

@@ -1,0 +1,1 @@
+"""Workers: pull a trial, train it, tell the result."""
