@@ -1,0 +1,135 @@
+"""The axes of a search box: ranges and choices, their corners and their grid points."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from rigl_core.errors import BadInput
+
+MAX_CORNERS = 4096
+
+Value = bool | int | float | str
+Params = dict[str, Value]
+
+
+class Range(BaseModel):
+    """An interval to search, whole numbers if both ends are; `step` makes it a ladder, `log` samples the logarithm."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not all(math.isfinite(v) for v in (self.low, self.high)):
+            raise BadInput(f"low = {self.low}, high = {self.high}; both must be finite.")
+        if self.low >= self.high:
+            raise BadInput(f"low = {self.low} must be below high = {self.high}.")
+        if self.log and self.low <= 0:
+            raise BadInput(f"log = true needs low above 0, and low is {self.low}.")
+        if self.log and self.step is not None:
+            raise BadInput("log and step cannot be combined; leave one out.")
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            raise BadInput(f"step = {self.step} must be above 0 and at most high - low = {self.high - self.low}.")
+        if self.is_integer and self.step is not None and self.step != int(self.step):
+            raise BadInput(f"step = {self.step} must be a whole number because low and high are.")
+        return self
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the searched values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def corners(self) -> list[Value]:
+        """The extreme values."""
+        return [self.low, self.high]
+
+    def points(self) -> list[Value] | None:
+        """All values of a ladder, None for a continuous range."""
+        if self.step is None:
+            return None
+        n_steps = math.floor((self.high - self.low) / self.step + 1e-9)
+        return [self.low + i * self.step for i in range(n_steps + 1)]
+
+    def contains(self, value: Value) -> bool:
+        """Whether a search could propose `value`."""
+        if isinstance(value, bool | str) or not self.low <= value <= self.high:
+            return False
+        if self.is_integer and value != int(value):
+            return False
+        points = self.points()
+        return points is None or any(math.isclose(value, float(p), rel_tol=1e-9) for p in points)
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}" + (f" in steps of {self.step}" if self.step else "")
+
+
+class Choice(BaseModel):
+    """A list of values to choose from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    values: Annotated[tuple[Value, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.values)) != len(self.values):
+            raise BadInput(f"the choices {list(self.values)} repeat a value; every value may appear once.")
+        return self
+
+    def corners(self) -> list[Value]:
+        """Every choice."""
+        return list(self.values)
+
+    def points(self) -> list[Value] | None:
+        """Every choice."""
+        return list(self.values)
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is one of the choices."""
+        return value in self.values
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.values))
+
+
+def _kind(value: Any) -> str:
+    return (
+        "choice"
+        if isinstance(value, list | tuple | Choice) or (isinstance(value, dict) and "values" in value)
+        else "range"
+    )
+
+
+Axis = Annotated[
+    Annotated[Choice, BeforeValidator(lambda v: {"values": v} if isinstance(v, list | tuple) else v), Tag("choice")]
+    | Annotated[Range, Tag("range")],
+    Discriminator(_kind),
+]
+
+
+def grid(search: Mapping[str, Axis]) -> list[Params]:
+    """Every combination of the points of axes that all have points, the last axis turning fastest."""
+    return _product({key: axis.points() or [] for key, axis in search.items()})
+
+
+def corners(search: Mapping[str, Axis]) -> Iterator[Params]:
+    """The extreme combinations; where there are more than `MAX_CORNERS`, each axis' extremes on their own."""
+    axes = {key: axis.corners() for key, axis in search.items()}
+    if math.prod(map(len, axes.values())) <= MAX_CORNERS:
+        yield from _product(axes)
+        return
+    first = {key: values[0] for key, values in axes.items()}
+    for key, values in axes.items():
+        for value in values:
+            yield {**first, key: value}
+
+
+def _product(axes: Mapping[str, list[Value]]) -> list[Params]:
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

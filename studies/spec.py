@@ -1,0 +1,283 @@
+"""What a user asks for: the campaign (`StudySpec`), one study of it (`StudyPlan`), one trial (`TrialSpec`), its result.
+
+Everything here is data: validated once, stored as JSON in the database, and all that a worker needs to train.
+Importing this module loads neither Optuna nor torch.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from rigl_core.config import TrainConfig
+from rigl_core.distributions import distribution_name
+from rigl_core.errors import BadInput, UnknownName
+from studies.errors import SpecError
+from studies.search_space import Axis, Params, Value, corners, grid
+from studies.strategies import PRUNERS, SAMPLERS
+
+SPEC_VERSION = 1
+"""Version of the stored specification. A worker runs exactly this version and leaves other tickets waiting."""
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+MAX_TICKETS = 100_000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _one_or_more(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class Pairs(_Frozen):
+    """One Optuna study for each combination of a sparsity and a distribution."""
+
+    sparsity: Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    distribution: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [distribution_name(name) for name in self.distribution]
+        if len(set(names)) != len(names) or len(set(self.sparsity)) != len(self.sparsity):
+            raise BadInput(f"sparsity {list(self.sparsity)} × distribution {list(self.distribution)} repeats a pair.")
+        return self
+
+
+class Pruner(_Frozen):
+    """An early-stopping rule and its options (keys of `PRUNERS[name].options`)."""
+
+    name: str = "none"
+    options: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "options" not in value:
+            return {"name": value.get("name", "none"), "options": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in PRUNERS:
+            raise UnknownName("pruner", self.name, PRUNERS)
+        PRUNERS[self.name].check(self.options)
+        return self
+
+
+class Strategy(_Frozen):
+    """How the search box is searched.
+
+    `n_trials` counts the reference. `seeds` are the replicas of every trial; `seed` makes samplers repeatable.
+    """
+
+    sampler: str = "tpe"
+    n_trials: Annotated[int, Field(ge=1, le=MAX_TICKETS)] | None = None
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    pruner: Pruner = Pruner()
+    reference: dict[str, Value] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.sampler not in SAMPLERS:
+            raise UnknownName("sampler", self.sampler, SAMPLERS)
+        return self
+
+
+class StudySpec(_Frozen):
+    """A whole campaign, as written in TOML (DESIGN §4). Validated down to every corner of the search box.
+
+    Raises (on construction):
+        pydantic.ValidationError: unknown keys or values of the wrong kind.
+        BadInput: values that do not fit together.
+    """
+
+    name: str
+    description: str = ""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    pairs: Pairs | None = None
+    search: dict[str, Axis] = Field(default_factory=dict)
+    strategy: Strategy = Strategy()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise BadInput(
+                f'name "{self.name}" may hold letters, digits, ".", "_" and "-", must start with a letter or digit '
+                "and have at most 80 characters."
+            )
+        _check_keys(self)
+        _check_budget(self)
+        _check_reference(self)
+        for corner in corners(self.search):
+            _check_corner(self, corner)
+        return self
+
+    def plans(self) -> list["StudyPlan"]:
+        """One plan for each (sparsity, distribution) pair, in the order written."""
+        if self.pairs is None:
+            return [StudyPlan(spec=self, pair={})]
+        return [
+            StudyPlan(spec=self, pair={"sparsity": sparsity, "distribution": distribution_name(distribution)})
+            for sparsity, distribution in itertools.product(self.pairs.sparsity, self.pairs.distribution)
+        ]
+
+    def canonical_json(self) -> str:
+        """The specification as JSON, the same text for the same campaign."""
+        return self.model_dump_json()
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One study of a campaign: the specification and its (sparsity, distribution) pair."""
+
+    spec: StudySpec
+    pair: Mapping[str, Value]
+
+    @property
+    def name(self) -> str:
+        """CAMPAIGN/METHOD-sSPARSITY-DISTRIBUTION; "any" stands for what is searched."""
+        parts = {
+            key: "any" if key in self.spec.search else self.pair.get(key, getattr(self.base_config, key))
+            for key in ("method", "sparsity", "distribution")
+        }
+        sparsity = parts["sparsity"]
+        shown = sparsity if isinstance(sparsity, str) else f"{sparsity:g}"
+        return f"{self.spec.name}/{parts['method']}-s{shown}-{parts['distribution']}"
+
+    @property
+    def base_config(self) -> TrainConfig:
+        """The configuration with every searched parameter at its default or reference."""
+        return self.config(self.spec.strategy.reference or {k: a.corners()[0] for k, a in self.spec.search.items()})
+
+    def config(self, params: Mapping[str, Value]) -> TrainConfig:
+        """The training configuration of a trial with these searched parameters."""
+        return TrainConfig.model_validate({**self.spec.fixed, **self.pair, **params, "seeds": self.spec.strategy.seeds})
+
+    def tickets(self) -> list[Params]:
+        """The parameters of every ticket, the reference first; {} is filled by the sampler when claimed."""
+        reference = self.spec.strategy.reference
+        if self.spec.strategy.sampler != "grid":
+            n_trials = self.spec.strategy.n_trials or 1
+            return [dict(reference) if reference and i == 0 else {} for i in range(n_trials)]
+        points = grid(self.spec.search)
+        if reference is None:
+            return points
+        return [dict(reference), *(point for point in points if point != reference)]
+
+
+class TrialSpec(_Frozen):
+    """One trial, all that a worker needs to train it."""
+
+    campaign: str
+    study: str
+    number: int
+    config: TrainConfig
+
+
+class TrialResult(_Frozen):
+    """What a finished trial tells. Accuracies are fractions, one a seed; FLOPs are multiples of the dense network's."""
+
+    seeds: tuple[int, ...]
+    val_accuracy: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+    loss: tuple[float, ...]
+    inference_flops: float
+    train_flops: float
+    dense_flops: float
+    "Forward FLOPs of one sample through the dense network."
+    n_parameters: int
+    n_active: int
+    "Active maskable weights at the end."
+    realised_sparsity: float
+    layer_sparsity: dict[str, float] = Field(default_factory=dict)
+    epochs: int
+    seconds: float
+    epochs_recomputed: int = 0
+    environment: dict[str, str] = Field(default_factory=dict)
+    "Versions, device and host of the worker."
+
+    @property
+    def value(self) -> float:
+        """The objective: mean validation accuracy of the last epoch."""
+        return math.fsum(self.val_accuracy) / len(self.val_accuracy)
+
+
+def one_line(error: ValidationError) -> str:
+    """The first complaint of a pydantic error in one line: which key, which value, what is allowed."""
+    first, n_more = error.errors()[0], error.error_count() - 1
+    where = ".".join(str(part) for part in first["loc"] if part not in ("choice", "range"))
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        what = "unknown key"
+    shown = repr(first["input"])
+    value = f" = {shown if len(shown) <= 60 else shown[:57] + '...'}" if where and first["type"] != "missing" else ""
+    more = f" ({n_more} more)" if n_more > 0 else ""
+    return f"{where}{value}: {what}{more}" if where else f"{what}{more}"
+
+
+def _check_keys(spec: StudySpec) -> None:
+    fields = set(TrainConfig.model_fields) - {"seeds"}
+    paired = {"sparsity", "distribution"} if spec.pairs else set()
+    unsearchable = {"model_options", "dataset_options", "seeds"}
+    for section, keys in (("fixed", spec.fixed), ("search", spec.search)):
+        for key in keys:
+            if key == "seeds":
+                raise BadInput(f"{section}.seeds: seeds are the replicas of every trial; set strategy.seeds.")
+            if key not in fields:
+                raise UnknownName(f"key in [{section}]", key, sorted(fields))
+            if key in paired:
+                raise BadInput(f"{section}.{key}: {key} is given in [pairs] too; leave one of them out.")
+            if section == "search" and key in unsearchable:
+                raise BadInput(f"search.{key}: {key} is a table and cannot be searched; put it in [fixed].")
+            if section == "search" and key in spec.fixed:
+                raise BadInput(f"search.{key}: {key} is given in [fixed] too; leave one of them out.")
+
+
+def _check_budget(spec: StudySpec) -> None:
+    strategy = spec.strategy
+    if strategy.sampler == "grid":
+        if strategy.n_trials is not None:
+            raise BadInput(f"strategy.n_trials = {strategy.n_trials}: a grid has as many trials as points; remove it.")
+        for key, axis in spec.search.items():
+            if axis.points() is None:
+                raise BadInput(f"search.{key}: a grid needs a list of values or a step, and {axis} is continuous.")
+        n_points = math.prod(len(axis.points() or ()) for axis in spec.search.values())
+        if n_points > MAX_TICKETS:
+            raise BadInput(f"the grid has {n_points:,} points a study; at most {MAX_TICKETS:,} are allowed.")
+    elif strategy.n_trials is None:
+        raise BadInput(f'strategy.n_trials is missing; sampler "{strategy.sampler}" needs a number of trials a study.')
+    if not spec.search and (strategy.n_trials or 1) > 1 and strategy.sampler != "grid":
+        raise BadInput(f"strategy.n_trials = {strategy.n_trials} but [search] is empty: every trial would be the same.")
+
+
+def _check_reference(spec: StudySpec) -> None:
+    reference = spec.strategy.reference
+    if reference is None:
+        return
+    if set(reference) != set(spec.search):
+        raise BadInput(
+            f"strategy.reference sets {', '.join(sorted(reference)) or 'nothing'}; it must set exactly the searched "
+            f"parameters: {', '.join(sorted(spec.search)) or 'none'}."
+        )
+    for key, value in reference.items():
+        if not spec.search[key].contains(value):
+            raise BadInput(f"strategy.reference.{key} = {value} is outside the search: {spec.search[key]}.")
+
+
+def _check_corner(spec: StudySpec, corner: Params) -> None:
+    for plan in spec.plans():
+        try:
+            plan.config(corner)
+        except (ValidationError, BadInput) as error:
+            told = one_line(error) if isinstance(error, ValidationError) else str(error)
+            at = ", ".join(f"{key} = {value}" for key, value in {**plan.pair, **corner}.items())
+            raise SpecError(f"{told}" + (f" (at {at})" if at else "")) from None
