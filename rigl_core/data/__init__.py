@@ -10,7 +10,7 @@ from rigl_core.lazy import Lazy
 
 @dataclass(frozen=True)
 class Dataset(Lazy):
-    """A data set: called with `data_dir` (or None), `download` and its options, gives a `rigl_core.data.images.ImageData`.
+    """A data set: called with `data_dir` (or None), `download` and its options, gives a `data.images.ImageData`.
 
     Attributes:
         summary: one line for people.

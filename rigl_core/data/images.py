@@ -1,0 +1,182 @@
+"""Labelled images in memory: what every data set is once it is read, and `load_dataset`, which reads it by name."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rigl_core.data import get_dataset
+from rigl_core.errors import BadInput
+
+SPLIT_SEED = 0
+"""Fixes which training images are held out for validation, for all data sets, replicas and studies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,), from 0.
+
+    Raises (on construction):
+        ValueError: other types or shapes than these.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}; expected uint8 (N, C, H, W).")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}; expected int64 ({len(self.images)},)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same images on `device`."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set, split for training, validation (which selects) and test (which selection never looks at).
+
+    Attributes:
+        name: key of DATASETS.
+        train: for gradients.
+        val: for choosing hyper-parameters.
+        test: for the final number.
+        num_classes: labels are in [0, num_classes).
+        mean: of each channel over the training images, with pixels in [0, 1].
+        std: standard deviation likewise.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data set with all images and labels on `device`."""
+        return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
+
+    def first(self, n: int) -> Self:
+        """The same data set with only the first `n` training images; validation and test stay whole.
+
+        Raises:
+            BadInput: `n` is not between 1 and the number of training images.
+        """
+        if not 1 <= n <= len(self.train):
+            raise BadInput(f'train_size is {n}; data set "{self.name}" has 1 to {len(self.train)} training images.')
+        return replace(self, train=self.train[:n])
+
+    @functools.cached_property
+    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        # Kept on the device of the images: making them anew for each batch would copy from the host every time.
+        device = self.train.images.device
+        mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=device).view(-1, 1, 1)
+        return 1 / (255 * std), -mean / std
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Pixels with about mean 0 and standard deviation 1 in each channel: (x/255 − mean)/std.
+
+        Args:
+            batch: uint8, (N, C, H, W), on the device of the data set.
+
+        Returns:
+            float32, the same shape.
+        """
+        scale, shift = self._scale_and_shift
+        return batch * scale + shift
+
+
+def seeded_split(images: Tensor, labels: Tensor, n_val: int) -> tuple[Split, Split]:
+    """Hold out `n_val` randomly chosen images, the same ones every time (SPLIT_SEED), whatever the replica's seed.
+
+    Both parts are shuffled, so that the first images of either are a fair sample.
+
+    Args:
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,).
+        n_val: how many to hold out, 1 to N − 1.
+
+    Returns:
+        The rest (N − n_val) and the held-out images (n_val).
+
+    Raises:
+        BadInput: `n_val` out of range.
+    """
+    whole = Split(images, labels)
+    if not 1 <= n_val < len(whole):
+        raise BadInput(f"cannot hold out {n_val} of {len(whole)} images; it must be 1 to {len(whole) - 1}.")
+    # NumPy promises never to change the numbers of this legacy generator: machines with different versions of NumPy and
+    # torch, working on one study, hold out the same images.
+    order = torch.from_numpy(np.random.RandomState(SPLIT_SEED).permutation(len(whole)))
+    return whole[order[n_val:]], whole[order[:n_val]]
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, with pixels in [0, 1].
+
+    Args:
+        images: uint8, (N, C, H, W).
+    """
+    pixels = images.to(torch.float64).div_(255).transpose(0, 1).flatten(1)
+    # A constant channel would otherwise divide by zero; with 1 it becomes 0 everywhere.
+    std = [value if value > 0 else 1.0 for value in pixels.std(dim=1, correction=0).tolist()]
+    return tuple(pixels.mean(dim=1).tolist()), tuple(std)
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    download: bool = True,
+    options: Mapping[str, float] = MappingProxyType({}),
+) -> ImageData:
+    """Read a data set into memory (on the CPU), downloading it first if it is nowhere on this machine.
+
+    Args:
+        name: key of DATASETS.
+        data_dir: where to look first and to download to; see `rigl_core.data.find` for the whole search.
+        download: whether to download it when it is not found.
+        options: the data set's own options (`Dataset.takes`).
+
+    Raises:
+        UnknownName: no such data set.
+        BadInput: an option it does not take, or a value outside its range.
+        DataUnavailable: not found and not to be downloaded, or a file is damaged.
+    """
+    dataset = get_dataset(name)
+    for option in options:
+        if option not in dataset.takes:
+            raise BadInput(
+                f'data set "{name}" takes no option "{option}"; it takes: {", ".join(dataset.takes) or "none"}.'
+            )
+    data: ImageData = dataset(data_dir=data_dir, download=download, **options)
+    return data

@@ -1,0 +1,55 @@
+"""Dropout that draws from a generator of its own.
+
+Several replicas of one trial are trained in lockstep in one process. With `torch.nn.Dropout` they would all draw from
+torch's global random number generator, and a replica's result would depend on how many others train beside it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from rigl_core.errors import BadInput
+
+
+class Dropout(nn.Module):
+    """Zeroes each element with probability `p` and scales the others by 1/(1 − p) (Srivastava et al. 2014).
+
+    Input and output have the same shape, any. The identity when evaluating or when `p` is 0.
+
+    Attributes:
+        p: probability of an element to be dropped, in [0, 1).
+        generator: where the random numbers come from, on the device of the input; None is torch's global generator.
+            It is not part of `state_dict`: whoever set it (see `seed_dropout`) saves and restores its state.
+
+    Raises (on construction):
+        BadInput: `p` outside [0, 1).
+    """
+
+    def __init__(self, p: float, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if not 0.0 <= p < 1.0:
+            raise BadInput(f"dropout is {p}; it is the probability of dropping an element and must be in [0, 1).")
+        self.p = p
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements of `x` while training."""
+        if not self.training or self.p == 0.0:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1.0 - self.p, generator=self.generator)
+        return x * keep.div_(1.0 - self.p)
+
+    def extra_repr(self) -> str:
+        """What `repr` shows between the brackets."""
+        return f"p={self.p}"
+
+
+def seed_dropout(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Let every `Dropout` in `model` draw from `generator`, in the order in which they are called.
+
+    Args:
+        model: changed in place.
+        generator: on the device the model runs on; None goes back to torch's global generator.
+    """
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.generator = generator
