@@ -1,0 +1,76 @@
+"""A whole run in one file: written atomically, read without executing anything."""
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rigl_core.config import TrainConfig
+from rigl_core.errors import CheckpointError
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, config: TrainConfig, state: dict[str, Any]) -> None:
+    """Write `state` for a run of `config`; a crash or a full disk in the middle leaves the previous file as it was.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "config": config.model_dump_json(), "state": state}, buffer)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}.") from error
+
+
+def _sync_directory(folder: Path) -> None:
+    """Make a rename durable; some file systems keep it only in memory until then."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_checkpoint(path: Path, config: TrainConfig, device: str) -> dict[str, Any]:
+    """The state saved for a run of exactly this configuration, its tensors on `device`.
+
+    Only tensors and plain Python values are ever read (`weights_only=True`): a malicious file is refused, not run.
+
+    Raises:
+        CheckpointError: missing, damaged, not a checkpoint, or of another configuration or version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}.") from None
+    except Exception as error:  # a damaged zip, a refused pickle: torch raises many kinds
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint of rigl-study ({type(error).__name__})."
+        ) from error
+    if not isinstance(content, dict) or set(content) != {"format", "config", "state"}:
+        raise CheckpointError(f"{path} is not a checkpoint of rigl-study.")
+    if content["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {content['format']}; this version of rigl-study reads {FORMAT}.")
+    if content["config"] != config.model_dump_json():
+        raise CheckpointError(f"{path} was written by a run of another configuration; remove it or name another file.")
+    state: dict[str, Any] = content["state"]
+    if state["device"] != torch.device(device).type:
+        raise CheckpointError(f"{path} was written on {state['device']} and cannot be continued on {device}.")
+    return state

@@ -1,0 +1,130 @@
+"""Masks: which weights are active, how they are drawn at first, and the one rule that changes them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rigl_core.distributions import Shape
+from rigl_core.errors import BadInput
+
+MASKABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+def maskable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that can be masked, by parameter name: those of Conv and Linear layers, in model order.
+
+    Biases, normalisation and embedding weights are never masked (DESIGN §5). A weight shared by two layers appears
+    once, under its first name.
+    """
+    weights: dict[str, nn.Parameter] = {}
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, MASKABLE) and id(module.weight) not in seen:
+            seen.add(id(module.weight))
+            parameter = module.weight
+            assert isinstance(parameter, nn.Parameter)
+            weights[f"{name}.weight" if name else "weight"] = parameter
+    return weights
+
+
+@dataclass
+class MaskState:
+    """The masks of a network and their counts.
+
+    Attributes:
+        masks: layer name to bool tensor of the weight's shape, True = active.
+        n_active: layer name to the number of True; Python ints, so that counting never waits for a device.
+    """
+
+    masks: dict[str, Tensor]
+    n_active: dict[str, int]
+
+    def sparsities(self) -> dict[str, float]:
+        """The masked-out fraction of each layer."""
+        return {name: 1.0 - self.n_active[name] / mask.numel() for name, mask in self.masks.items()}
+
+    def sparsity(self) -> float:
+        """The masked-out fraction of all maskable weights."""
+        return 1.0 - sum(self.n_active.values()) / sum(mask.numel() for mask in self.masks.values())
+
+
+def init_masks(
+    shapes: Mapping[str, Shape],
+    budgets: Mapping[str, int],
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> MaskState:
+    """Random masks with exactly `budgets[name]` active weights a layer, uniform over all such masks.
+
+    Args:
+        shapes: shapes of the weights, in model order.
+        budgets: number of active weights of each layer, from `layer_budgets`.
+        generator: a CPU generator, so that a seed gives the same masks on every device.
+        device: where the masks are to live.
+
+    Raises:
+        BadInput: a budget outside [0, size of the layer].
+    """
+    masks = {}
+    for name, shape in shapes.items():
+        size, n_active = math.prod(shape), budgets[name]
+        if not 0 <= n_active <= size:
+            raise BadInput(f"layer {name} has {size} weights and cannot keep {n_active} of them.")
+        mask = torch.zeros(size, dtype=torch.bool)
+        mask[torch.randperm(size, generator=generator)[:n_active]] = True
+        masks[name] = mask.view(shape).to(device)
+    return MaskState(masks, dict(budgets))
+
+
+def select_top(scores: Tensor, n: int, among: Tensor) -> Tensor:
+    """The `n` highest-scoring positions among the candidates; ties go to the lower flat index.
+
+    A threshold instead of a sort of indices: the n-th largest score is the same whatever the order of ties, and a
+    running count settles which of the ties belong. Nothing is read back from the device.
+
+    Args:
+        scores: any shape, floating point. NaN counts as the lowest score.
+        n: how many to select; at most the number of candidates.
+        among: bool tensor of the same shape, True = candidate.
+
+    Returns:
+        Bool tensor of the same shape with exactly `n` True, all among the candidates.
+    """
+    if n == 0:
+        return torch.zeros_like(among)
+    limits = torch.finfo(scores.dtype)
+    finite = torch.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
+    flat = torch.where(among, finite, -math.inf).flatten()
+    threshold = torch.topk(flat, n, sorted=True).values[-1]
+    above = flat > threshold
+    tied = flat == threshold
+    taken = above | (tied & (tied.cumsum(0) <= n - above.sum()))
+    return taken.view_as(among)
+
+
+def update_mask(mask: Tensor, *, drop_score: Tensor, grow_score: Tensor, n_keep: int, n_grow: int) -> Tensor:
+    """One topology update of one layer: keep the best active weights, grow the best of everything not kept.
+
+    A weight that was just dropped may be grown again at once; it then keeps its value (Evci et al. 2020, as in
+    google-research/rigl). Pure: the same inputs give the same mask, ties by flat index.
+
+    Args:
+        mask: bool, True = active.
+        drop_score: same shape; active weights with the highest are kept.
+        grow_score: same shape; weights that are not kept and have the highest are grown.
+        n_keep: how many active weights to keep; at most the number of active ones.
+        n_grow: how many weights to grow; at most the number of those not kept.
+
+    Returns:
+        The new mask, with exactly `n_keep + n_grow` active weights.
+
+    Raises:
+        BadInput: a negative count or one that exceeds the layer.
+    """
+    if n_keep < 0 or n_grow < 0 or n_keep + n_grow > mask.numel():
+        raise BadInput(f"cannot keep {n_keep} and grow {n_grow} weights of a layer of {mask.numel()}.")
+    kept = select_top(drop_score, n_keep, among=mask)
+    return kept | select_top(grow_score, n_grow, among=~kept)

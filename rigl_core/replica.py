@@ -1,0 +1,150 @@
+"""One replica: one seed's network with its optimizer, masks and random streams."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rigl_core.config import TrainConfig
+from rigl_core.data.augment import AUGMENTATIONS
+from rigl_core.data.images import ImageData, Split
+from rigl_core.distributions import DISTRIBUTIONS, Shape, layer_budgets
+from rigl_core.masks import MaskState, init_masks, maskable_weights
+from rigl_core.methods import get_method
+from rigl_core.models import get_model
+from rigl_core.models.dropout import seed_dropout
+from rigl_core.optimizer import SparseOptimizer, TopologyChange
+from rigl_core.runtime import derive_seed, make_generator
+
+EVAL_BATCH = 1000
+"""Images a forward pass when evaluating; has no effect on results beyond rounding."""
+
+
+def build_model(config: TrainConfig, data: ImageData, seed: int) -> nn.Module:
+    """The network of `config` for images of `data`, on the CPU, its weights a function of `seed` alone."""
+    channels, height, width = data.image_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        model: nn.Module = get_model(config.model)(
+            num_classes=data.num_classes, in_channels=channels, image_size=(height, width), **config.model_options
+        )
+    return model
+
+
+def initial_budgets(config: TrainConfig, shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """How many weights of each layer are active at the start; all of them for a method without masks."""
+    if not get_method(config.method).sparse:
+        return layer_budgets(shapes, dict.fromkeys(shapes, 0.0))
+    return layer_budgets(shapes, DISTRIBUTIONS[config.distribution](shapes, config.sparsity))
+
+
+class Replica:
+    """One seed's network in training.
+
+    Nothing here depends on the other replicas of a run or on torch's global random numbers, so replica i of a lockstep
+    run equals a run with that seed alone.
+
+    Args:
+        config: what to train.
+        data: the images, on `device`.
+        seed: of this replica.
+        n_steps: mini-batches of the whole training.
+        device: a torch device.
+    """
+
+    def __init__(self, config: TrainConfig, data: ImageData, seed: int, n_steps: int, device: str) -> None:
+        self.config, self.data, self.seed, self.device = config, data, seed, device
+        self.model = build_model(config, data, seed).to(device)
+        self.augment_random = make_generator(seed, "augment", device=device)
+        self.dropout_random = make_generator(seed, "dropout", device=device)
+        seed_dropout(self.model, self.dropout_random)
+        self.augment = AUGMENTATIONS[config.augmentation]
+        weights = maskable_weights(self.model)
+        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        self.sparse = SparseOptimizer(
+            _sgd(config, self.model, weights),
+            weights=weights,
+            masks=init_masks(shapes, initial_budgets(config, shapes), make_generator(seed, "masks"), device),
+            method=get_method(config.method),
+            schedule=config.update_schedule(n_steps),
+            generator=make_generator(seed, "topology", device=device),
+        )
+        self.loss_sum = torch.zeros((), device=device)
+        self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def masks(self) -> MaskState:
+        """The masks as they are now."""
+        return self.sparse.masks
+
+    def order(self, epoch: int) -> Tensor:
+        """The permutation of the training images in `epoch`, int64 (N,): a function of seed and epoch alone."""
+        if self._order is None or self._order[0] != epoch:
+            generator = make_generator(self.seed, "order", epoch)
+            order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def train_step(self, epoch: int, batch: int, step: int) -> TopologyChange | None:
+        """One mini-batch: the `batch`-th of `epoch`, the `step`-th of the training. Nothing waits for the device."""
+        config = self.config
+        chosen = self.order(epoch)[batch * config.batch_size : (batch + 1) * config.batch_size]
+        images = self.data.normalise(self.data.train.images[chosen])
+        images = self.augment(images, self.augment_random)
+        self.model.train()
+        self.sparse.zero_grad()
+        loss = functional.cross_entropy(
+            self.model(images), self.data.train.labels[chosen], label_smoothing=config.label_smoothing
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        for group in self.sparse.optimizer.param_groups:
+            group["lr"] = config.lr_at(step)
+        change = self.sparse.step(step)
+        self.loss_sum += loss.detach() * len(chosen)
+        return change
+
+    def take_loss(self) -> float:
+        """The mean loss a training image since the last call."""
+        mean = float(self.loss_sum) / len(self.data.train)
+        self.loss_sum = torch.zeros_like(self.loss_sum)
+        return mean
+
+    @torch.no_grad()
+    def accuracy(self, split: Split) -> float:
+        """The fraction of `split` classified correctly, in [0, 1]."""
+        self.model.eval()
+        n_correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for start in range(0, len(split), EVAL_BATCH):
+            batch = split[start : start + EVAL_BATCH]
+            n_correct += (self.model(self.data.normalise(batch.images)).argmax(1) == batch.labels).sum()
+        return int(n_correct) / len(split)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training changes."""
+        return {
+            "model": self.model.state_dict(),
+            "sparse": self.sparse.state_dict(),
+            "augment_random": self.augment_random.get_state(),
+            "dropout_random": self.dropout_random.get_state(),
+            "loss_sum": self.loss_sum,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up where `state_dict` left off."""
+        self.model.load_state_dict(state["model"])
+        self.sparse.load_state_dict(state["sparse"])
+        self.augment_random.set_state(state["augment_random"])
+        self.dropout_random.set_state(state["dropout_random"])
+        self.loss_sum = state["loss_sum"].to(self.device)
+
+
+def _sgd(config: TrainConfig, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """SGD with weight decay on the maskable weights only, not on biases and normalisation (report, §4)."""
+    maskable = {id(weight) for weight in weights.values()}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in maskable]
+    groups = [{"params": list(weights.values()), "weight_decay": config.weight_decay}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)

@@ -1,0 +1,66 @@
+"""The machine a run happens on: device, threads, random numbers, versions."""
+
+import hashlib
+import platform
+import socket
+
+import torch
+
+from rigl_core.errors import BadInput
+
+
+def derive_seed(seed: int, *words: object) -> int:
+    """A seed for one purpose of one replica, a pure function of its arguments: 0 <= seed < 2**63.
+
+    Every purpose (weights, masks, data order, ...) has its own stream, so that using more random numbers for one
+    never shifts another, and a replica's stream does not depend on who trains beside it.
+    """
+    text = "/".join(map(str, (seed, *words)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def make_generator(seed: int, *words: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on `device`, seeded by `derive_seed`."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, *words))
+
+
+def resolve_device(text: str = "auto") -> str:
+    """The torch device a user means by "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" takes a GPU if there is one.
+
+    Raises:
+        BadInput: not a device, or one this machine does not have.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if text == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise BadInput(f'device "{text}" is unknown; use auto, cpu, cuda, cuda:N or mps.') from None
+    n_gpus = torch.cuda.device_count() if cuda else 0
+    if device.type == "cuda" and (device.index or 0) >= n_gpus:
+        raise BadInput(f'device "{text}" is not on this machine, which has {n_gpus} CUDA devices; use auto or cpu.')
+    if device.type == "mps" and not mps:
+        raise BadInput('device "mps" is not on this machine; use auto or cpu.')
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise BadInput(f'device "{text}" is not supported; use auto, cpu, cuda, cuda:N or mps.')
+    return text
+
+
+def set_threads(n: int) -> None:
+    """Let this process compute with `n` threads."""
+    torch.set_num_threads(n)
+
+
+def environment(device: str) -> dict[str, str]:
+    """Versions, device and host, for the record of a run."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else platform.processor() or platform.machine()
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": kind,
+        "device_name": name,
+        "threads": str(torch.get_num_threads()),
+        "host": socket.gethostname(),
+    }

@@ -1,0 +1,244 @@
+"""One training run: a configuration, all its seeds in lockstep, from the first step or from a checkpoint."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rigl_core.checkpoint import load_checkpoint, save_checkpoint
+from rigl_core.config import TrainConfig
+from rigl_core.data.images import ImageData, load_dataset
+from rigl_core.errors import CheckpointError, TrainingDiverged
+from rigl_core.flops import forward_flops, inference_flops, train_flops
+from rigl_core.replica import Replica
+from rigl_core.runtime import environment
+
+log = logging.getLogger("rigl_study.train")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known after an epoch; tuples hold one number a seed.
+
+    Attributes:
+        epoch: from 0.
+        n_epochs: of the whole training.
+        loss: mean training loss of the epoch.
+        val_accuracy: fraction in [0, 1].
+        seconds: wall time of this epoch.
+        replayed: told again after a resume, not trained again.
+    """
+
+    epoch: int
+    n_epochs: int
+    loss: tuple[float, ...]
+    val_accuracy: tuple[float, ...]
+    seconds: float
+    replayed: bool = False
+
+    @property
+    def mean_val_accuracy(self) -> float:
+        """The mean over the seeds."""
+        return math.fsum(self.val_accuracy) / len(self.val_accuracy)
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """How a run ended. Tuples hold one number a seed; FLOPs are multiples of the dense network's.
+
+    Attributes:
+        status: complete, pruned (`on_epoch` said so) or stopped (`should_stop` said so; a checkpoint holds the rest).
+        test_accuracy: empty unless complete.
+        dense_flops: forward FLOPs of one sample through the dense network.
+        n_active: active maskable weights at the end.
+        seconds: wall time, earlier attempts included.
+    """
+
+    status: Literal["complete", "pruned", "stopped"]
+    history: tuple[EpochReport, ...]
+    seeds: tuple[int, ...]
+    val_accuracy: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+    loss: tuple[float, ...]
+    inference_flops: float
+    train_flops: float
+    dense_flops: float
+    n_parameters: int
+    n_active: int
+    realised_sparsity: float
+    layer_sparsity: dict[str, float]
+    epochs: int
+    seconds: float
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Run:
+    """A run in progress: its replicas and how far they are."""
+
+    def __init__(self, config: TrainConfig, data: ImageData, device: str) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.batches_per_epoch = math.ceil(len(data.train) / config.batch_size)
+        n_steps = self.batches_per_epoch * config.epochs
+        self.replicas = [Replica(config, data, seed, n_steps, device) for seed in config.seeds]
+        self.step = 0
+        self.history: list[EpochReport] = []
+        self.seconds = 0.0
+        self._clock = time.monotonic()
+
+    def train_batch(self) -> None:
+        """The next mini-batch of every replica."""
+        epoch, batch = divmod(self.step, self.batches_per_epoch)
+        for replica in self.replicas:
+            replica.train_step(epoch, batch, self.step)
+        self.step += 1
+
+    def finish_epoch(self) -> EpochReport:
+        """Validate every replica after the last mini-batch of an epoch."""
+        loss = tuple(replica.take_loss() for replica in self.replicas)
+        epoch = len(self.history)
+        for seed, value in zip(self.config.seeds, loss, strict=True):
+            if not math.isfinite(value):
+                raise TrainingDiverged(
+                    f"the loss of seed {seed} became {value} in epoch {epoch + 1} of {self.config.epochs} "
+                    f"(lr {self.config.lr}); a smaller lr may help."
+                )
+        val_accuracy = tuple(replica.accuracy(self.data.val) for replica in self.replicas)
+        self._lap()
+        seconds = self.seconds - math.fsum(report.seconds for report in self.history)
+        report = EpochReport(epoch, self.config.epochs, loss, val_accuracy, seconds)
+        self.history.append(report)
+        return report
+
+    def _lap(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a checkpoint must hold, as tensors and plain values."""
+        self._lap()
+        return {
+            "device": self.replicas[0].loss_sum.device.type,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": [asdict(report) for report in self.history],
+            "replicas": [replica.state_dict() for replica in self.replicas],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state_dict` left off.
+
+        Raises:
+            CheckpointError: the state does not fit this run.
+        """
+        try:
+            for replica, saved in zip(self.replicas, state["replicas"], strict=True):
+                replica.load_state_dict(saved)
+            self.history = [
+                EpochReport(**{**h, "loss": tuple(h["loss"]), "val_accuracy": tuple(h["val_accuracy"])})
+                for h in state["history"]
+            ]
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this run ({type(error).__name__}: {error}).") from error
+
+    def outcome(self, status: Literal["complete", "pruned", "stopped"]) -> TrainOutcome:
+        """Sum up; test accuracy is only computed for a complete run."""
+        test = tuple(r.accuracy(self.data.test) for r in self.replicas) if status == "complete" else ()
+        self._lap()
+        first = self.replicas[0]
+        masks = first.masks
+        layer_flops = forward_flops(first.model, self.data.image_shape)
+        f_d = float(sum(layer_flops.values()))
+        f_s = inference_flops(layer_flops, masks.sparsities())
+        last = self.history[-1] if self.history else None
+        return TrainOutcome(
+            status=status,
+            history=tuple(self.history),
+            seeds=self.config.seeds,
+            val_accuracy=last.val_accuracy if last else (),
+            test_accuracy=test,
+            loss=last.loss if last else (),
+            inference_flops=f_s / f_d,
+            train_flops=train_flops(self.config.method, f_s, f_d, self.config.delta_t) / (3 * f_d),
+            dense_flops=f_d,
+            n_parameters=sum(parameter.numel() for parameter in first.model.parameters()),
+            n_active=sum(masks.n_active.values()),
+            realised_sparsity=masks.sparsity(),
+            layer_sparsity=masks.sparsities(),
+            epochs=len(self.history),
+            seconds=self.seconds,
+            environment=environment(self.device),
+        )
+
+
+def train(
+    config: TrainConfig,
+    *,
+    on_epoch: Callable[[EpochReport], bool],
+    should_stop: Callable[[], bool],
+    resume_from: Path | None = None,
+    checkpoint_to: Path | None = None,
+    device: str = "cpu",
+    data_dir: Path | None = None,
+    data: ImageData | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> TrainOutcome:
+    """Train `config` on all its seeds.
+
+    On the CPU a run that was stopped and resumed, at whatever step, equals one that was not, bit for bit.
+
+    Args:
+        config: what to train.
+        on_epoch: called after every epoch; True ends the run as pruned. After a resume it is first called again for
+            the epochs in the checkpoint, with `replayed` set, so that nobody misses a report lost in a crash.
+        should_stop: asked after every step; True writes a checkpoint and ends the run as stopped. An exception from
+            it or from `on_epoch` ends the run without a checkpoint.
+        resume_from: checkpoint to continue.
+        checkpoint_to: where to write one after every epoch and when stopped; None writes none.
+        device: as `rigl_core.runtime.resolve_device` gives it.
+        data_dir: where to look for the data set first.
+        data: the data themselves, instead of loading `config.dataset`.
+        on_step: called after every step with the steps done and the steps in all.
+
+    Raises:
+        CheckpointError: `resume_from` is damaged or of another run, or the checkpoint of a stop cannot be written.
+        DataUnavailable: the data set cannot be had.
+        TrainingDiverged: a loss became NaN or infinite.
+    """
+    images = (data or load_dataset(config.dataset, data_dir=data_dir, options=config.dataset_options)).to(device)
+    if config.train_size is not None:
+        images = images.first(config.train_size)
+    run = Run(config, images, device)
+    if resume_from is not None:
+        run.load_state_dict(load_checkpoint(resume_from, config, device))
+        for report in list(run.history):
+            if on_epoch(replace(report, replayed=True)):
+                return run.outcome("pruned")
+    n_steps = run.batches_per_epoch * config.epochs
+
+    while len(run.history) < config.epochs:
+        while run.step < run.batches_per_epoch * (len(run.history) + 1):
+            run.train_batch()
+            if on_step is not None:
+                on_step(run.step, n_steps)
+            if should_stop():
+                if checkpoint_to is not None:
+                    save_checkpoint(checkpoint_to, config, run.state_dict())
+                return run.outcome("stopped")
+        if on_epoch(run.finish_epoch()):
+            return run.outcome("pruned")
+        if checkpoint_to is not None:
+            _save_or_warn(checkpoint_to, config, run)
+    return run.outcome("complete")
+
+
+def _save_or_warn(path: Path, config: TrainConfig, run: Run) -> None:
+    """A full disk must not cost a good run: the previous checkpoint stays, and training goes on."""
+    try:
+        save_checkpoint(path, config, run.state_dict())
+    except CheckpointError as error:
+        log.warning("%s Training goes on; a crash now would repeat epochs.", error)

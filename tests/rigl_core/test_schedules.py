@@ -1,0 +1,66 @@
+"""The update schedule against values worked by hand, and its laws."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rigl_core.errors import BadInput, UnknownName
+from rigl_core.schedules import ANNEALS, UpdateSchedule
+
+
+def test_cosine_values_by_hand() -> None:
+    schedule = UpdateSchedule(delta_t=100, t_end=1000, alpha=0.3)
+    assert schedule.drop_fraction(0) == pytest.approx(0.3)
+    assert schedule.drop_fraction(250) == pytest.approx(0.15 * (1 + math.sqrt(0.5)))
+    assert schedule.drop_fraction(500) == pytest.approx(0.15)
+    assert schedule.drop_fraction(750) == pytest.approx(0.15 * (1 - math.sqrt(0.5)))
+    assert schedule.drop_fraction(1000) == 0.0
+    assert schedule.drop_fraction(5000) == 0.0
+
+
+def test_other_anneals_by_hand() -> None:
+    assert UpdateSchedule(delta_t=1, t_end=10, alpha=0.4, anneal="constant").drop_fraction(9) == pytest.approx(0.4)
+    assert UpdateSchedule(delta_t=1, t_end=10, alpha=0.4, anneal="linear").drop_fraction(5) == pytest.approx(0.2)
+
+
+def test_update_steps() -> None:
+    schedule = UpdateSchedule(delta_t=3, t_end=10)
+    assert [step for step in range(20) if schedule.is_update_step(step)] == [3, 6, 9]
+    never = UpdateSchedule(delta_t=100, t_end=10)
+    assert not any(map(never.is_update_step, range(200)))
+
+
+@given(
+    delta_t=st.integers(1, 200),
+    t_end=st.integers(0, 500),
+    alpha=st.floats(0, 1),
+    anneal=st.sampled_from(sorted(ANNEALS)),
+    n_steps=st.integers(1, 800),
+)
+def test_laws(delta_t: int, t_end: int, alpha: float, anneal: str, n_steps: int) -> None:
+    schedule = UpdateSchedule(delta_t=delta_t, t_end=t_end, alpha=alpha, anneal=anneal)
+    fractions = [schedule.drop_fraction(step) for step in range(n_steps)]
+    assert all(0.0 <= fraction <= alpha for fraction in fractions)
+    assert all(after <= before + 1e-12 for before, after in zip(fractions, fractions[1:], strict=False))
+    assert schedule.n_updates(n_steps) == sum(map(schedule.is_update_step, range(n_steps)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"delta_t": 0, "t_end": 10}, "delta_t is 0"),
+        ({"delta_t": 1, "t_end": -1}, "t_end is -1"),
+        ({"delta_t": 1, "t_end": 10, "alpha": 1.5}, "alpha is 1.5"),
+        ({"delta_t": 1, "t_end": 10, "alpha": float("nan")}, "alpha is nan"),
+    ],
+)
+def test_bad_input(arguments: dict, complaint: str) -> None:
+    with pytest.raises(BadInput, match=complaint):
+        UpdateSchedule(**arguments)
+
+
+def test_unknown_anneal() -> None:
+    with pytest.raises(UnknownName, match='Did you mean "cosine"'):
+        UpdateSchedule(delta_t=1, t_end=1, anneal="cosin")
