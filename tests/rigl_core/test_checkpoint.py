@@ -1,0 +1,91 @@
+"""Checkpoints: atomic, exact, and inert whatever is in the file."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from rigl_core import checkpoint
+from rigl_core.checkpoint import load_checkpoint, save_checkpoint
+from rigl_core.config import TrainConfig
+from rigl_core.errors import CheckpointError
+
+CONFIG = TrainConfig(dataset="digits", epochs=2)
+STATE = {"device": "cpu", "step": 3, "history": [{"loss": (0.5,)}], "w": torch.arange(4.0)}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "run.pt"
+    save_checkpoint(path, CONFIG, STATE)
+    loaded = load_checkpoint(path, CONFIG, "cpu")
+    assert torch.equal(loaded.pop("w"), STATE["w"])
+    assert loaded == {key: value for key, value in STATE.items() if key != "w"}
+    assert list(path.parent.iterdir()) == [path]  # nothing temporary stays
+
+
+def test_a_crash_in_mid_write_leaves_the_previous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.pt"
+    save_checkpoint(path, CONFIG, STATE)
+    before = path.read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*run.pt: No space left on device"):
+        save_checkpoint(path, CONFIG, {**STATE, "step": 4})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def test_a_malicious_file_is_refused_and_never_run(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    for name, content in {
+        "raw.pt": pickle.dumps(Evil(marker)),
+        "zip.pt": None,
+    }.items():
+        path = tmp_path / name
+        if content is None:
+            torch.save({"format": 1, "config": CONFIG.model_dump_json(), "state": {"device": Evil(marker)}}, path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
+            load_checkpoint(path, CONFIG, "cpu")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
+def test_damaged_files(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    save_checkpoint(path, CONFIG, STATE)
+    content = path.read_bytes()
+    path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "text": b"hello"}[damage])
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
+        load_checkpoint(path, CONFIG, "cpu")
+
+
+def test_checkpoints_of_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.pt"
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        load_checkpoint(path, CONFIG, "cpu")
+    torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="is not a checkpoint of rigl-study"):
+        load_checkpoint(path, CONFIG, "cpu")
+    save_checkpoint(path, CONFIG, STATE)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        load_checkpoint(path, CONFIG.model_copy(update={"lr": 0.2}), "cpu")
+    with pytest.raises(CheckpointError, match="was written on cpu and cannot be continued on cuda"):
+        load_checkpoint(path, CONFIG, "cuda:0")
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    with pytest.raises(CheckpointError, match="has format 1; this version of rigl-study reads 2"):
+        load_checkpoint(path, CONFIG, "cpu")

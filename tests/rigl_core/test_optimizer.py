@@ -1,0 +1,150 @@
+"""SparseOptimizer on layers small enough to follow by hand, and the defects known from other implementations."""
+
+import pytest
+import torch
+from torch import nn
+
+from rigl_core.errors import BadInput, CheckpointError
+from rigl_core.masks import MaskState
+from rigl_core.methods import METHODS
+from rigl_core.optimizer import SparseOptimizer
+from rigl_core.schedules import UpdateSchedule
+
+
+def make(
+    weight: list[list[float]],
+    mask: list[list[bool]],
+    *,
+    method: str = "rigl",
+    alpha: float = 0.5,
+    optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
+    **options: float,
+) -> tuple[SparseOptimizer, nn.Parameter]:
+    parameter = nn.Parameter(torch.tensor(weight))
+    masks = MaskState({"w": torch.tensor(mask)}, {"w": sum(map(sum, mask))})
+    sparse = SparseOptimizer(
+        optimizer([parameter], **{"lr": 0.1, **options}),
+        weights={"w": parameter},
+        masks=masks,
+        method=METHODS[method],
+        schedule=UpdateSchedule(delta_t=2, t_end=100, alpha=alpha, anneal="constant"),
+        generator=torch.Generator().manual_seed(0),
+    )
+    return sparse, parameter
+
+
+def give_gradient(parameter: nn.Parameter, gradient: list[list[float]]) -> None:
+    parameter.grad = torch.tensor(gradient)
+
+
+def test_weights_outside_the_mask_are_zeroed_at_once() -> None:
+    _, weight = make([[1.0, 2.0], [3.0, 4.0]], [[True, False], [False, True]])
+    assert weight.tolist() == [[1.0, 0.0], [0.0, 4.0]]
+
+
+def test_a_weight_step_by_hand() -> None:
+    sparse, weight = make([[1.0, 2.0], [3.0, 4.0]], [[True, False], [True, True]], weight_decay=0.1)
+    give_gradient(weight, [[1.0, 5.0], [0.0, -1.0]])
+    assert sparse.step(0) is None
+    # w - 0.1 · (g + 0.1 w), where active
+    assert weight.detach().numpy() == pytest.approx(torch.tensor([[0.89, 0.0], [2.97, 4.06]]).numpy())
+
+
+def test_a_topology_step_by_hand() -> None:
+    sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], alpha=0.4, momentum=0.9)
+    give_gradient(weight, [[1.0, 1.0], [1.0, 1.0]])
+    sparse.step(0)  # weights 0.9, 0, 2.9, 0.4; momentum 1, 0, 1, 1
+    give_gradient(weight, [[0.1, 7.0], [0.0, 0.2]])
+    change = sparse.step(2)
+    assert change is not None
+    assert change.n_drop == {"w": 1}  # int(0.4 · 3)
+    assert change.drop_fraction == 0.4
+    assert sparse.masks.masks["w"].tolist() == [[True, True], [True, False]]
+    assert weight.detach().numpy() == pytest.approx(torch.tensor([[0.9, 0.0], [2.9, 0.0]]).numpy())
+    momentum = sparse.optimizer.state[weight]["momentum_buffer"]
+    assert momentum.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+
+
+def test_a_dropped_weight_that_comes_straight_back_keeps_its_value() -> None:
+    sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], alpha=0.4)
+    give_gradient(weight, [[0.0, 1.0], [0.0, 9.0]])
+    sparse.step(2)
+    assert weight.tolist() == [[1.0, 0.0], [3.0, 0.5]]
+    assert sparse.masks.masks["w"].tolist() == [[True, False], [True, True]]
+
+
+def test_gradient_ties_lose_no_connection() -> None:
+    sparse, weight = make([[1.0, 2.0, 3.0, 4.0, 0.0, 0.0]], [[True] * 4 + [False] * 2], alpha=1.0)
+    give_gradient(weight, [[0.0] * 6])
+    sparse.step(2)
+    assert int(sparse.masks.masks["w"].sum()) == 4
+
+
+def test_set_never_drifts_over_many_updates() -> None:
+    sparse, weight = make([[float(i) for i in range(50)]], [[i % 3 == 0 for i in range(50)]], method="set")
+    seen = sparse.masks.masks["w"].clone()
+    for step in range(0, 98):
+        give_gradient(weight, [[1.0] * 50])
+        sparse.step(step)
+        seen |= sparse.masks.masks["w"]
+        assert int(sparse.masks.masks["w"].sum()) == 17
+    assert seen.all()  # random growth reaches every position in time
+
+
+def test_a_dense_layer_loses_nothing() -> None:
+    sparse, weight = make([[1.0, 2.0]], [[True, True]], alpha=1.0)
+    give_gradient(weight, [[5.0, 6.0]])
+    sparse.step(2)
+    assert weight.tolist() == [[1.0, 2.0]]
+
+
+def test_a_one_weight_layer() -> None:
+    sparse, weight = make([[1.0]], [[True]], alpha=1.0)
+    for step in range(4):
+        give_gradient(weight, [[1.0]])
+        sparse.step(step)
+    assert sparse.masks.masks["w"].tolist() == [[True]]
+
+
+def test_adam_state_is_zero_outside_the_mask() -> None:
+    sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], optimizer=torch.optim.Adam)
+    for step in range(7):
+        give_gradient(weight, [[1.0 + step, 7.0], [1.0, 0.2 * step]])
+        sparse.step(step)
+        outside = ~sparse.masks.masks["w"]
+        for key in ("exp_avg", "exp_avg_sq") if step else ():
+            assert torch.count_nonzero(sparse.optimizer.state[weight][key][outside]) == 0, (step, key)
+
+
+def test_state_round_trip() -> None:
+    sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], momentum=0.9)
+    give_gradient(weight, [[1.0, 7.0], [1.0, 0.2]])
+    sparse.step(1)
+    sparse.step(2)
+    other, _ = make([[9.0, 9.0], [9.0, 9.0]], [[False, True], [True, True]], momentum=0.9)
+    other.load_state_dict(sparse.state_dict())
+    assert torch.equal(other.masks.masks["w"], sparse.masks.masks["w"])
+    assert other.masks.n_active == sparse.masks.n_active
+    restored = other.optimizer.state[other.weights["w"]]["momentum_buffer"]
+    assert torch.equal(restored, sparse.optimizer.state[weight]["momentum_buffer"])
+    wrong, _ = make([[1.0, 2.0, 3.0]], [[True, True, True]])
+    with pytest.raises(CheckpointError, match="another model"):
+        wrong.load_state_dict(sparse.state_dict())
+
+
+def test_bad_input() -> None:
+    parameter = nn.Parameter(torch.ones(2, 2))
+    arguments = {
+        "weights": {"w": parameter},
+        "method": METHODS["rigl"],
+        "schedule": UpdateSchedule(delta_t=1, t_end=10),
+        "generator": torch.Generator(),
+    }
+    good = MaskState({"w": torch.ones(2, 2, dtype=torch.bool)}, {"w": 4})
+    with pytest.raises(BadInput, match=r"weight w of shape \(2, 2\) has no mask of that shape"):
+        SparseOptimizer(torch.optim.SGD([parameter]), masks=MaskState({}, {}), **arguments)
+    with pytest.raises(BadInput, match="weight w is not among the optimizer's parameters"):
+        SparseOptimizer(torch.optim.SGD([nn.Parameter(torch.ones(1))]), masks=good, **arguments)
+    sparse, _ = make([[1.0, 2.0, 3.0]], [[True, True, False]])
+    with pytest.raises(BadInput, match="weight w has no gradient at topology step 2"):
+        sparse.step(2)

@@ -1,0 +1,158 @@
+"""The training loop: stopping, resuming, pruning, diverging, and replicas that do not know of each other."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rigl_core.config import TrainConfig
+from rigl_core.errors import BadInput, CheckpointError, TrainingDiverged
+from rigl_core.methods import METHODS
+from rigl_core.train import EpochReport, TrainOutcome, train
+
+IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
+BATCHES_PER_EPOCH = 5
+CONFIG = TrainConfig(
+    model="wrn",
+    model_options={"depth": 10, "width": 1, "dropout": 0.2},
+    dataset="synthetic",
+    dataset_options=IMAGES,
+    sparsity=0.8,
+    delta_t=3,
+    epochs=3,
+    batch_size=16,
+    lr=0.05,
+    seeds=(7, 8),
+    augmentation="crop_flip",
+)
+
+
+def never() -> bool:
+    return False
+
+
+def after(n_calls: int) -> Callable[[], bool]:
+    calls = iter(range(10**9))
+    return lambda: next(calls) + 1 >= n_calls
+
+
+def run(config: TrainConfig = CONFIG, *, should_stop: Callable[[], bool] = never, **arguments: Path) -> TrainOutcome:
+    return train(config, on_epoch=lambda _report: False, should_stop=should_stop, **arguments)
+
+
+def results(outcome: TrainOutcome) -> tuple[object, ...]:
+    """Everything but the clock."""
+    curve = [replace(report, seconds=0.0, replayed=False) for report in outcome.history]
+    return (outcome.status, curve, outcome.val_accuracy, outcome.test_accuracy, outcome.loss, outcome.layer_sparsity)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> TrainOutcome:
+    return run()
+
+
+def test_a_complete_run_tells_everything(undisturbed: TrainOutcome) -> None:
+    assert undisturbed.status == "complete"
+    assert undisturbed.epochs == len(undisturbed.history) == 3
+    assert [report.epoch for report in undisturbed.history] == [0, 1, 2]
+    for accuracies in (undisturbed.val_accuracy, undisturbed.test_accuracy):
+        assert len(accuracies) == 2
+        assert all(0.0 <= accuracy <= 1.0 and round(accuracy * 40, 6).is_integer() for accuracy in accuracies)
+    assert undisturbed.history[-1].mean_val_accuracy == pytest.approx(sum(undisturbed.val_accuracy) / 2)
+    assert undisturbed.realised_sparsity == pytest.approx(0.8, abs=1e-3)
+    assert 0 < undisturbed.inference_flops < undisturbed.train_flops < 1
+    assert undisturbed.environment["device"] == "cpu"
+    assert undisturbed.seconds == pytest.approx(sum(report.seconds for report in undisturbed.history), rel=0.5)
+
+
+def test_it_learns() -> None:
+    changes = {"model": "lenet_300_100", "model_options": {}, "augmentation": "none", "epochs": 8}
+    outcome = run(CONFIG.model_copy(update={**changes, "dataset_options": {**IMAGES, "n_train": 800}}))
+    assert min(outcome.test_accuracy) > 0.6  # chance is 0.25
+    assert outcome.history[-1].loss < outcome.history[0].loss
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 6, 10, 14])
+def test_stopped_at_any_step_and_resumed_is_bit_identical(
+    stop_after: int, undisturbed: TrainOutcome, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "run.pt"
+    stopped = run(should_stop=after(stop_after), checkpoint_to=checkpoint)
+    assert stopped.status == "stopped"
+    assert stopped.test_accuracy == ()
+    # a stop right after an epoch's last step comes before its validation
+    assert stopped.epochs == (stop_after - 1) // BATCHES_PER_EPOCH
+    resumed = run(resume_from=checkpoint)
+    assert results(resumed) == results(undisturbed)
+    assert resumed.seconds > stopped.seconds
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stopped_twice_is_bit_identical_for_every_method(method: str, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"method": method, "seeds": (1,), "epochs": 2})
+    checkpoint = tmp_path / "run.pt"
+    run(config, should_stop=after(2), checkpoint_to=checkpoint)
+    run(config, should_stop=after(5), checkpoint_to=checkpoint, resume_from=checkpoint)
+    assert results(run(config, resume_from=checkpoint)) == results(run(config))
+
+
+def test_killed_between_epochs_resumes_from_the_last_checkpoint(undisturbed: TrainOutcome, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def die(report: EpochReport) -> bool:
+        if report.epoch == 1:
+            raise Killed
+        return False
+
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(Killed):
+        train(CONFIG, on_epoch=die, should_stop=never, checkpoint_to=checkpoint)
+    told: list[tuple[int, bool]] = []
+
+    def note(report: EpochReport) -> bool:
+        told.append((report.epoch, report.replayed))
+        return False
+
+    resumed = train(CONFIG, on_epoch=note, should_stop=never, resume_from=checkpoint)
+    assert told == [(0, True), (1, False), (2, False)]
+    assert results(resumed) == results(undisturbed)
+
+
+def test_each_replica_equals_a_run_with_that_seed_alone(undisturbed: TrainOutcome) -> None:
+    four = run(CONFIG.model_copy(update={"seeds": (7, 3, 8, 5)}))
+    alone = run(CONFIG.model_copy(update={"seeds": (8,)}))
+    for name in ("val_accuracy", "test_accuracy", "loss"):
+        assert getattr(undisturbed, name)[1] == getattr(alone, name)[0] == getattr(four, name)[2]
+        assert getattr(undisturbed, name)[0] == getattr(four, name)[0]
+
+
+def test_pruning_ends_the_run() -> None:
+    outcome = train(CONFIG, on_epoch=lambda report: report.epoch == 1, should_stop=never)
+    assert (outcome.status, outcome.epochs, outcome.test_accuracy) == ("pruned", 2, ())
+
+
+def test_divergence_is_told_with_the_seed_and_the_epoch() -> None:
+    with pytest.raises(TrainingDiverged, match=r"the loss of seed 7 became (nan|inf) in epoch \d of 3 \(lr 1e\+30\)"):
+        run(CONFIG.model_copy(update={"lr": 1e30}))
+
+
+def test_a_subset_of_the_training_images() -> None:
+    steps: list[tuple[int, int]] = []
+    config = CONFIG.model_copy(update={"train_size": 20, "epochs": 1})
+    train(config, on_epoch=lambda _: False, should_stop=never, on_step=lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 2), (2, 2)]
+    with pytest.raises(BadInput, match="train_size is 81"):
+        run(CONFIG.model_copy(update={"train_size": 81}))
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_cost_the_run(
+    undisturbed: TrainOutcome, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    outcome = run(checkpoint_to=tmp_path / "file" / "run.pt")
+    assert results(outcome) == results(undisturbed)
+    assert "cannot write the checkpoint" in caplog.text
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
+        run(should_stop=after(1), checkpoint_to=tmp_path / "file" / "run.pt")
