@@ -1,5 +1,6 @@
 """The update schedule against values worked by hand, and its laws."""
 
+import itertools
 import math
 
 import pytest
@@ -43,7 +44,7 @@ def test_laws(delta_t: int, t_end: int, alpha: float, anneal: str, n_steps: int)
     schedule = UpdateSchedule(delta_t=delta_t, t_end=t_end, alpha=alpha, anneal=anneal)
     fractions = [schedule.drop_fraction(step) for step in range(n_steps)]
     assert all(0.0 <= fraction <= alpha for fraction in fractions)
-    assert all(after <= before + 1e-12 for before, after in zip(fractions, fractions[1:], strict=False))
+    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(fractions))
     assert schedule.n_updates(n_steps) == sum(map(schedule.is_update_step, range(n_steps)))
 
 

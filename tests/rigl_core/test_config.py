@@ -1,0 +1,61 @@
+"""One configuration: ranges, names, the learning-rate and update schedules."""
+
+import pytest
+from pydantic import ValidationError
+
+from rigl_core.config import TrainConfig
+from rigl_core.errors import BadInput, UnknownName
+
+
+def test_round_trip_through_json() -> None:
+    config = TrainConfig(method="set", sparsity=0.98, distribution="random", seeds=(0, 1, 2), lr=0.03)
+    assert config.distribution == "uniform"
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_learning_rate_by_hand() -> None:
+    config = TrainConfig(lr=0.1, warmup_steps=4, lr_drop_every=10, lr_drop_factor=0.2)
+    expected = {0: 0.025, 1: 0.05, 3: 0.1, 4: 0.1, 9: 0.1, 10: 0.02, 19: 0.02, 20: 0.004}
+    assert {step: config.lr_at(step) for step in expected} == pytest.approx(expected)
+    assert TrainConfig(lr=0.1).lr_at(10**6) == 0.1
+
+
+def test_topology_stops_after_three_quarters() -> None:
+    schedule = TrainConfig(alpha=0.5, delta_t=7).update_schedule(1001)
+    assert (schedule.t_end, schedule.alpha, schedule.delta_t, schedule.anneal) == (750, 0.5, 7, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sparsity", 1.0), ("sparsity", -0.1), ("alpha", 1.1), ("alpha", float("nan")), ("delta_t", 0),
+        ("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("lr", float("inf")), ("momentum", 1.0), ("weight_decay", -1e-4),
+        ("seeds", ()), ("seeds", (-1,)), ("augmentation", "mixup"), ("optimizer", "adamw"), ("no_such_key", 1),
+        ("label_smoothing", 1.0), ("train_size", 0), ("t_end_fraction", 1.5), ("lr_drop_factor", 0.0),
+    ],
+)  # fmt: skip
+def test_values_out_of_range(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainConfig.model_validate({field: value})
+    assert caught.value.error_count() == 1
+    assert caught.value.errors()[0]["loc"][0] == field
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "complaint"),
+    [
+        ({"method": "riggle"}, UnknownName, 'unknown method "riggle". Did you mean "rigl"?'),
+        ({"model": "lenet"}, UnknownName, 'Did you mean "lenet_300_100"?'),
+        ({"dataset": "fashion"}, UnknownName, 'unknown data set "fashion". Did you mean "fashion_mnist"?'),
+        ({"anneal": "cos"}, UnknownName, 'unknown anneal "cos"'),
+        ({"model": "wrn", "model_options": {"deph": 10}}, BadInput, 'takes no option "deph"'),
+        ({"model": "wrn", "model_options": {"depth": 10.5}}, BadInput, "must be a whole number"),
+        ({"dataset_options": {"n_train": 5}}, BadInput, 'data set "fashion_mnist" takes no option "n_train"'),
+        ({"momentum": 0.0}, BadInput, "nesterov is true but momentum is 0"),
+        ({"seeds": (1, 1)}, BadInput, "every seed may appear once"),
+    ],
+)
+def test_values_that_do_not_fit_together(changes: dict, error: type[Exception], complaint: str) -> None:
+    with pytest.raises(error) as caught:
+        TrainConfig.model_validate(changes)
+    assert complaint in str(caught.value)
