@@ -102,6 +102,8 @@ class StudySpec(_Frozen):
 
     name: str
     description: str = ""
+    reproduces: str = ""
+    "The table or figure of the reproduction report this campaign repeats."
     fixed: dict[str, Any] = Field(default_factory=dict)
     pairs: Pairs | None = None
     search: dict[str, Axis] = Field(default_factory=dict)
