@@ -30,7 +30,7 @@ def test_topology_stops_after_three_quarters() -> None:
     [
         ("sparsity", 1.0), ("sparsity", -0.1), ("alpha", 1.1), ("alpha", float("nan")), ("delta_t", 0),
         ("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("lr", float("inf")), ("momentum", 1.0), ("weight_decay", -1e-4),
-        ("seeds", ()), ("seeds", (-1,)), ("augmentation", "mixup"), ("optimizer", "adamw"), ("no_such_key", 1),
+        ("seeds", ()), ("seeds", (-1, 2)), ("augmentation", "mixup"), ("optimizer", "adamw"), ("no_such_key", 1),
         ("label_smoothing", 1.0), ("train_size", 0), ("t_end_fraction", 1.5), ("lr_drop_factor", 0.0),
     ],
 )  # fmt: skip

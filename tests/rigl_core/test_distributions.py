@@ -35,8 +35,8 @@ def test_erk_of_lenet_by_hand() -> None:
 
 
 def test_erk_caps_layers_at_dense_by_hand() -> None:
-    # Sizes 27, 288, 1000; sums of dimensions 3+1+3+3 = 10, 8+4+3+3 = 18, 10+100 = 110. S = 0.8: budget 0.2·1315 = 263.
-    # First turn: epsilon = 263/138 = 1.906; densities 10/27·ε = 0.706, 18/288·ε = 0.119, 110/1000·ε = 0.21. None over 1.
+    # Sizes 27, 288, 1000; sums of dimensions 3+1+3+3 = 10, 8+4+3+3 = 18, 10+100 = 110. S = 0.8: budget 263, and
+    # epsilon = 263/138 = 1.906; densities 10/27·ε = 0.706, 18/288·ε = 0.119, 110/1000·ε = 0.21. None over 1.
     shapes = {"conv1": (3, 1, 3, 3), "conv2": (8, 4, 3, 3), "fc": (10, 100)}
     epsilon = 263 / 138
     assert erk(shapes, 0.8) == pytest.approx(
