@@ -48,13 +48,15 @@ class _FlopCounter(TorchFunctionMode):
         result = func(*args, **kwargs)
         if func in _COUNTED:
             weight = kwargs["weight"] if "weight" in kwargs else args[1]
-            if id(weight) in self._names:
+            if (name := self._names.get(id(weight))) is not None:
                 # Each element of the output is a dot product of length C_in/groups · kernel size: one filter.
-                self.flops[self._names[id(weight)]] += 2 * result.numel() * weight[0].numel()
-        elif func.__name__ != "__get__":  # reading an attribute, such as `weight.device`, costs nothing
+                self.flops[name] += 2 * result.numel() * weight[0].numel()
+            return result
+        called = getattr(func, "__name__", str(func))
+        if called != "__get__":  # reading an attribute, such as `weight.device`, costs nothing
             for used in (*args, *kwargs.values()):
-                if id(used) in self._names:
-                    self.other_uses[self._names[id(used)]] = func.__name__
+                if (name := self._names.get(id(used))) is not None:
+                    self.other_uses[name] = called
         return result
 
 

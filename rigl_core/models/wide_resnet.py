@@ -106,7 +106,7 @@ def wide_resnet(
     """WRN-depth-width (Zagoruyko & Komodakis 2016, table 1), for images of any size from 4×4.
 
     Args:
-        depth: number of convolutions along the longest path, 6n + 4 for a whole n ≥ 1: 10, 16, 22, 28, 40, ...
+        depth: number of convolutions, the three shortcuts included: 6n + 4 for a whole n ≥ 1, so 10, 16, 22, 28, ...
             Study files hold every number as a float, so 22.0 is as good as 22.
         width: the widening factor k; the groups have 16k, 32k and 64k channels. Need not be whole: channels are rounded
             to the nearest whole number, at least 1. The stem has 16 channels whatever the width.
