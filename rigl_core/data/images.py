@@ -146,10 +146,10 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     Args:
         images: uint8, (N, C, H, W).
     """
-    pixels = images.to(torch.float64).div_(255).transpose(0, 1).flatten(1)
-    # A constant channel would otherwise divide by zero; with 1 it becomes 0 everywhere.
-    std = [value if value > 0 else 1.0 for value in pixels.std(dim=1, correction=0).tolist()]
-    return tuple(pixels.mean(dim=1).tolist()), tuple(std)
+    # On whole numbers the deviation of a constant channel is exactly 0; with 1 in its place the channel becomes 0.
+    pixels = images.to(torch.float64).transpose(0, 1).flatten(1)
+    mean, std = pixels.mean(dim=1), pixels.std(dim=1, correction=0)
+    return tuple((mean / 255).tolist()), tuple(torch.where(std > 0, std / 255, 1.0).tolist())
 
 
 def load_dataset(

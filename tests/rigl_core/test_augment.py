@@ -1,0 +1,82 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rigl_core.config import TrainConfig
+from rigl_core.data.augment import AUGMENTATIONS, crop_flip
+from rigl_core.errors import BadInput
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def windows(image, padding):
+    """All crops of the reflect-padded image (C, H, W), each as it is and flipped, by the book."""
+    _, height, width = image.shape
+    padded = F.pad(image[None], (padding,) * 4, mode="reflect")[0]
+    for top in range(2 * padding + 1):
+        for left in range(2 * padding + 1):
+            window = padded[:, top : top + height, left : left + width]
+            yield window
+            yield window.flip(2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(1, 4), channels=st.integers(1, 3), height=st.integers(4, 8), width=st.integers(4, 8),
+    padding=st.integers(0, 3), seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_each_image_becomes_one_crop_of_its_reflect_padded_self(n, channels, height, width, padding, seed):
+    images = torch.randn(n, channels, height, width, generator=generator(seed))
+    untouched = images.clone()
+    result = crop_flip(images, generator(seed), padding=padding)
+    assert result.shape == images.shape
+    for image, changed in zip(images, result, strict=True):
+        assert any(torch.equal(changed, window) for window in windows(image, padding))
+    assert torch.equal(images, untouched)
+
+
+def test_every_crop_and_both_flips_come_about_equally_often_and_independently():
+    image = torch.randn(1, 4, 4, generator=generator(7))
+    result = crop_flip(image.expand(900, -1, -1, -1), generator(1), padding=1)
+    counts = [sum(torch.equal(window, changed) for changed in result) for window in windows(image, 1)]
+    assert sum(counts) == 900
+    assert min(counts) > 20  # 50 expected of each of the 18
+    assert max(counts) < 90
+
+
+def test_the_same_generator_state_gives_the_same_images():
+    images = torch.randn(6, 3, 32, 32)
+    assert torch.equal(crop_flip(images, generator(2)), crop_flip(images, generator(2)))
+    assert not torch.equal(crop_flip(images, generator(2)), crop_flip(images, generator(3)))
+
+
+def test_draws_nothing_from_the_global_generator():
+    state = torch.get_rng_state()
+    crop_flip(torch.zeros(3, 1, 8, 8), generator())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_keeps_the_type_of_the_pixels():
+    assert crop_flip(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), generator()).dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("size", "padding"), [((4, 9), 4), ((9, 4), 4), ((8, 8), -1)])
+def test_padding_that_cannot_be_reflected_is_refused(size, padding):
+    with pytest.raises(BadInput, match=f"padding is {padding}"):
+        crop_flip(torch.zeros(1, 1, *size), generator(), padding=padding)
+
+
+def test_none_changes_nothing_and_draws_nothing():
+    images, own = torch.randn(2, 1, 4, 4), generator()
+    state = own.get_state()
+    assert AUGMENTATIONS["none"](images, own) is images
+    assert torch.equal(own.get_state(), state)
+
+
+def test_the_names_are_those_a_configuration_takes():
+    for name in AUGMENTATIONS:
+        assert TrainConfig(augmentation=name).augmentation == name
