@@ -1,0 +1,148 @@
+"""The front desk to the database: which one, open it, wait for it.
+
+What `open_storage` returns is an Optuna storage whose every call rides out an outage; see `studies.retrying_storage`.
+"""
+
+import os
+import warnings
+from collections.abc import Callable
+
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
+
+from studies.embedded import EmbeddedPostgres
+from studies.engines import engine_options, lead_connections, unpooled_engine
+from studies.errors import BadInput, StorageError
+from studies.locks import exclusive, lock
+from studies.retrying import Retrier, mark_unknown_commits
+from studies.retrying_storage import RetryingStorage
+from studies.storage_url import StorageUrl
+
+__all__ = ["StorageUrl", "close_storage", "exclusive", "open_storage", "resolve_storage", "wait_until_reachable"]
+
+HEARTBEAT_SECONDS = 10
+GRACE_SECONDS = 30
+
+
+def resolve_storage(option: str | None) -> StorageUrl:
+    """Which database: `--storage`, else `RIGL_STUDY_STORAGE`, else the embedded Postgres, started if need be.
+
+    Raises:
+        StorageUrlError: the URL is malformed.
+        StorageError: the embedded server cannot be started.
+    """
+    text = option if option is not None else os.environ.get("RIGL_STUDY_STORAGE") or None
+    return EmbeddedPostgres().ensure_running() if text is None else StorageUrl.parse(text)
+
+
+def open_storage(
+    url: StorageUrl,
+    *,
+    heartbeat_interval: int = HEARTBEAT_SECONDS,
+    grace_period: int = GRACE_SECONDS,
+    patience: float | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> BaseStorage:
+    """Open the database for Optuna, creating its tables when it is empty (one process does, the others wait).
+
+    Arguments:
+        url: which database. `memory://` gives a new, empty storage each time, without heartbeats.
+        heartbeat_interval: seconds between a running trial's signs of life.
+        grace_period: seconds of silence after which a running trial counts as stale.
+        patience: seconds a call waits for a database that is away; `None` reads `RIGL_STUDY_PATIENCE` (default 300).
+        should_stop: ends such waits early with StorageError when it returns True; for signal handlers.
+
+    Raises:
+        BadInput: a period that is not positive.
+        StorageError: the database cannot be reached in time, refuses, or has tables of another Optuna version.
+    """
+    if not 0 < heartbeat_interval < grace_period:
+        raise BadInput(
+            f"heartbeat_interval is {heartbeat_interval} s and grace_period {grace_period} s; "
+            "the first must be positive and shorter than the second."
+        )
+    # What goes wrong comes as an exception; Optuna's log would tell it again, with SQL.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url.kind == "memory":
+        return InMemoryStorage()
+    retrier = Retrier(url, patience=patience, should_stop=should_stop)
+    if not retrier(_has_tables, url):
+        with lock(url, "create tables", retrier):
+            if not retrier(_has_tables, url):
+                retrier(_open_rdb, url, create_tables=True).engine.dispose()
+    rdb = retrier(_open_rdb, url, heartbeat_interval=heartbeat_interval, grace_period=grace_period)
+    return RetryingStorage(_CachedStorage(rdb), retrier)  # the cache Optuna itself puts around such a storage
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Close the connections of a storage that is not needed any more. It opens new ones if it is used again."""
+    if isinstance(storage, RetryingStorage):
+        storage.close()
+
+
+def wait_until_reachable(url: StorageUrl, timeout: float, should_stop: Callable[[], bool] | None = None) -> None:
+    """Return as soon as the database answers a query.
+
+    Arguments:
+        url: which database.
+        timeout: seconds to wait.
+        should_stop: ends the wait early with StorageError when it returns True.
+
+    Raises:
+        StorageError: it did not answer in time, or refuses for good (wrong password, no such database).
+    """
+    if url.kind != "memory":
+        Retrier(url, patience=timeout, should_stop=should_stop)(_ping, url)
+
+
+def _ping(url: StorageUrl) -> None:
+    with unpooled_engine(url).connect() as connection:
+        connection.execute(sa.select(1))
+
+
+def _has_tables(url: StorageUrl) -> bool:
+    """Whether creation was completed: the schema's version is what Optuna writes last."""
+    with unpooled_engine(url).connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return False
+        return connection.execute(sa.text("SELECT 1 FROM alembic_version")).first() is not None
+
+
+def _open_rdb(
+    url: StorageUrl,
+    *,
+    create_tables: bool = False,
+    heartbeat_interval: int | None = None,
+    grace_period: int | None = None,
+) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats; they are why Optuna is pinned below 6
+        try:
+            rdb = RDBStorage(
+                # Optuna fills {placeholders} in the URL.
+                url.secret().replace("{", "{{").replace("}", "}}"),
+                engine_options(url),
+                heartbeat_interval=heartbeat_interval,
+                grace_period=grace_period,
+                skip_table_creation=not create_tables,
+            )
+        except RuntimeError as error:  # what Optuna's check of the schema version raises
+            raise StorageError(_wrong_version(url, str(error))) from error
+    # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
+    rdb.engine.dispose()
+    lead_connections(rdb.engine, url)
+    mark_unknown_commits(rdb.engine)
+    return rdb
+
+
+def _wrong_version(url: StorageUrl, complaint: str) -> str:
+    if "storage upgrade" in complaint:
+        advice = "Stop all workers, make a backup, and run `optuna storage upgrade --storage URL`"
+    else:
+        advice = "Install the newer Optuna that set it up"
+    return (
+        f"the tables in {url} are of another Optuna version than the {optuna.__version__} installed here. "
+        f"{advice}, or use another database."
+    )

@@ -1,0 +1,194 @@
+"""Where results are stored: one URL, checked and normalised once, whose password cannot be printed by accident."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from studies.errors import StorageUrlError
+
+StorageKind = Literal["postgresql", "sqlite", "memory"]
+
+_POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg2")
+_ALLOWED = (
+    "Use postgresql://USER:PASSWORD@HOST:PORT/DATABASE (or sqlite:///PATH for one machine), "
+    "with every special character of the password percent-encoded."
+)
+# libpq settings that have a place of their own in the URL; a second, contradicting value would win silently.
+_NOT_IN_QUERY = frozenset({"user", "password", "dbname", "port", "hostaddr", "service"})
+
+
+@dataclass(frozen=True)
+class StorageUrl:
+    """A storage URL that is known to be well formed. `str()` and `repr()` show *** for its password.
+
+    Arguments:
+        kind: "postgresql", "sqlite" (one machine, few workers) or "memory" (one process, for tests).
+        shown: the URL without its secrets; this is what messages print.
+        path: the absolute path of the SQLite file, else None.
+        embedded_home: the `RIGL_STUDY_HOME` of the embedded Postgres this URL leads to, else None. Connections to
+            it are routed to wherever that server runs now, and start it again when it is gone.
+    """
+
+    kind: StorageKind
+    shown: str
+    path: Path | None = None
+    embedded_home: Path | None = field(default=None, compare=False)
+    _secret: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "StorageUrl":
+        """Check and normalise a URL that a person typed.
+
+        `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://` (SQLAlchemy 2.1
+        takes the plain scheme for psycopg 3). `sqlite:///relative` becomes absolute, so that a later change of the
+        working directory does not change the meaning. Query parameters are libpq's (`sslmode`, `sslrootcert`, ...).
+
+        Raises:
+            StorageUrlError: the text is no URL of a storage the service uses. The message shows no secret.
+        """
+        if not text.strip():
+            raise StorageUrlError(f"the storage URL is empty. {_ALLOWED}")
+        if text == "memory://":
+            return cls("memory", text, _secret=text)
+        scheme, separator, rest = text.partition("://")
+        scheme = scheme.lower()
+        if not separator:
+            raise _malformed(text, 'has no "scheme://" in front')
+        if scheme == "sqlite":
+            return cls._parse_sqlite(text, rest)
+        if scheme not in _POSTGRES_SCHEMES:
+            raise _malformed(text, "is of a kind that cannot hold a study")
+        if re.search(r"[\s\x00-\x1f\x7f]", text):
+            raise _malformed(text, "contains a space or a control character; write it as %20 or the like")
+        return cls._parse_postgres(text)
+
+    @classmethod
+    def _parse_sqlite(cls, text: str, rest: str) -> "StorageUrl":
+        name = rest.removeprefix("/")
+        if name == rest or not name or name != name.strip() or name.endswith("/"):
+            raise _malformed(text, "names no file; sqlite:///name.db is relative, sqlite:////dir/name.db absolute")
+        if name == ":memory:" or name.startswith("file:"):
+            raise _malformed(text, "names no file; what lives in memory is lost with the process")
+        # SQLAlchemy 2.0 and 2.1 disagree on percent-encoding here, so neither meaning is offered.
+        if re.search(r"[?#%\x00-\x1f\x7f]", name):
+            raise _malformed(text, "has one of ? # % in its path, which a SQLite URL cannot carry")
+        path = Path(name).absolute()
+        url = f"sqlite:///{path}"
+        return cls("sqlite", url, path=path, _secret=url)
+
+    @classmethod
+    def _parse_postgres(cls, text: str) -> "StorageUrl":
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:  # its text may quote the password of a URL that was cut in the wrong place
+            reason = 'has a bad host or port (or its password has an unencoded "/", "?", "#", "[" or "]")'
+            raise _malformed(text, reason) from None
+        if port == 0:
+            raise _malformed(text, "has port 0; a port is between 1 and 65535")
+        if parts.fragment or text.endswith("#"):
+            raise _malformed(text, 'has an unencoded "#"; write it as %23')
+        user, password = _credentials(text, parts)
+        database = parts.path.removeprefix("/")
+        if not database:
+            raise _malformed(text, "names no database")
+        if not re.fullmatch(r"[^/%@:]+", database):
+            raise _malformed(text, "has a database name with one of / % @ : in it")
+        query = _libpq_options(text, parts.query)
+        host = _host(text, parts, query)
+
+        def assemble(password: str | None) -> str:
+            login = "" if user is None else quote(user, safe="")
+            login += "" if password is None else f":{password}"
+            where = f"{login}@{host}" if login else host
+            where += "" if port is None else f":{port}"
+            options = "&".join(f"{name}={quote(value, safe='/')}" for name, value in query)
+            return f"postgresql+psycopg2://{where}/{database}" + (f"?{options}" if options else "")
+
+        secret = assemble(None if password is None else quote(password, safe=""))
+        shown = assemble(None if password is None else "***")
+        shown = re.sub(r"(password=)[^&]*", r"\1***", shown)  # sslpassword
+        return cls("postgresql", shown, _secret=secret)
+
+    def secret(self) -> str:
+        """The URL with its password, for handing to a database driver. Never print, log or store it."""
+        return self._secret
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __repr__(self) -> str:
+        return f"StorageUrl({self.shown!r})"
+
+
+def _credentials(text: str, parts: SplitResult) -> tuple[str | None, str | None]:
+    login, at, _ = parts.netloc.rpartition("@")
+    if not at:
+        return None, None
+    user, colon, password = login.partition(":")
+    if "@" in login:
+        raise _malformed(text, 'has an unencoded "@" in its password; write it as %40')
+    if not user:
+        raise _malformed(text, "has a password but no user" if password else "has an empty user name")
+    for value in (user, password):
+        if re.search(r"%(?![0-9a-fA-F]{2})|%00", value):
+            raise _malformed(text, 'has a "%" that begins no percent-encoded character; write "%" as %25')
+    try:
+        return unquote(user, errors="strict"), unquote(password, errors="strict") if colon else None
+    except UnicodeDecodeError:
+        raise _malformed(text, "has percent-encoded bytes that are not UTF-8") from None
+
+
+def _libpq_options(text: str, query: str) -> list[tuple[str, str]]:
+    from psycopg2 import ProgrammingError
+    from psycopg2.extensions import make_dsn
+
+    if "@" in query:  # the end of a password with an unencoded "?"; libpq's complaint would quote it
+        raise _malformed(text, 'has an unencoded "@" after its question mark; write "?" as %3F and "@" as %40')
+    try:
+        options = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
+        make_dsn(**dict(options))  # libpq itself says which names it knows
+    except ValueError:
+        raise _malformed(text, "has a query that is not name=value&name=value") from None
+    except ProgrammingError as error:
+        raise _malformed(text, f"has a query libpq does not understand ({str(error).strip()})") from None
+    names = [name for name, _ in options]
+    if len(set(names)) < len(names):
+        raise _malformed(text, "gives one query parameter twice")
+    if clash := sorted(_NOT_IN_QUERY.intersection(names)):
+        raise _malformed(text, f"has {clash[0]} among its query parameters; give it before the question mark")
+    return options
+
+
+def _host(text: str, parts: SplitResult, query: list[tuple[str, str]]) -> str:
+    host = parts.netloc.rpartition("@")[2]
+    host = re.sub(r":[0-9]*$", "", host)
+    if host and any(name == "host" for name, _ in query):
+        raise _malformed(text, "names two hosts; ?host= is for a socket directory, with no host before it")
+    if not host and not any(name == "host" and value.startswith("/") for name, value in query):
+        raise _malformed(text, "names no host")
+    if host and not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host):
+        raise _malformed(text, "has a bad host name")
+    return host
+
+
+def _malformed(text: str, reason: str) -> StorageUrlError:
+    return StorageUrlError(f'the storage URL "{redact(text)}" {reason}. {_ALLOWED}')
+
+
+def redact(text: str) -> str:
+    """What may be shown of a text that was meant to be a storage URL but is not one.
+
+    Nobody knows where the password is in a URL that cannot be parsed, so whatever might be one is hidden: all between
+    the scheme and the last "@", anything but digits after a ":", and all that follows the word "password".
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "", text
+    if "@" in rest:
+        rest = "***@" + rest.rpartition("@")[2]
+    rest = re.sub(r":(?!\d{0,5}(?:[/?]|$)|memory:).*", ":***", rest, flags=re.DOTALL)
+    rest = re.sub(r"(pass\w*).*", r"\1***", rest, flags=re.DOTALL | re.IGNORECASE)
+    return "".join(c if c.isprintable() else "?" for c in f"{scheme}{separator}{rest}")

@@ -1,0 +1,98 @@
+"""Fixtures for the whole suite: a clean environment, and one real Postgres server a session, shared by its tests."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+
+from studies.embedded import EmbeddedPostgres
+from studies.storage_url import StorageUrl
+
+
+def pytest_configure() -> None:
+    """Remove a developer's own settings, and threads that would fight over the cores, before torch is imported."""
+    for name in [name for name in os.environ if name.startswith("RIGL_STUDY_")]:
+        del os.environ[name]
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _no_real_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that forgets to say where its database is must not touch, nor start, the developer's own."""
+    monkeypatch.setenv("RIGL_STUDY_HOME", str(tmp_path / "rigl-study-home"))
+
+
+@pytest.fixture(scope="session")
+def open_directory() -> Iterator[Path]:
+    """A temporary directory other users may enter, which pytest's own is not: root's Postgres runs as `nobody`."""
+    directory = Path(tempfile.mkdtemp(prefix="rigl-study-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(open_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """One real server for the session. Nothing in it survives a power cut, which makes it quick."""
+    server = EmbeddedPostgres(open_directory / "session", fsync=False)
+    server.ensure_running()
+    keeper = server.status().keeper_pid
+    yield server
+    server.stop()
+    assert keeper is not None
+    assert wait_until(lambda: not is_alive(keeper)), "the session's server left its keeper behind"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: EmbeddedPostgres) -> Iterator[StorageUrl]:
+    """A new, empty database of its own."""
+    server_url = sa.make_url(postgres_server.ensure_running().secret())
+    name = f"test_{uuid4().hex[:12]}"
+    _execute(server_url, f"CREATE DATABASE {name}")
+    yield StorageUrl.parse(server_url.set(database=name).render_as_string(hide_password=False))
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> StorageUrl:
+    """Every kind of storage in turn, each of them empty."""
+    if request.param == "postgres":
+        url: StorageUrl = request.getfixturevalue("postgres_url")
+        return url
+    return StorageUrl.parse("memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'study.db'}")
+
+
+def _execute(url: sa.URL, statement: str) -> None:
+    parameters = url.translate_connect_args(username="user", database="dbname")
+    with closing(psycopg2.connect(**parameters)) as connection:
+        connection.autocommit = True  # CREATE DATABASE runs in no transaction
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that is dead but not buried by its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
