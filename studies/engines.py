@@ -21,7 +21,10 @@ _POSTGRES_CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds
 }
-_SQLITE_CONNECTION = {"timeout": 30}  # seconds to wait for another process's transaction
+_SQLITE_CONNECTION = {
+    "timeout": 30,  # seconds to wait for another process's transaction
+    "isolation_level": None,  # `lead_connections` begins transactions itself
+}
 
 
 def engine_options(url: StorageUrl) -> dict[str, Any]:
@@ -35,10 +38,13 @@ def engine_options(url: StorageUrl) -> dict[str, Any]:
 
 
 def lead_connections(engine: sa.Engine, url: StorageUrl) -> None:
-    """Lead every new connection to an embedded server to wherever it runs by now; start it again if it is gone.
+    """Make every connection of `engine` one that is right for `url`.
 
-    Other URLs are left alone.
+    To an embedded server: wherever it runs by now, and started again if it is gone. In SQLite, which locks no rows:
+    whole transactions take turns, as between seeing that a ticket waits and claiming it nobody else may claim it.
     """
+    if url.kind == "sqlite":
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     if url.embedded_home is not None:
         server = EmbeddedPostgres(url.embedded_home)
 

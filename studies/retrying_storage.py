@@ -4,8 +4,6 @@ It is a storage itself because Optuna's samplers, pruners and trials call the st
 would not reach them.
 """
 
-import copy
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,8 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 from studies.errors import StorageError
 from studies.retrying import CommitOutcomeUnknown, Retrier
 from studies.storage_url import StorageUrl
-
-_REQUEST_ATTR = "rigl_study:request"
 
 T = TypeVar("T")
 
@@ -90,24 +86,13 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Create a trial, see Optuna.
 
-        A template is stored with a random system attribute, by which a trial whose COMMIT was lost is found again.
-
         Raises:
-            StorageError: also when COMMIT was lost and there is no template (`study.ask()` with nothing enqueued).
+            StorageError: also when COMMIT was lost, as nothing tells whether the trial exists. Tickets are not created
+                this way: `studies.transactions` can look.
         """
-        request = uuid.uuid4().hex
-        if template_trial is not None:
-            template_trial = copy.copy(template_trial)
-            template_trial.system_attrs = {**template_trial.system_attrs, _REQUEST_ATTR: request}
 
         def settled() -> int | None:
-            if template_trial is None:
-                raise StorageError(
-                    f"the connection to {self.url} was lost while a trial was being created; it may exist"
-                )
-            trials = self.inner.get_all_trials(study_id, deepcopy=False)
-            found = [trial for trial in trials if trial.system_attrs.get(_REQUEST_ATTR) == request]
-            return found[0]._trial_id if found else None
+            raise StorageError(f"the connection to {self.url} was lost while a trial was being created; it may exist")
 
         return self._at_most_once(lambda: self.inner.create_new_trial(study_id, template_trial), settled)
 
