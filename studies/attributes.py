@@ -1,0 +1,58 @@
+"""What the queue writes beside Optuna's own columns: the names of study and trial attributes, and what a ticket holds.
+
+User attributes of trials (`TrialResult`, `worker`, `attempt`, `error`, `traceback`) are written when a trial finishes,
+never before, so that whatever is found there is final.
+"""
+
+from typing import Any
+
+from studies.sampling import snap
+from studies.search_space import Params
+from studies.spec import StudyPlan
+from studies.transactions import RETRY_OF_ATTR, LockedTrial
+
+# User attributes of a study.
+CAMPAIGN_ATTR = "campaign"
+CONTROL_ATTR = "control"
+"""What the user wants of its workers: "run", "pause" (hand out no more tickets) or "stop" (give back as well)."""
+PAIR_ATTR = "pair"
+PLANNED_ATTR = "tickets"
+"""The size of the budget, stored together with the tickets: a study without it was only half created."""
+SPEC_ATTR = "spec"
+VERSION_ATTR = "spec_version"
+
+# System attributes of a study and of a trial that are Optuna's.
+FIXED_PARAMS_ATTR = "fixed_params"
+METRIC_NAMES_ATTR = "study:metric_names"  # what Study.set_metric_names writes, with a warning that it is new
+
+# System attributes of a trial, the queue's own book-keeping.
+ATTEMPT_ATTR = "attempt"
+CLAIM_ATTR = "claim"
+GIVEN_BACK_ATTR = "given_back"
+REFERENCE_ATTR = "reference"
+REPORTED_ATTR = "epochs_reported"
+ROOT_ATTR = "root"
+
+
+def ticket_attrs(plan: StudyPlan, params: Params) -> dict[str, Any]:
+    """The system attributes of a new ticket; the sampler draws what `params` lacks."""
+    fixed = {name: snap(plan.spec.search[name], value) for name, value in params.items()}
+    is_reference = bool(params) and params == plan.spec.strategy.reference
+    return {FIXED_PARAMS_ATTR: fixed, REFERENCE_ATTR: is_reference}
+
+
+def successor_attrs(trial: LockedTrial, *, attempt: int) -> dict[str, Any]:
+    """What a ticket that takes the place of `trial` inherits: what to train, and where its checkpoint is.
+
+    Not the reported values, which would count twice in the pruners' statistics: the worker that resumes reports them
+    again. Not the user attributes, which tell how the earlier trial ended.
+    """
+    attrs = trial.system_attrs
+    return {
+        FIXED_PARAMS_ATTR: {**attrs.get(FIXED_PARAMS_ATTR, {}), **trial.params()},
+        REFERENCE_ATTR: attrs.get(REFERENCE_ATTR, False),
+        RETRY_OF_ATTR: trial.number,
+        ROOT_ATTR: attrs.get(ROOT_ATTR, trial.number),
+        ATTEMPT_ATTR: attempt,
+        REPORTED_ATTR: max(len(trial.reported()), attrs.get(REPORTED_ATTR, 0)),
+    }

@@ -1,0 +1,300 @@
+"""The queue of one study: tickets are its waiting trials, and every step of a ticket's life is one transaction.
+
+    waiting ──claim──▶ running ──complete──▶ complete
+       ▲                 │ ├─────prune─────▶ pruned
+       │                 │ ├─────fail──────▶ failed
+       ├────give_back────┘ │
+       └─(a new ticket)◀─sweep: its worker is dead; the trial itself becomes failed, "retried" in counts
+
+A claim writes a random token into the trial. Whoever writes later does so with the trial locked, and only if it is
+running with that token. So a worker that was thought dead and wakes up late cannot change anything, and a step whose
+answer was lost on the way recognises its own work when it is repeated.
+"""
+
+import difflib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from studies.attributes import (
+    ATTEMPT_ATTR,
+    CAMPAIGN_ATTR,
+    CLAIM_ATTR,
+    CONTROL_ATTR,
+    METRIC_NAMES_ATTR,
+    PAIR_ATTR,
+    PLANNED_ATTR,
+    SPEC_ATTR,
+    VERSION_ATTR,
+    successor_attrs,
+    ticket_attrs,
+)
+from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError, StorageError
+from studies.sampling import fill, optuna_study
+from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
+from studies.ticket import Claim, Hold, Ticket
+from studies.transactions import Counts, Transaction, TrialStore
+from studies.trial_store import trial_store
+
+log = logging.getLogger("rigl_study.queue")
+
+MAX_ATTEMPTS = 3
+"""A trial that was running when its worker died, so many times, is not tried again: it may be what kills them."""
+
+
+class TicketQueue:
+    """The tickets of one stored study. Made by `create` and `open`; may be shared by threads.
+
+    Attributes:
+        plan: the study as specified.
+    """
+
+    def __init__(self, storage: BaseStorage, study_id: int, plan: StudyPlan) -> None:
+        self.plan = plan
+        self._storage, self._study_id = storage, study_id
+        self._store: TrialStore = trial_store(storage)
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self.plan.name
+
+    @classmethod
+    def create(cls, storage: BaseStorage, plan: StudyPlan) -> "TicketQueue":
+        """Store the study with all its tickets, or take up what an earlier `create` of the same plan stored.
+
+        All tickets are stored in one transaction: after a crash there are all or none, and none are then made good by
+        the next `create`. Any number of processes may create the same study at once.
+
+        Raises:
+            CampaignExists: a study of that name is stored, with another specification.
+            SpecVersionError: or in another format.
+            StorageError: the database is away for too long.
+        """
+        study_id = _find(storage, plan.name)
+        if study_id is None:
+            try:
+                study_id = storage.create_new_study([StudyDirection.MAXIMIZE], plan.name)
+            except DuplicatedStudyError:  # another process was faster
+                study_id = storage.get_study_id_from_name(plan.name)
+        storage.set_study_system_attr(study_id, METRIC_NAMES_ATTR, ["val_accuracy"])
+        tickets = [ticket_attrs(plan, params) for params in plan.tickets()]
+        attrs = {
+            CAMPAIGN_ATTR: plan.spec.name,
+            CONTROL_ATTR: "run",
+            PAIR_ATTR: dict(plan.pair),
+            SPEC_ATTR: plan.spec.canonical_json(),
+            VERSION_ATTR: SPEC_VERSION,
+            PLANNED_ATTR: len(tickets),
+        }
+
+        def plan_once(transaction: Transaction) -> Mapping[str, Any]:
+            stored = transaction.study_attrs(study_id)
+            if PLANNED_ATTR in stored:
+                return stored
+            transaction.append(study_id, tickets)
+            transaction.set_study_attrs(study_id, attrs)
+            return attrs
+
+        stored = trial_store(storage).run(plan_once)
+        check_version(plan.name, stored)
+        if StudySpec.model_validate_json(stored[SPEC_ATTR]) != plan.spec:
+            raise CampaignExists(f'a different study "{plan.name}" is already stored; choose another name.')
+        return cls(storage, study_id, plan)
+
+    @classmethod
+    def open(cls, storage: BaseStorage, name: str) -> "TicketQueue":
+        """The queue of a stored study.
+
+        Arguments:
+            storage: what `open_storage` returned.
+            name: of the study, CAMPAIGN/METHOD-sSPARSITY-DISTRIBUTION.
+
+        Raises:
+            NotFound: no such study is stored.
+            SpecVersionError: it was written by a version of rigl-study with another format.
+            StorageError: the database is away for too long.
+        """
+        study_id = _find(storage, name)
+        attrs = {} if study_id is None else storage.get_study_user_attrs(study_id)
+        if study_id is None or PLANNED_ATTR not in attrs:
+            raise not_found("study", name, optuna.study.get_all_study_names(storage))
+        check_version(name, attrs)
+        spec = StudySpec.model_validate_json(attrs[SPEC_ATTR])
+        return cls(storage, study_id, StudyPlan(spec=spec, pair=attrs[PAIR_ATTR]))
+
+    def claim(self, worker: str) -> Ticket | None:
+        """Take the waiting ticket of the lowest number; None when none waits or the campaign is paused or stopped.
+
+        The ticket is this worker's from then on, as long as it beats. Parameters it lacks are drawn now.
+
+        Arguments:
+            worker: who claims, for the record.
+
+        Raises:
+            NotFound: the study was deleted.
+            StorageError: the database is away for too long.
+            Exception: what the sampler raised, or `BadInput` if the drawn configuration is impossible. The trial has
+                been failed with that reason.
+        """
+        if self.control() != "run":
+            return None
+
+        def take(transaction: Transaction) -> Claim | None:
+            trial = transaction.lock_next_waiting(self._study_id)
+            if trial is None:
+                return None
+            claim = Claim(
+                study=self.name,
+                trial_id=trial.trial_id,
+                number=trial.number,
+                token=f"{worker}:{secrets.token_hex(8)}",
+                worker=worker,
+                attrs=dict(trial.system_attrs),
+                reported=trial.reported(),
+            )
+            trial.set_system_attr(CLAIM_ATTR, claim.token)
+            trial.beat()  # here, because a trial that never beat would never be found dead
+            trial.become(TrialState.RUNNING)
+            return claim
+
+        claim = self._store.run(take)
+        return None if claim is None else self._fill(claim)
+
+    def _fill(self, claim: Claim) -> Ticket:
+        """Draw the missing parameters; if that fails, the trial is not left running with nobody at it."""
+        hold = Hold(self._store, claim)
+        try:
+            study = optuna_study(self._store.storage, self.plan, claim.number)
+            return Ticket(hold, study, self.plan, fill(study, claim.trial_id, self.plan.spec.search))
+        except StorageError:  # nothing can be written now; the missing beats will tell
+            raise
+        except Exception as error:
+            hold.fail(error)
+            raise
+        except BaseException:
+            hold.give_back("interrupted while it was being claimed")
+            raise
+
+    def sweep(self) -> int:
+        """Issue the tickets of dead workers again: those not heard of for the storage's grace period.
+
+        The dead trial becomes failed and a waiting ticket with its parameters takes its place, both or neither,
+        however many sweep at once. After MAX_ATTEMPTS there is no further ticket. Never the case in memory.
+
+        Returns:
+            How many trials were found dead.
+
+        Raises:
+            StorageError: the database is away for too long.
+        """
+        return sum(self._bury(trial_id) for trial_id in self._store.stale(self._study_id))
+
+    def _bury(self, trial_id: int) -> bool:
+        def change(transaction: Transaction) -> bool:
+            trial = transaction.lock(trial_id)
+            if trial.state != TrialState.RUNNING or not trial.is_stale():
+                return False
+            attempt = trial.system_attrs.get(ATTEMPT_ATTR, 1)
+            worker = str(trial.system_attrs.get(CLAIM_ATTR, "")).rpartition(":")[0]
+            died = f"worker {worker} died: no sign of life"
+            if attempt < MAX_ATTEMPTS:
+                transaction.append(self._study_id, [successor_attrs(trial, attempt=attempt + 1)])
+                told = f"{died} (attempt {attempt} of {MAX_ATTEMPTS}; the ticket waits again)"
+            else:
+                told = f"{died}, as did those of {attempt - 1} attempts before; it is not tried again (poison)"
+            trial.set_user_attr("error", told)
+            trial.set_user_attr("worker", worker)
+            trial.become(TrialState.FAIL)
+            log.warning("%s, trial %d: %s.", self.name, trial.number, told)
+            return True
+
+        return self._store.run(change)
+
+    def retry(self, number: int) -> int:
+        """Issue the ticket of a failed or pruned trial again.
+
+        Returns:
+            The number of the new ticket.
+
+        Raises:
+            NotFound: there is no such trial.
+            BadInput: the trial is in another state, or is being tried again already.
+            StorageError: the database is away for too long.
+        """
+        try:
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            raise NotFound(f"{self.name} has no trial {number}.") from None
+
+        def change(transaction: Transaction) -> int:
+            trial = transaction.lock(trial_id)
+            if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
+                state = trial.state.name.lower()
+                raise BadInput(f"trial {number} of {self.name} is {state}; only a failed or pruned one can be retried.")
+            successor = transaction.successor_of(self._study_id, number)
+            if successor is not None:
+                raise BadInput(f"trial {number} of {self.name} is tried again already, as trial {successor}.")
+            return transaction.append(self._study_id, [successor_attrs(trial, attempt=1)])
+
+        return self._store.run(change)
+
+    def counts(self) -> Counts:
+        """How many trials are in which state, and the best value; quick even for thousands.
+
+        Raises:
+            NotFound: the study was deleted.
+            StorageError: the database is away for too long.
+        """
+        try:
+            return self._store.counts(self._study_id)
+        except KeyError:
+            raise NotFound(f"{self.name} was deleted.") from None
+
+    def control(self) -> str:
+        """What its workers should do: "run", "pause" (hand out no more tickets) or "stop" (also give back).
+
+        Raises:
+            NotFound: the study was deleted.
+            StorageError: the database is away for too long.
+        """
+        try:
+            return str(self._storage.get_study_user_attrs(self._study_id).get(CONTROL_ATTR, "run"))
+        except KeyError:
+            raise NotFound(f"{self.name} was deleted.") from None
+
+
+def check_version(name: str, attrs: Mapping[str, Any]) -> None:
+    """Refuse a study written in another format.
+
+    Raises:
+        SpecVersionError: the versions differ.
+    """
+    version = attrs.get(VERSION_ATTR)
+    if version != SPEC_VERSION:
+        newer = isinstance(version, int) and version > SPEC_VERSION
+        advice = "update rigl-study here" if newer else "finish it with the version that created it"
+        raise SpecVersionError(
+            f"{name} is stored in format {version} and this rigl-study reads format {SPEC_VERSION}; {advice}."
+        )
+
+
+def not_found(kind: str, name: str, known: Sequence[str]) -> NotFound:
+    """The error for a name that is not stored, with the nearest ones."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else " `rigl-study list` shows what is stored."
+    return NotFound(f'no {kind} "{name}" is stored.{hint}')
+
+
+def _find(storage: BaseStorage, name: str) -> int | None:
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        return None
