@@ -1,0 +1,53 @@
+"""The command line `rigl-study`: its root, where the rooms `studies.cli_*` hang their commands.
+
+Nothing here or in those rooms imports torch, Optuna, pandas or matplotlib before a command needs it: `--help` is
+instant. Of all of `studies`, only `studies.cli_run` may import `workers`, inside the commands that train.
+"""
+
+import os
+from typing import Annotated
+
+import typer
+
+from studies.cli_app import DEBUG_VARIABLE, PROGRAM, command, log_to_stderr, new_app
+from studies.cli_catalogue import catalogue_app, data_app
+from studies.cli_storage import dashboard, storage_app
+
+app = new_app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"{PROGRAM} {version('rigl-study')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - the callback prints it
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and the log. Also: RIGL_STUDY_DEBUG=1.")] = (
+        False
+    ),
+) -> None:
+    """Which learning rate, drop fraction and update interval should RigL use, and does the answer carry over?
+
+    A study is planned in a TOML file, kept in Postgres, trained by any number of workers, and told in a report.
+    Results go to stdout, messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+    """
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"  # workers inherit it
+    log_to_stderr()
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+command(app, "dashboard", example="rigl-study dashboard --port 8081")(dashboard)
+app.add_typer(catalogue_app, name="catalogue")
+app.add_typer(data_app, name="data")
+app.add_typer(storage_app, name="storage")

@@ -1,0 +1,149 @@
+"""What every command shares: how it is registered, how it ends, and what it prints where.
+
+Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from studies.errors import RiglStudyError
+
+PROGRAM = "rigl-study"
+DEBUG_VARIABLE = "RIGL_STUDY_DEBUG"
+INTERRUPTED = 130
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands whose every failure is one line on stderr and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command line and leave the process with the exit code that says how it went."""
+        kwargs |= {"prog_name": PROGRAM, "standalone_mode": False}
+        try:
+            code = super().main(*args, **kwargs)
+            sys.stdout.flush()
+        except Exception as error:
+            code = _explain(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # Typer's own name for the context
+        """Run a command; Ctrl-C ends it with a word and without a traceback."""
+        try:
+            return super().invoke(ctx)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _explain(error: Exception) -> int:
+    """Print what went wrong in one line; the exit code that goes with it."""
+    if isinstance(error, BrokenPipeError):
+        # The reader (`| head`) has seen enough. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if debugging():
+        traceback.print_exception(error)
+    if isinstance(error, RiglStudyError):
+        say(str(error))
+        return error.exit_code
+    if isinstance(error, typer.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    if hasattr(error, "format_message"):  # a usage error: Typer has no public class for them
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else PROGRAM
+        say(f"{error.format_message().rstrip('.')}. See: {command} --help")
+        return int(getattr(error, "exit_code", 2))
+    how = "" if debugging() else f" Run `{PROGRAM} --debug ...` or set {DEBUG_VARIABLE}=1 for the traceback."
+    say(f"unexpected {type(error).__name__}: {error}.{how}")
+    return 1
+
+
+def debugging() -> bool:
+    """Whether the user wants tracebacks."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """A Typer app, or a group of commands in one, with plain help and one-line errors."""
+    return typer.Typer(
+        cls=OneLineErrors,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
+
+
+def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Function], Function]:
+    """Register a function as the command `name`; its help is the docstring and ends in `example`, a real command."""
+    lines = "".join(f"\n  {line}" for line in example.splitlines())
+    return app.command(name, epilog=f"\b\nExample:{lines}")
+
+
+def say(message: str) -> None:
+    """One line of message or progress on stderr: whatever `message` holds, it is one line, and shows no password."""
+    print(f"{PROGRAM}: {one_clean_line(message)}", file=sys.stderr, flush=True)
+
+
+def one_clean_line(text: str) -> str:
+    """`text` without line breaks, control characters and passwords of URLs."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", line)
+
+
+def print_json(value: Any) -> None:
+    """A result for scripts, on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A result for people, on stdout: columns of plain text, numbers to the right, bold headers on a terminal."""
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    numeric = [all(_is_number(row[i]) for row in cells) and bool(cells) for i in range(len(headers))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            c.rjust(width) if right else c.ljust(width) for c, width, right in zip(row, widths, numeric, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    head = line(headers)
+    print(f"\033[1m{head}\033[0m" if coloured(sys.stdout) else head)
+    for row in cells:
+        print(line(row))
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or re.fullmatch(r"[-+]?[0-9][0-9.,]*(e[-+]?\d+)?\s?%?", cell) is not None
+
+
+def coloured(stream: Any) -> bool:
+    """Whether to write colours to `stream`: a terminal, unless the user has set NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class _OneLineFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{PROGRAM}: {one_clean_line(record.getMessage())}"
+
+
+def log_to_stderr() -> None:
+    """Show the warnings of the service as messages, one line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLineFormatter())
+    logger = logging.getLogger("rigl_study")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.DEBUG if debugging() else logging.WARNING)

@@ -1,0 +1,79 @@
+"""Options and arguments that several commands share. Names a user can type come from the registries themselves."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rigl_core.data import DATASETS
+from rigl_core.distributions import DISTRIBUTIONS
+from rigl_core.methods import METHODS
+from rigl_core.models import MODELS
+
+
+def one_of(registry: Iterable[str], *declarations: str, help: str) -> Any:
+    """An option that takes a key of `registry`: shown in the help and completed by the shell.
+
+    The value itself is checked where every other way to give it is (files, `--set`), with the nearest name as a hint.
+    """
+    names = list(registry)
+    return typer.Option(*declarations, metavar="|".join(names), help=help, autocompletion=lambda: names)
+
+
+def _complete_spec(incomplete: str) -> list[str]:
+    from studies.catalogue import catalogue_names
+
+    return [name for name in catalogue_names() if name.startswith(incomplete)]
+
+
+Spec = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A TOML file or a catalogue name.", autocompletion=_complete_spec)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a value of SPEC, for example strategy.n_trials=5; repeatable."
+    ),
+]
+CampaignName = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
+Trial = Annotated[str, typer.Argument(metavar="TRIAL", help="The trial as STUDY/NUMBER, for example rigl-s0.98-erk/3.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Where results are stored: postgresql://... or sqlite:///FILE. Default: RIGL_STUDY_STORAGE, else the "
+        "embedded Postgres.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=1024, metavar="N", help="Processes, which share this machine's cores.")
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="DIR", help="Look for data sets here first, and download to here. Also: RIGL_STUDY_DATA."
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoints", metavar="DIR", help="Where trials are checkpointed; share it so that any worker can resume."
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: reports/NAME.")]
+FallbackDataset = Annotated[
+    str | None,
+    one_of(DATASETS, "--fallback-dataset", help="Train on this instead where SPEC's data set cannot be had."),
+]
+Dataset = Annotated[str | None, one_of(DATASETS, "--dataset", help="The images.")]
+Method = Annotated[str | None, one_of(METHODS, "--method", help="How the masks move.")]
+Model = Annotated[str | None, one_of(MODELS, "--model", help="The network.")]
+Distribution = Annotated[
+    str | None, one_of(DISTRIBUTIONS, "--distribution", help="How sparsity is spread over the layers.")
+]
