@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,11 +72,14 @@ class Hold:
 
     def __init__(self, store: TrialStore, claim: Claim) -> None:
         self._store, self.claim = store, claim
+        self.heartbeat_interval = store.heartbeat_interval
         self._closed = False
+        self._lock = threading.Lock()  # a beat of another thread comes before the trial is finished, or not at all
 
     def write(self, change: Callable[[LockedTrial], None], what: str) -> bool:
         """Do `change` if the trial runs and is ours; tell, and log, whether that is so."""
-        return not self._closed and self._attempt(change, what, already=None)
+        with self._lock:
+            return not self._closed and self._attempt(change, what, already=None)
 
     def fail(self, error: BaseException | str) -> bool:
         """Finish the trial as failed, for the reason given."""
@@ -107,11 +111,12 @@ class Hold:
         return self._close(change, TrialState.WAITING)
 
     def _close(self, change: Callable[[LockedTrial], None], state: TrialState) -> bool:
-        if self._closed:
-            return False
-        mine = self._attempt(change, state.name.lower(), already=state)
-        self._closed = True
-        return mine
+        with self._lock:
+            if self._closed:
+                return False
+            mine = self._attempt(change, state.name.lower(), already=state)
+            self._closed = True
+            return mine
 
     def _attempt(self, change: Callable[[LockedTrial], None], what: str, already: TrialState | None) -> bool:
         """Do `change` if we may. True also if an attempt whose answer was lost has made the trial `already` so."""
@@ -163,6 +168,11 @@ class Ticket:
     def checkpoint_key(self) -> str:
         """A relative path, without extension, for the checkpoint: the same for every attempt at this ticket."""
         return f"{self.spec.study}/{self._hold.claim.attrs.get(ROOT_ATTR, self.number)}"
+
+    @property
+    def heartbeat_interval(self) -> float | None:
+        """Seconds between the beats that keep this ticket; None where nobody sweeps."""
+        return self._hold.heartbeat_interval
 
     def __str__(self) -> str:
         return str(self._hold.claim)

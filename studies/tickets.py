@@ -199,7 +199,10 @@ class TicketQueue:
 
     def _bury(self, trial_id: int) -> bool:
         def change(transaction: Transaction) -> bool:
-            trial = transaction.lock(trial_id)
+            try:
+                trial = transaction.lock(trial_id)
+            except KeyError:  # the campaign was deleted
+                return False
             if trial.state != TrialState.RUNNING or not trial.is_stale():
                 return False
             attempt = trial.system_attrs.get(ATTEMPT_ATTR, 1)

@@ -132,6 +132,8 @@ class TrialStore(Protocol):
 
     storage: BaseStorage
     "For samplers and pruners: may leave out waiting trials, which they have no use for."
+    heartbeat_interval: float | None
+    "Seconds between the beats of a running trial; None where nobody looks for the dead."
 
     def run(self, change: Callable[[Transaction], T]) -> T:
         """Do `change` completely or not at all; it is run again if the database went away in the middle.

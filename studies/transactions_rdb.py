@@ -40,6 +40,7 @@ class RdbStore:
     def __init__(self, rdb: RDBStorage, retrier: Retrier) -> None:
         self._rdb, self._retrier = rdb, retrier
         self.storage: BaseStorage = BegunTrials(rdb, retrier)
+        self.heartbeat_interval: float | None = rdb.heartbeat_interval
 
     def run(self, change: Callable[[Transaction], T]) -> T:
         """See TrialStore."""

@@ -1,0 +1,96 @@
+"""A worker process of `workers.pool`: reads its settings from standard input and works until it is done or stopped."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from studies.campaigns import list_campaigns, open_campaign
+from studies.embedded import EmbeddedPostgres
+from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
+from studies.storage import open_storage
+from studies.storage_url import StorageUrl
+from studies.tickets import TicketQueue
+from workers.devices import choose_device
+from workers.loop import run_worker
+from workers.pool import WorkerSettings
+from workers.stop import Stop, on_signals
+
+log = logging.getLogger("rigl_study.worker")
+
+KILLED = 137  # what a shell tells of SIGKILL
+
+
+def main() -> int:
+    """Run one worker; the exit code."""
+    stop = Stop()
+    with on_signals(stop):
+        settings = WorkerSettings.from_json(sys.stdin.readline())
+        threading.Thread(target=_watch_parent, args=[stop], daemon=True).start()
+        form = f"[worker {settings.index}] %(message)s"
+        logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+        try:
+            work(settings, stop)
+        except RiglStudyError as error:
+            log.error("%s", error)
+            return error.exit_code
+        return 0
+
+
+def work(settings: WorkerSettings, stop: Stop) -> int:
+    """Claim and train until the campaigns are done; how many trials were finished."""
+    if settings.storage is None:
+        url = EmbeddedPostgres(None if settings.home is None else Path(settings.home)).ensure_running()
+    else:
+        url = StorageUrl.parse(settings.storage)
+    storage = open_storage(url, heartbeat_interval=settings.heartbeat_interval, grace_period=settings.grace_period)
+
+    def queues() -> Sequence[TicketQueue]:
+        names = settings.campaigns or [summary.name for summary in list_campaigns(storage)]
+        found: list[TicketQueue] = []
+        for name in names:
+            try:
+                found += open_campaign(storage, name).queues
+            except (NotFound, SpecVersionError, BadInput) as error:
+                if settings.campaigns and not settings.forever:
+                    raise
+                log.warning("%s", error)
+        return found
+
+    # Only now: to load torch takes seconds, and what is wrong with the campaign should show before.
+    from rigl_core.runtime import set_threads
+    from workers.objective import run_ticket
+
+    mine = queues()
+    set_threads(settings.threads)
+    run = partial(
+        run_ticket,
+        checkpoint_dir=Path(settings.checkpoint_dir),
+        device=choose_device(settings.device, settings.index),
+        data_dir=None if settings.data_dir is None else Path(settings.data_dir),
+    )
+    return run_worker(
+        mine,
+        run,
+        stop,
+        max_trials=settings.max_trials,
+        forever=settings.forever,
+        refresh=queues if settings.forever else None,
+        poll_seconds=settings.poll_seconds,
+    )
+
+
+def _watch_parent(stop: Stop) -> None:
+    """End with the parent, however that ended: gently first, at once if it had asked for a stop already."""
+    while os.read(sys.stdin.fileno(), 1):  # not `sys.stdin`, whose lock this thread would hold at exit
+        pass
+    if stop.is_set():
+        os._exit(KILLED)
+    stop.request("the parent process is gone")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

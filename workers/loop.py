@@ -1,0 +1,162 @@
+"""The life of a worker: claim a ticket, run it, claim the next; wait while others' tickets may still come back."""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from studies.errors import DataUnavailable, NotFound, RiglStudyError, StorageError, TicketLost
+from studies.ticket import Ticket
+from studies.tickets import TicketQueue
+from workers.stop import Stop
+
+log = logging.getLogger("rigl_study.worker")
+
+POLL_SECONDS = 2.0
+MAX_FAILURES_IN_A_ROW = 3
+
+Ending = Literal["complete", "pruned", "given_back", "lost"]
+Run = Callable[[Ticket, Stop], Ending]
+"""Trains a ticket and tells the queue how it went. What it raises is the reason for which the trial is failed."""
+
+
+class WorkerGaveUp(RiglStudyError):
+    """Several trials in a row failed: the reason is likely this worker's machine, or the whole campaign."""
+
+
+def worker_id() -> str:
+    """A name for this worker that no other one has: HOST:PID:RANDOM."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def run_worker(
+    queues: Sequence[TicketQueue],
+    run: Run,
+    stop: Stop,
+    *,
+    worker: str | None = None,
+    max_trials: int | None = None,
+    forever: bool = False,
+    refresh: Callable[[], Sequence[TicketQueue]] | None = None,
+    poll_seconds: float = POLL_SECONDS,
+) -> int:
+    """Run tickets of these queues in turn, until all are done, stopped or deleted.
+
+    An idle worker waits while trials of others run, because the ticket of one that dies comes back; it looks for such
+    itself (`TicketQueue.sweep`). A trial that raises is failed with that reason, and the worker goes on.
+
+    Arguments:
+        queues: where to claim, in turn.
+        run: trains one ticket.
+        stop: ends the worker after the ticket at hand, which `run` gives back.
+        worker: its name, for the record; default `worker_id()`.
+        max_trials: end after finishing so many.
+        forever: keep waiting for new tickets when all is done.
+        refresh: asked for the queues again whenever there is nothing to claim, to find campaigns created meanwhile.
+        poll_seconds: time between two looks of an idle worker, and between two sweeps.
+
+    Returns:
+        How many trials it finished (complete, pruned or failed).
+
+    Raises:
+        WorkerGaveUp: MAX_FAILURES_IN_A_ROW trials in a row failed.
+        DataUnavailable: the data cannot be had here; the ticket was given back.
+        StorageError: the database is away for too long.
+    """
+    rounds = _Rounds(queues, worker or worker_id(), poll_seconds)
+    n_finished = n_failures = 0
+    while not stop.is_set() and (max_trials is None or n_finished < max_trials):
+        rounds.sweep()
+        try:
+            ticket = rounds.claim()
+            if ticket is None:
+                if refresh is not None:
+                    rounds.queues = list(refresh())
+                if not forever and rounds.all_over():
+                    break
+                stop.wait(poll_seconds)
+                continue
+            ending = _run_or_fail(ticket, run, stop)
+        except (StorageError, DataUnavailable):
+            raise
+        except Exception as error:
+            n_finished, n_failures = n_finished + 1, n_failures + 1
+            log.warning("a trial failed: %s: %s", type(error).__name__, error)
+            if n_failures == MAX_FAILURES_IN_A_ROW:
+                raise WorkerGaveUp(
+                    f"{n_failures} trials in a row failed, the last with {type(error).__name__}: {error}. This worker "
+                    "ends; `rigl-study show` tells about each, `rigl-study retry` runs one again."
+                ) from error
+            continue
+        if ending in ("complete", "pruned"):
+            n_finished, n_failures = n_finished + 1, 0
+    return n_finished
+
+
+def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
+    """Run the ticket; whatever goes wrong, it does not stay behind as running."""
+    log.info("%s begins (attempt %d)", ticket, ticket.attempt)
+    began = time.monotonic()
+    try:
+        ending = run(ticket, stop)
+    except TicketLost as lost:
+        log.warning("%s", lost)
+        return "lost"
+    except StorageError:  # nothing can be told now; the missing beats will tell
+        raise
+    except DataUnavailable:
+        ticket.give_back("the data are not to be had on this machine")
+        raise
+    except Exception as error:
+        ticket.fail(error)
+        raise
+    except BaseException:
+        ticket.give_back("interrupted")
+        raise
+    log.info("%s: %s after %.1f s", ticket, ending.replace("_", " "), time.monotonic() - began)
+    return ending
+
+
+class _Rounds:
+    """Several queues, served in turn."""
+
+    def __init__(self, queues: Sequence[TicketQueue], worker: str, poll_seconds: float) -> None:
+        self.queues = list(queues)
+        self._worker, self._poll_seconds = worker, poll_seconds
+        self._next_sweep = 0.0
+
+    def claim(self) -> Ticket | None:
+        """A ticket of the first queue that has one; that queue is then the last in turn."""
+        for queue in list(self.queues):
+            try:
+                ticket = queue.claim(self._worker)
+            except NotFound as deleted:
+                log.warning("%s", deleted)
+                self.queues.remove(queue)
+                continue
+            if ticket is not None:
+                self.queues.remove(queue)
+                self.queues.append(queue)
+                return ticket
+        return None
+
+    def sweep(self) -> None:
+        """Look for dead workers' tickets, unless that was done just now."""
+        if time.monotonic() >= self._next_sweep:
+            for queue in self.queues:
+                queue.sweep()
+            self._next_sweep = time.monotonic() + self._poll_seconds
+
+    def all_over(self) -> bool:
+        """Whether nothing is left that could ever be claimed."""
+        return all(self._is_over(queue) for queue in self.queues)
+
+    @staticmethod
+    def _is_over(queue: TicketQueue) -> bool:
+        try:
+            return queue.counts().is_done or queue.control() == "stop"
+        except NotFound:
+            return True

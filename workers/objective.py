@@ -1,0 +1,144 @@
+"""One ticket: from what the queue says to a training run, and from how that ended back to the queue."""
+
+import logging
+import os
+from pathlib import Path
+
+from rigl_core.train import EpochReport, TrainOutcome, train
+from studies.errors import CheckpointError, TrainingDiverged
+from studies.spec import TrialResult
+from studies.ticket import Ticket
+from workers.heartbeat import Heartbeat
+from workers.loop import Ending
+from workers.stop import Stop
+
+log = logging.getLogger("rigl_study.worker")
+
+
+def run_ticket(
+    ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, device: str = "cpu", data_dir: Path | None = None
+) -> Ending:
+    """Train a ticket, from the checkpoint of an earlier attempt if there is one, and tell the queue the result.
+
+    Arguments:
+        ticket: what to train. While it is trained, beats keep it ours.
+        stop: ends training after the current step; the ticket is then given back, its checkpoint written.
+        checkpoint_dir: where checkpoints are, one file for each ticket in progress. For one worker to go on where
+            another one died, all must see the same folder.
+        device: as `rigl_core.runtime.resolve_device` gives it.
+        data_dir: where to look for the data set first.
+
+    Returns:
+        "complete" or "pruned"; "given_back" if `stop` or the campaign's own stop came first; "lost" if the ticket was
+        taken back, so that nothing of this run counts.
+
+    Raises:
+        TicketLost: it was taken back, too.
+        TrainingDiverged, DataUnavailable, MemoryError, ...: whatever training raises; the queue has not been told.
+        StorageError: the database is away for too long.
+    """
+    with Heartbeat(ticket) as heartbeat:
+        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir / f"{ticket.checkpoint_key}.pt", device, data_dir)
+        return run.to_the_end()
+
+
+class _TicketRun:
+    def __init__(
+        self,
+        ticket: Ticket,
+        stop: Stop,
+        heartbeat: Heartbeat,
+        checkpoint: Path,
+        device: str,
+        data_dir: Path | None,
+    ) -> None:
+        self._ticket, self._stop, self._heartbeat = ticket, stop, heartbeat
+        self._checkpoint, self._device, self._data_dir = checkpoint, device, data_dir
+        self._epochs_recomputed = 0
+
+    def to_the_end(self) -> Ending:
+        outcome = self._train()
+        if self._heartbeat.lost:
+            return "lost"
+        if outcome is None or outcome.status == "stopped":
+            return "given_back" if self._ticket.give_back(self._why_stopped()) else "lost"
+        tell = self._ticket.complete if outcome.status == "complete" else self._ticket.prune
+        if not tell(self._result(outcome)):
+            return "lost"
+        self._checkpoint.unlink(missing_ok=True)  # only now: until it is told, a crash must be able to go on from it
+        return outcome.status
+
+    def _train(self) -> TrainOutcome | None:
+        """Train; None if a stop came and its checkpoint could not be written, so that an older one must do."""
+        resume = self._checkpoint.exists()
+        try:
+            return self._train_from(self._checkpoint if resume else None)
+        except TrainingDiverged:
+            self._checkpoint.unlink(missing_ok=True)  # it would only diverge again
+            raise
+        except CheckpointError as error:
+            if self._should_stop():
+                log.warning("%s", error)
+                return None
+            if not resume:
+                raise
+            self._set_aside(error)
+            return self._train_from(None)
+
+    def _train_from(self, checkpoint: Path | None) -> TrainOutcome:
+        return train(
+            self._ticket.spec.config,
+            on_epoch=self._on_epoch,
+            should_stop=self._should_stop,
+            resume_from=checkpoint,
+            checkpoint_to=self._checkpoint,
+            device=self._device,
+            data_dir=self._data_dir,
+        )
+
+    def _on_epoch(self, report: EpochReport) -> bool:
+        prune = self._ticket.report(report.epoch, report.mean_val_accuracy)
+        if report.replayed:  # it was not pruned there when it was trained
+            return False
+        self._epochs_recomputed += report.epoch < self._ticket.epochs_reported
+        self._heartbeat.look()
+        log.info(
+            "%s: epoch %d of %d, validation accuracy %.2f %%%s",
+            self._ticket,
+            report.epoch + 1,
+            report.n_epochs,
+            100 * report.mean_val_accuracy,
+            ", pruned" if prune else "",
+        )
+        return prune
+
+    def _should_stop(self) -> bool:
+        return self._stop.is_set() or self._heartbeat.lost or self._heartbeat.recalled
+
+    def _why_stopped(self) -> str:
+        return self._stop.reason or "the campaign was stopped"
+
+    def _set_aside(self, error: CheckpointError) -> None:
+        """Keep a checkpoint that cannot be used, for whoever wants to know why, out of the way."""
+        aside = self._checkpoint.with_suffix(".unusable")
+        os.replace(self._checkpoint, aside)
+        log.warning("%s It is now %s; %s starts over.", error, aside, self._ticket)
+
+    def _result(self, outcome: TrainOutcome) -> TrialResult:
+        return TrialResult(
+            seeds=outcome.seeds,
+            val_accuracy=outcome.val_accuracy,
+            test_accuracy=outcome.test_accuracy,
+            loss=outcome.loss,
+            inference_flops=outcome.inference_flops,
+            train_flops=outcome.train_flops,
+            dense_flops=outcome.dense_flops,
+            n_parameters=outcome.n_parameters,
+            n_active=outcome.n_active,
+            realised_sparsity=outcome.realised_sparsity,
+            layer_sparsity=outcome.layer_sparsity,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+            epochs_recomputed=self._epochs_recomputed,
+            environment=outcome.environment,
+        )

@@ -1,0 +1,66 @@
+"""How a worker is asked to stop, and what the first and the second signal mean.
+
+First SIGTERM or Ctrl-C: finish the current step, write a checkpoint, give the ticket back, exit 0.
+Second: die at once. The ticket is left to the sweep, which issues it again after the grace period.
+"""
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+log = logging.getLogger("rigl_study.worker")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """A request to stop, once made never withdrawn. Safe to make from any thread and from a signal handler."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._reason = ""
+
+    @property
+    def reason(self) -> str:
+        """Why, for the record; empty until it is requested."""
+        return self._reason
+
+    def request(self, reason: str) -> None:
+        """Ask to stop; the first reason stays."""
+        self._reason = self._reason or reason
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether it was requested."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is requested, and tell whether it was."""
+        return self._event.wait(seconds)
+
+
+@contextlib.contextmanager
+def on_signals(stop: Stop) -> Iterator[None]:
+    """While in the body, the first SIGTERM or SIGINT requests `stop`; the second kills this process.
+
+    The second is left to the kernel, so that it works even if Python is stuck in a computation or a database call.
+    Whatever handlers there were before are put back at the end. Only the main thread can do this.
+
+    Raises:
+        ValueError: called from another thread.
+    """
+
+    def handle(signum: int, _frame: FrameType | None) -> None:
+        for one in SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+        stop.request(signal.Signals(signum).name)
+
+    before = {one: signal.signal(one, handle) for one in SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
