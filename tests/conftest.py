@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg2
@@ -41,7 +44,9 @@ def open_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(open_directory: Path) -> Iterator[EmbeddedPostgres]:
+def postgres_server(
+    open_directory: Path, wait_until: Callable[..., bool], is_alive: Callable[[int], bool]
+) -> Iterator[EmbeddedPostgres]:
     """One real server for the session. Nothing in it survives a power cut, which makes it quick."""
     server = EmbeddedPostgres(open_directory / "session", fsync=False)
     server.ensure_running()
@@ -79,20 +84,72 @@ def _execute(url: sa.URL, statement: str) -> None:
             cursor.execute(statement)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether the condition came true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+@pytest.fixture
+def own_server(open_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, to be stopped and killed."""
+    server = EmbeddedPostgres(open_directory / uuid4().hex, fsync=False)
+    server.ensure_running()
+    yield server
+    server.stop()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that is dead but not buried by its parent does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Any]]:
+    """`open_storage`, with all that was opened closed at the end of the test."""
+    from studies.storage import close_storage, open_storage  # tests of rigl_core need no Optuna
+
+    with ExitStack() as stack:
+
+        def open_(url: StorageUrl, **options: Any) -> Any:
+            storage = open_storage(url, **options)
+            stack.callback(close_storage, storage)
+            return storage
+
+        yield open_
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts Python processes that have `url`, with its secret, which is told them where no `ps` sees it."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(script: str, url: StorageUrl) -> "subprocess.Popen[str]":
+        head = "import sys\nfrom studies.storage import *\nurl = StorageUrl.parse(sys.stdin.readline().strip())\n"
+        command = [sys.executable, "-W", "error", "-c", head + script]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, bufsize=1)
+        processes.append(process)
+        assert process.stdin is not None
+        process.stdin.write(url.secret() + "\n")
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., bool]:
+    """`wait_until(condition, seconds=20)`: whether the condition came true in time."""
+
+    def wait(condition: Callable[[], object], seconds: float = 20.0) -> bool:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def is_alive() -> Callable[[int], bool]:
+    """`is_alive(pid)`: whether the process runs; one that is dead but not buried by its parent does not."""
+
+    def ask(pid: int) -> bool:
+        found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return found.stdout.strip()[:1] not in ("", "Z")
+
+    return ask
