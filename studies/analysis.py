@@ -1,0 +1,147 @@
+"""What the trials say: for each pair the reference, the best, and how far apart they are. Pure functions of the frame.
+
+The order of reading is part of the method: `select_best` first throws the test column away and chooses on validation
+accuracy; only then is test accuracy looked up, for the chosen trial and the reference. The best of n on validation is
+better there partly by luck, so the comparison that counts is made on test images, seed by seed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from studies.findings import CONFIDENCE, Analysis, Difference, Estimate, PairResult, Setting, Verdict
+from studies.frame import STATES, param_columns
+from studies.search_space import Params
+
+
+def analyse(frame: pd.DataFrame, campaign: str) -> Analysis:
+    """Every pair of the frame, in its order."""
+    complete = frame[frame["state"] == "complete"]
+    return Analysis(
+        campaign=campaign,
+        params=tuple(param_columns(frame)),
+        pairs=tuple(
+            analyse_pair(str(study), trials) for study, trials in frame.groupby("study", observed=False, sort=True)
+        ),
+        n_seeds=min((len(seeds) for seeds in complete["seeds"]), default=None),
+    )
+
+
+def analyse_pair(study: str, trials: pd.DataFrame) -> PairResult:
+    """One study's trials: choose on validation, then compare on test."""
+    reference_row = find_reference(trials)
+    best_row = select_best(trials)
+    if best_row is not None and trials.loc[best_row, "is_reference"]:
+        best_row = reference_row  # also where a sampler drew the reference again: its luckier repeat is no discovery
+    reference = None if reference_row is None else _setting(trials, reference_row)
+    best = None if best_row is None else _setting(trials, best_row)
+    val = test = None
+    if best is not None and reference is not None and best.number != reference.number:
+        val = difference(best.val_by_seed, reference.val_by_seed)
+        test = difference(best.test_by_seed, reference.test_by_seed)
+    counts = {state: int((trials["state"] == state).sum()) for state in STATES}
+    return PairResult(
+        study=study,
+        label=pair_label(study, trials),
+        counts=counts,
+        reference=reference,
+        reference_state=_reference_state(trials),
+        best=best,
+        n_compared=counts["complete"] + counts["pruned"],
+        val_difference=val,
+        test_difference=test,
+        verdict=_verdict(best, reference, test, searched=bool(param_columns(trials))),
+    )
+
+
+def select_best(trials: pd.DataFrame) -> int | None:
+    """The row (index label) of the best complete trial by validation accuracy.
+
+    A tie goes to the reference, then to the earlier trial: tuning gets no credit for equalling it. Trials without a
+    finite value are left out.
+    """
+    without_test = trials.drop(columns="test_accuracy")  # selection cannot look at what it does not have
+    candidates = without_test[(without_test["state"] == "complete") & np.isfinite(without_test["value"])]
+    if candidates.empty:
+        return None
+    ranked = candidates.sort_values(["value", "is_reference", "number"], ascending=[False, False, True], kind="stable")
+    return int(ranked.index[0])
+
+
+def find_reference(trials: pd.DataFrame) -> int | None:
+    """The row (index label) of the complete reference; the earliest if its parameters were trained more than once."""
+    rows = trials[trials["is_reference"] & (trials["state"] == "complete") & np.isfinite(trials["value"])]
+    return None if rows.empty else int(rows["number"].idxmin())
+
+
+def difference(best: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
+    """Best minus reference over the seeds both have; None if there are none or an accuracy is NaN."""
+    by_seed = {seed: best[seed] - reference[seed] for seed in best if seed in reference}
+    values = list(by_seed.values())
+    if not values or not all(map(math.isfinite, values)):
+        return None
+    estimate = Estimate.of(values)
+    standard_error = estimate.std / math.sqrt(estimate.n)
+    low = high = None
+    # Accuracies are multiples of 1/images: differences beyond that grain are rounding of the subtraction, not spread.
+    if estimate.n > 1 and estimate.std > 1e-12:
+        ends = stats.t.interval(CONFIDENCE, estimate.n - 1, loc=estimate.mean, scale=standard_error)
+        low, high = float(ends[0]), float(ends[1])
+    return Difference(by_seed, estimate.mean, estimate.std, standard_error, low, high)
+
+
+def pair_label(study: str, trials: pd.DataFrame) -> str:
+    """The pair in words; without a trial to read it from, the part of the study's name behind the campaign's."""
+    if trials.empty:
+        return study.rpartition("/")[2]
+    searched = param_columns(trials)
+    sparsity = "any S" if "sparsity" in searched else f"S = {trials['sparsity'].iloc[0]:g}"
+    return sparsity if "distribution" in searched else f"{sparsity} {trials['distribution'].iloc[0]}"
+
+
+def _setting(trials: pd.DataFrame, row: int) -> Setting:
+    trial = trials.loc[[row]].iloc[0]
+    return Setting(
+        number=int(trial["number"]),
+        params=params_of(trial, param_columns(trials)),
+        val_by_seed=_by_seed(trial["seeds"], trial["val_accuracy"]),
+        test_by_seed=_by_seed(trial["seeds"], trial["test_accuracy"]),
+        **{key: float(trial[key]) for key in ("inference_flops", "train_flops", "realised_sparsity", "seconds")},
+    )
+
+
+def params_of(trial: "pd.Series[Any]", columns: Mapping[str, str]) -> Params:
+    """The searched parameters of one row, as plain Python values; those not set yet are left out."""
+    values = {name: trial[column] for name, column in columns.items() if not pd.isna(trial[column])}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+
+
+def _by_seed(seeds: Sequence[int], values: Sequence[float]) -> dict[int, float]:
+    # A list of another length cannot be told apart by seed; it counts as not there.
+    return dict(zip(seeds, values, strict=True)) if len(seeds) == len(values) else {}
+
+
+def _reference_state(trials: pd.DataFrame) -> str | None:
+    states = set(trials.loc[trials["is_reference"], "state"])
+    order = ("complete", "running", "waiting", "pruned", "failed", "retried")
+    return next((state for state in order if state in states), None)
+
+
+def _verdict(best: Setting | None, reference: Setting | None, test: Difference | None, *, searched: bool) -> Verdict:
+    if best is None:
+        return Verdict.NOTHING_COMPLETE
+    if not searched:
+        return Verdict.NOT_SEARCHED
+    if reference is None:
+        return Verdict.NO_REFERENCE
+    if best.number == reference.number:
+        return Verdict.REFERENCE_IS_BEST
+    if test is None:
+        return Verdict.NO_TEST
+    if test.low is None or test.high is None:
+        return Verdict.NO_INTERVAL
+    return Verdict.BETTER if test.low > 0 else Verdict.WORSE if test.high < 0 else Verdict.UNDECIDED

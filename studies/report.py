@@ -1,0 +1,161 @@
+"""The report of a campaign: report.html, report.md, trials.csv, summary.json and figures/, from one frame.
+
+Everything is a pure function of frame and provenance, down to the bytes; only `write_report` touches the disk.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from studies import tables, wording
+from studies.analysis import analyse
+from studies.figures import draw_all
+from studies.findings import Analysis
+from studies.frame import Provenance
+from studies.health import concerns
+from studies.report_folder import replace_files
+from studies.search_space import Choice
+from studies.spec import StudySpec
+from studies.summary import summarise
+from studies.svg import css_variables, inline
+from studies.trials_csv import trials_csv
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report on the disk.
+
+    Attributes:
+        folder: where it is.
+        html: the page to open.
+        headline: its result, one line a pair, as plain text.
+    """
+
+    folder: Path
+    html: Path
+    headline: str
+
+
+def write_report(frame: pd.DataFrame, provenance: Provenance, out_dir: Path) -> WrittenReport:
+    """Write, or write anew, the report of a campaign.
+
+    The same data give the same bytes. A crash on the way leaves every file as it was or as it is meant to be; files in
+    `out_dir` that are not a report's are left alone.
+
+    Args:
+        frame: from `studies.frame.load_frame`.
+        provenance: from `studies.frame.load_provenance`.
+        out_dir: the report's folder; made if it is not there.
+
+    Raises:
+        BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
+    """
+    files = render_report(frame, provenance)
+    folder = replace_files(out_dir, files)
+    return WrittenReport(folder, folder / "report.html", headline(frame))
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """The result in plain text, one line a pair."""
+    return wording.headline(analyse(frame, ""))
+
+
+def render_report(frame: pd.DataFrame, provenance: Provenance) -> dict[str, str]:
+    """The texts of a report's files by their names, relative to its folder."""
+    analysis = analyse(frame, provenance.campaign)
+    found = concerns(frame, analysis)
+    drawings = draw_all(frame, analysis, provenance.spec)
+    figures = {f"figures/{drawing.name}.svg": drawing.svg for drawing in drawings}
+    names = ["report.html", "report.md", "trials.csv", "summary.json", *figures]
+    content: dict[str, Any] = {
+        "analysis": analysis,
+        "spec": provenance.spec,
+        "question": _question(provenance.spec, analysis),
+        "plan": _plan(provenance.spec, analysis),
+        "answer": wording.answer(analysis),
+        "verdicts": [(pair.label, wording.verdict(pair)) for pair in analysis.pairs],
+        "concerns": found,
+        "drawings": {drawing.name: drawing for drawing in drawings},
+        "tables": _tables(frame, analysis, provenance),
+        "spec_json": provenance.spec.model_dump_json(indent=2, exclude_defaults=True),
+    }
+    return {
+        "report.html": _environment(html=True).get_template("report.html.j2").render(content),
+        "report.md": _environment(html=False).get_template("report.md.j2").render(content),
+        "trials.csv": trials_csv(frame),
+        "summary.json": _json(summarise(frame, analysis, found, provenance, names)),
+        **figures,
+    }
+
+
+def _tables(frame: pd.DataFrame, analysis: Analysis, provenance: Provenance) -> dict[str, tables.Table]:
+    every = (
+        tables.answer_table(analysis),
+        tables.selection_table(analysis),
+        tables.counts_table(analysis),
+        tables.ranking_table(frame, analysis),
+        tables.cost_table(analysis),
+        tables.provenance_table(frame, provenance),
+    )
+    return {table.name: table for table in every}
+
+
+def _question(spec: StudySpec, analysis: Analysis) -> str:
+    config = spec.plans()[0].base_config
+    of_what = "a network" if "model" in spec.search else config.model
+    on_what = "" if "dataset" in spec.search else f" on {config.dataset}"
+    if not spec.search:
+        return f"What does {config.method} reach with {of_what}{on_what}?"
+    *others, last = analysis.params
+    what = f"{', '.join(others)} and {last}" if others else last
+    who = "one" if "method" in spec.search else config.method
+    return f"Which {what} should {who} use for {of_what}{on_what}, and what does tuning gain?"
+
+
+def _plan(spec: StudySpec, analysis: Analysis) -> str:
+    """What was asked for, in a line."""
+    strategy = spec.strategy
+    axes = [
+        f"{name} {axis}" if isinstance(axis, Choice) else f"{name} {axis}{' (log)' if axis.log else ''}"
+        for name, axis in spec.search.items()
+    ]
+    n_planned = sum(len(plan.tickets()) for plan in spec.plans())
+    parts = [
+        wording.count(len(analysis.pairs), "pair"),
+        f"{wording.count(n_planned, 'trial')} planned",
+        f"seeds {', '.join(map(str, strategy.seeds))}",
+        wording.count(spec.plans()[0].base_config.epochs, "epoch"),
+    ]
+    if spec.search:
+        parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", f"searched: {'; '.join(axes)}"]
+    return " · ".join(parts)
+
+
+def _environment(*, html: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("studies", "templates"),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = tables.markdown_text
+    environment.filters["inline_svg"] = _inline_svg
+    environment.globals["light"] = Markup(css_variables(dark=False))
+    environment.globals["dark"] = Markup(css_variables(dark=True))
+    return environment
+
+
+def _inline_svg(svg: str, prefix: str) -> Markup:
+    return Markup(inline(svg, prefix))
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

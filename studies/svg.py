@@ -1,0 +1,169 @@
+"""Matplotlib figures as SVG: the same bytes for the same data, text as text, values on hover, colours from a theme.
+
+A figure drawn here stands alone as a file with the light colours written out. `inline` turns it into an element of an
+HTML page, whose style sheet then decides the colours (`css_variables`) for light, dark and print.
+"""
+
+import io
+import re
+import xml.etree.ElementTree as ET  # reads only what matplotlib has just written here
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# name: (on white, on dark). Okabe and Ito's colour-blind-safe hues, darkened or lightened to 3:1 against their ground.
+THEME: Mapping[str, tuple[str, str]] = {
+    "paper": ("#ffffff", "#0f1419"),
+    "ink": ("#1f2328", "#e6edf3"),
+    "muted": ("#656d76", "#9aa4af"),
+    "faint": ("#a9b1ba", "#5b6570"),
+    "grid": ("#e3e7eb", "#273039"),
+    "blue": ("#0072b2", "#56b4e9"),
+    "vermilion": ("#d55e00", "#ff8a4c"),
+    "green": ("#00835f", "#2fd0a0"),
+    "purple": ("#b5548a", "#e8a0c8"),
+    "ochre": ("#a06e00", "#e6b422"),
+    "slate": ("#4d5a8f", "#a9b4ec"),
+}
+LIGHT = {name: light for name, (light, _dark) in THEME.items()}
+
+_RC: dict[Any, Any] = {
+    "svg.hashsalt": "rigl-study",  # identifiers would be random without
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a "$" in a name is a "$"
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout is the same on every machine
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LIGHT["grid"],
+    "grid.linewidth": 0.8,
+    "axes.edgecolor": LIGHT["muted"],
+    "axes.labelcolor": LIGHT["ink"],
+    "axes.titlecolor": LIGHT["ink"],
+    "text.color": LIGHT["ink"],
+    "xtick.color": LIGHT["muted"],
+    "ytick.color": LIGHT["muted"],
+    "xtick.labelcolor": LIGHT["ink"],
+    "ytick.labelcolor": LIGHT["ink"],
+    "figure.facecolor": LIGHT["paper"],
+    "axes.facecolor": LIGHT["paper"],
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+_FONTS = "'DejaVu Sans', Verdana, sans-serif"
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+WIDTH = 9.2
+"""Of every figure, in inches."""
+
+Hover = dict[str, Sequence[str]]
+"""By the gid of an artist the texts shown over its marks: one for each mark of a scatter, a single one for a line."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure.
+
+    Attributes:
+        name: its file name without the suffix.
+        title: what it shows, in a few words.
+        caption: how to read it.
+        description: what there is to see, with the numbers, for people who do not see it.
+        svg: the text of the SVG file.
+    """
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    svg: str
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the report's style, whatever the user's matplotlibrc says; the previous settings come back afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def panels(n: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of `n` equal panels in rows of `columns`; sizes in inches, `height` that of one row."""
+    n_rows = -(-n // columns)
+    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, columns, squeeze=False)
+    axes = [ax for row in grid for ax in row]
+    for spare in axes[n:]:
+        spare.set_axis_off()
+    return figure, axes[:n]
+
+
+def render(figure: Figure, *, title: str, description: str, hover: Hover) -> str:
+    """The figure as the text of an SVG file.
+
+    Args:
+        figure: drawn under `house_style`.
+        title: its name for people who hear the page.
+        description: what there is to see, with the numbers.
+        hover: what to show over which mark.
+    """
+    buffer = io.BytesIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=no_metadata)
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    root = ET.fromstring(buffer.getvalue())
+    for element in root.iter(f"{{{_SVG}}}g"):
+        _add_hover(element, hover.get(element.get("id", ""), ()))
+    for tag, text in (("desc", description), ("title", title)):
+        child = ET.Element(f"{{{_SVG}}}{tag}")
+        child.text = text
+        root.insert(0, child)
+    return ET.tostring(root, encoding="unicode").replace("'DejaVu Sans'", _FONTS) + "\n"
+
+
+def inline(svg: str, prefix: str) -> str:
+    """A rendered figure as an element of an HTML page: identifiers of its own, colours from `css_variables`.
+
+    Args:
+        svg: from `render`.
+        prefix: unique among the figures of the page; letters, digits and "-".
+    """
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # would style the whole page
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    for name, colour in LIGHT.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    # The page's text tells what there is to see; a tooltip with the title over all of the figure would be in the way.
+    svg = re.sub(r"(<svg[^>]*>)\s*<title>.*?</title>\s*<desc>.*?</desc>", r"\1", svg, count=1, flags=re.DOTALL)
+    width = re.search(r'\bwidth="([\d.]+)pt"', svg)
+    scale = f"max-width: {float(width[1]) * 1.45:.0f}px" if width else ""
+    return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 style="{scale}" aria-hidden="true">', svg, count=1)
+
+
+def css_variables(*, dark: bool) -> str:
+    """Declarations of the theme's colours for a style sheet."""
+    return " ".join(f"--{name}: {colours[dark]};" for name, colours in THEME.items())
+
+
+def _add_hover(group: ET.Element, texts: Sequence[str]) -> None:
+    if not texts:
+        return
+    marks = [group] if len(texts) == 1 else list(group.iter(f"{{{_SVG}}}use"))
+    for mark, text in zip(marks, texts, strict=True):
+        title = ET.Element(f"{{{_SVG}}}title")
+        title.text = text
+        mark.insert(0, title)

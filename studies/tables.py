@@ -1,0 +1,187 @@
+"""The tables of a report as data, and the three forms they take: HTML (in the template), Markdown and plain text."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from studies.analysis import params_of
+from studies.findings import Analysis, Estimate, PairResult, Setting
+from studies.frame import STATES, Provenance, param_columns
+from studies.health import device_words
+from studies.wording import NOT_KNOWN, count, interval, multiple, number, percent, points, setting
+
+RANKED = 5
+"""So many of the best trials of a pair are listed."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        name: its identifier on the page.
+        title: what it holds.
+        header: one heading a column.
+        rows: one text a column; the first of a row names it.
+        numeric: columns (by index) that are set flush right.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+
+    def markdown(self) -> str:
+        """A pipe table."""
+        rule = ["---:" if i in self.numeric else "---" for i in range(len(self.header))]
+        lines = [map(markdown_text, self.header), rule, *(map(markdown_text, row) for row in self.rows)]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+    def plain(self) -> str:
+        """Columns padded with blanks, for a terminal."""
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(self._pad(row, widths)).rstrip() for row in lines)
+
+    def _pad(self, row: Sequence[str], widths: Sequence[int]) -> list[str]:
+        cells = enumerate(zip(row, widths, strict=True))
+        return [text.rjust(width) if i in self.numeric else text.ljust(width) for i, (text, width) in cells]
+
+
+def markdown_text(text: str) -> str:
+    """Any text so that Markdown shows it as it is, on one line and inside a table."""
+    one_line = " ".join(text.split())
+    escaped = re.sub(r"([\\`*\[\]|~])", r"\\\1", one_line).replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        re.sub(r"^([#>+=-]|\d+[.)])", r"\\\1", escaped)
+        if re.match(r"[#>+=-]\s|\d+[.)]\s|-{3}|={3}", escaped)
+        else escaped
+    )
+
+
+def answer_table(analysis: Analysis) -> Table:
+    """For each pair the reference, the best and their difference, all on test."""
+    rows = []
+    for pair in analysis.pairs:
+        gap = pair.test_difference
+        rows.append(
+            (
+                pair.label,
+                _what(pair.reference),
+                _test(pair.reference),
+                f"same as reference, of {pair.n_compared}" if _is_reference(pair) else _what(pair.best),
+                _test(pair.best),
+                points(gap) if gap else NOT_KNOWN,
+                interval(gap) if gap else NOT_KNOWN,
+            )
+        )
+    header = ("pair", "reference", "its test", "best on validation", "its test", "difference", "95 % interval")
+    return Table("answer", "Reference and best on test images", header, tuple(rows), frozenset({2, 4, 5, 6}))
+
+
+def selection_table(analysis: Analysis) -> Table:
+    """What the best promised on validation, and what was left of it on test."""
+    rows = [
+        (
+            pair.label,
+            str(pair.n_compared),
+            percent(pair.reference.val_accuracy) if pair.reference else NOT_KNOWN,
+            percent(pair.best.val_accuracy) if pair.best else NOT_KNOWN,
+            points(pair.val_difference) if pair.val_difference else NOT_KNOWN,
+            points(pair.test_difference) if pair.test_difference else NOT_KNOWN,
+        )
+        for pair in analysis.pairs
+    ]
+    header = ("pair", "trials compared", "reference, validation", "best, validation", "gain on validation", "on test")
+    return Table("selection", "Selection on validation", header, tuple(rows), frozenset(range(1, 6)))
+
+
+def counts_table(analysis: Analysis) -> Table:
+    """How many trials of each pair are in which state."""
+    rows = [(p.label, *(str(p.counts[s]) for s in STATES), str(sum(p.counts.values()))) for p in analysis.pairs]
+    if len(rows) > 1:
+        totals = [analysis.total(state) for state in STATES]
+        rows.append(("all", *map(str, totals), str(sum(totals))))
+    numeric = frozenset(range(1, len(STATES) + 2))
+    return Table("counts", "Trials by state", ("pair", *STATES, "total"), tuple(rows), numeric)
+
+
+def cost_table(analysis: Analysis) -> Table:
+    """What reference and best cost to train and to use, as multiples of the dense network."""
+    rows = []
+    for pair in analysis.pairs:
+        roles = [("reference", pair.reference), ("best", None if _is_reference(pair) else pair.best)]
+        for role, trained in roles:
+            if trained:
+                realised = trained.realised_sparsity
+                rows.append(
+                    (
+                        f"{pair.label}, {role}",
+                        NOT_KNOWN if math.isnan(realised) else f"{100 * realised:.2f} %",
+                        multiple(trained.inference_flops),
+                        multiple(trained.train_flops),
+                        NOT_KNOWN if math.isnan(trained.seconds) else f"{trained.seconds:,.0f} s",
+                    )
+                )
+    header = ("setting", "realised sparsity", "inference FLOPs", "training FLOPs", "training time")
+    return Table("cost", "Cost, as multiples of dense", header, tuple(rows), frozenset({1, 2, 3, 4}))
+
+
+def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
+    """The best trials of each pair by validation accuracy. Without test accuracy, which must not select."""
+    columns = param_columns(frame)
+    rows: list[tuple[str, ...]] = []
+    for pair in analysis.pairs:
+        complete = frame[(frame["study"] == pair.study) & (frame["state"] == "complete") & frame["value"].notna()]
+        ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable").head(RANKED)
+        for _, trial in ranked.iterrows():
+            params = params_of(trial, columns)
+            name = f"{trial['number']}" + (" (reference)" if trial["is_reference"] else "")
+            reached = percent(Estimate.of(trial["val_accuracy"] or (trial["value"],)))
+            shown = [number(params[key]) if key in params else NOT_KNOWN for key in columns]
+            rows.append((pair.label, name, *shown, reached))
+    header = ("pair", "trial", *columns, "validation accuracy")
+    title = f"The best {RANKED} of each pair on validation"
+    return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))))
+
+
+def provenance_table(frame: pd.DataFrame, provenance: Provenance) -> Table:
+    """Where the numbers come from: campaign, devices, versions, times."""
+    rows = [("campaign", provenance.campaign), ("specification format", str(provenance.spec_version))]
+    environments = [environment for environment in frame["environment"] if environment]
+    rows.append(("device", _tally([" ".join(device_words(environment)) for environment in environments])))
+    keys = sorted({key for environment in environments for key in environment} - {"device", "device_name"})
+    rows.extend((key, _tally([environment.get(key, NOT_KNOWN) for environment in environments])) for key in keys)
+    rows.append(("workers", str(frame["worker"].nunique())))
+    for name, moment in (
+        ("first trial started", frame["started"].min()),
+        ("last trial ended", frame["finished"].max()),
+    ):
+        rows.append((name, NOT_KNOWN if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M:%S} by the worker's clock"))
+    rows.append(("training time of all trials", f"{frame['seconds'].sum() / 3600:,.2f} hours"))
+    rows.extend((f"report written with {name}", version) for name, version in sorted(provenance.versions.items()))
+    return Table("provenance", "Where the numbers come from", ("what", "value"), tuple(rows))
+
+
+def _tally(values: Sequence[str]) -> str:
+    """The distinct values; with the number of trials of each where there is more than one."""
+    distinct = sorted(set(values))
+    if len(distinct) < 2:
+        return distinct[0] if distinct else NOT_KNOWN
+    return "; ".join(f"{value} ({count(values.count(value), 'trial')})" for value in distinct)
+
+
+def _is_reference(pair: PairResult) -> bool:
+    return pair.best is not None and pair.reference is not None and pair.best.number == pair.reference.number
+
+
+def _what(trained: Setting | None) -> str:
+    return NOT_KNOWN if trained is None else setting(trained.params) or "the only setting"
+
+
+def _test(trained: Setting | None) -> str:
+    return NOT_KNOWN if trained is None else percent(trained.test_accuracy)

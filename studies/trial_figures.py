@@ -1,0 +1,180 @@
+"""The figures that show trials one by one: searched parameters against accuracy, and learning curves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from studies import marks
+from studies.analysis import params_of
+from studies.findings import Analysis, PairResult
+from studies.frame import param_columns
+from studies.parameter_axis import ParameterAxis
+from studies.spec import StudySpec
+from studies.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
+from studies.wording import count, percent, setting
+
+MAX_CURVES = 60
+"""A figure shows at most so many curves a study besides reference and best, and says so."""
+MAX_MARKS = 600
+"""A figure shows at most so many trials a study besides reference and best, and says so."""
+
+EARLY = (0, (1, 1.5))
+"""The dotted line of a trial that was stopped early."""
+
+
+_INK = LIGHT["ink"]
+_ROLE_LOOKS: dict[str, dict[str, Any]] = {
+    "best": {"marker": "o", "s": 110, "facecolors": "none", "edgecolors": _INK},
+    "reference": {"marker": "+", "s": 120, "color": _INK},
+}
+
+
+def parameters(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> Drawing | None:
+    """Each searched parameter against validation accuracy, one panel a parameter."""
+    trials = frame[frame["state"].isin(["complete", "pruned"]) & np.isfinite(frame["value"])]
+    columns = param_columns(frame)
+    if trials.empty or not columns:
+        return None
+    hover: Hover = {}
+    title = "Searched parameters against validation accuracy"
+    best = [
+        f"{p.label}: best {percent(p.best.val_accuracy)} at {setting(p.best.params)}." for p in analysis.pairs if p.best
+    ]
+    description = " ".join([f"{count(len(trials), 'trial')} against {', '.join(columns)}.", *best])
+    floor = marks.floor_of(trials.loc[trials["state"] == "complete", "value"], trials["value"])
+    drawn = {pair.study: _drawn(trials, pair) for pair in analysis.pairs}
+    with house_style():
+        figure, axes = panels(len(columns), columns=min(3, len(columns)), width=WIDTH, height=3.4)
+        for ax, (name, column) in zip(axes, columns.items(), strict=True):
+            axis = ParameterAxis.of(name, spec.search.get(name), trials[column])
+            axis.prepare(ax)
+            marks.accuracy_axis(ax, floor, float(trials["value"].max()))
+            ax.set_title(name)
+            for i, pair in enumerate(analysis.pairs):
+                placed = drawn[pair.study][drawn[pair.study][column].notna()]
+                x = [axis.position(value) + axis.dodge(i, len(analysis.pairs)) for value in placed[column].tolist()]
+                hover |= _trial_marks(ax, x, placed, pair, i, floor, gid=f"{name}-{i}")
+        axes[0].set_ylabel("validation accuracy")
+        keys = _parameter_keys(trials, analysis)
+        figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
+        svg = render(figure, title=title, description=description, hover=hover)
+    n_hidden = len(trials) - sum(map(len, drawn.values()))
+    caption = "One mark a trial; the other parameters vary along with the one shown."
+    omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor)
+    return Drawing("parameters", title, f"{caption} {omitted}".strip(), description, svg)
+
+
+def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
+    """Validation accuracy by epoch, one panel a study."""
+    trials = frame[[any(map(np.isfinite, curve.values())) for curve in frame["curve"]]]
+    shown = [pair for pair in analysis.pairs if (trials["study"] == pair.study).any()]
+    if not shown:
+        return None
+    hover: Hover = {}
+    n_hidden = 0
+    title = "Learning curves"
+    with house_style():
+        figure, axes = panels(len(shown), columns=min(2, len(shown)), width=WIDTH, height=2.9)
+        for i, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
+            own = trials[trials["study"] == pair.study]
+            placed = marks.thin(own, MAX_CURVES, keep=marks.marked(pair))
+            n_hidden += len(own) - len(placed)
+            hover |= _curves(ax, placed, pair, prefix=f"curve-{i}")
+            ax.set_title(pair.label)
+            ax.set_xlabel("epoch")
+        for ax in axes[:: min(2, len(shown))]:
+            ax.set_ylabel("validation accuracy")
+        figure.legend(handles=_curve_keys(trials), loc="outside lower left", ncols=4)
+        description = f"Validation accuracy of {count(len(trials), 'trial')} by epoch. " + " ".join(
+            f"{pair.label}: {', '.join(f'{n} {state}' for state, n in pair.counts.items() if n)}." for pair in shown
+        )
+        svg = render(figure, title=title, description=description, hover=hover)
+    caption = f"Mean validation accuracy over seeds after each epoch. {marks.left_out(0, n_hidden, 0)}"
+    return Drawing("curves", title, caption.strip(), description, svg)
+
+
+def _drawn(trials: pd.DataFrame, pair: PairResult) -> pd.DataFrame:
+    return marks.thin(trials[trials["study"] == pair.study], MAX_MARKS, keep=marks.marked(pair))
+
+
+def _trial_marks(
+    ax: Axes, x: Sequence[float], trials: pd.DataFrame, pair: PairResult, i: int, floor: float, gid: str
+) -> Hover:
+    hover: Hover = {}
+    colour = marks.pair_colour(i)
+    roles = marks.marked(pair)
+    columns = param_columns(trials)
+    y = np.maximum(trials["value"].to_numpy(), floor)
+    texts = []
+    for (_, trial), number in zip(trials.iterrows(), trials["number"], strict=True):
+        words = [pair.label, f"trial {number}", *filter(None, [roles.get(number)]), str(trial["state"])]
+        texts.append(f"{', '.join(words)}: {100 * trial['value']:.2f} % at {setting(params_of(trial, columns))}")
+    for state, face in (("pruned", "none"), ("complete", colour)):
+        at = np.flatnonzero(trials["state"].to_numpy() == state)
+        if len(at):
+            ax.scatter(
+                np.asarray(x)[at], y[at], s=26, marker=marks.pair_marker(i), facecolors=face, edgecolors=colour,
+                linewidths=1.1, alpha=0.85, gid=f"{gid}-{state}", clip_on=False,
+            )  # fmt: skip
+            hover[f"{gid}-{state}"] = [texts[j] for j in at]
+    for number, role in roles.items():
+        at = np.flatnonzero(trials["number"].to_numpy() == number)
+        for sign, size, word in (("o", 110, "best"), ("+", 120, "reference")):
+            if len(at) and word in role:
+                ring = {"facecolors": "none", "edgecolors": LIGHT["ink"]} if sign == "o" else {"color": LIGHT["ink"]}
+                ax.scatter(
+                    np.asarray(x)[at], y[at], s=size, marker=sign, linewidths=1.4, zorder=4, clip_on=False, **ring
+                )
+    return hover
+
+
+def _parameter_keys(trials: pd.DataFrame, analysis: Analysis) -> list[Line2D]:
+    def key(label: str, marker: str, size: float, colour: str, *, hollow: bool = False) -> Line2D:
+        look: dict[str, Any] = {"marker": marker, "markersize": size, "color": colour, "label": label}
+        return Line2D([], [], linestyle="none", markerfacecolor="none" if hollow else colour, **look)
+
+    keys = [key(p.label, marks.pair_marker(i), 6, marks.pair_colour(i)) for i, p in enumerate(analysis.pairs)]
+    if any(pair.reference for pair in analysis.pairs):
+        keys.append(key("reference", "+", 9, _INK))
+    if any(pair.best for pair in analysis.pairs):
+        keys.append(key("best of its pair", "o", 10, _INK, hollow=True))
+    if (trials["state"] == "pruned").any():
+        keys.append(key("stopped early (hollow)", "o", 6, LIGHT["muted"], hollow=True))
+    return keys
+
+
+def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Hover:
+    hover: Hover = {}
+    roles = marks.marked(pair)
+    for number, state, curve in zip(trials["number"], trials["state"], trials["curve"], strict=True):
+        epochs, values = [epoch + 1 for epoch in curve], list(curve.values())
+        role, gid = roles.get(number, ""), f"{prefix}-{number}"
+        look: dict[str, Any] = {"color": LIGHT["faint"], "linewidth": 0.9}
+        look["linestyle"] = "solid" if state in ("complete", "running") else EARLY
+        if role:
+            name = "best" if "best" in role else "reference"
+            look = {"color": marks.ROLE_COLOUR[name], "linewidth": 2.0, "linestyle": marks.ROLE_LINE[name], "zorder": 3}
+        ax.plot(epochs, values, gid=gid, **look)
+        if look["linestyle"] == EARLY or len(epochs) == 1:
+            end = "x" if look["linestyle"] == EARLY else "o"
+            ax.plot(epochs[-1:], values[-1:], marker=end, markersize=4.5, color=look["color"])
+        words = [f"trial {number}", *filter(None, [role]), str(state)]
+        hover[gid] = [f"{', '.join(words)}: {100 * values[-1]:.2f} % after {count(len(epochs), 'epoch')}"]
+    every = pd.Series([value for curve in trials["curve"] for value in curve.values()], dtype=float).dropna()
+    last = pd.Series([curve[max(curve)] for curve in trials["curve"]], dtype=float).dropna()
+    marks.accuracy_axis(ax, marks.floor_of(last, every), float(every.max()))
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return hover
+
+
+def _curve_keys(trials: pd.DataFrame) -> list[Line2D]:
+    keys = [marks.curve_key("reference"), marks.curve_key("best")]
+    keys.append(Line2D([], [], color=LIGHT["faint"], linewidth=1, label="other trial"))
+    if trials["state"].isin(["pruned", "failed", "retried"]).any():
+        keys.append(Line2D([], [], color=LIGHT["faint"], linestyle=EARLY, marker="x", label="stopped early or failed"))
+    return keys
