@@ -10,7 +10,7 @@ from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput
 from rigl_core.methods import get_method
 from rigl_core.models import get_model
-from rigl_core.schedules import UpdateSchedule
+from rigl_core.schedules import CubicRamp, UpdateSchedule
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -46,6 +46,12 @@ class TrainConfig(BaseModel):
     delta_t: Count = 100
     t_end_fraction: Fraction = 0.75
     anneal: str = "cosine"
+    anneal_power: Positive = 3.0
+    "k of the anneal inverse_power."
+    grow_accumulation: Count = 1
+    "Steps over which the gradients are averaged that decide what grows."
+    ramp_start: Annotated[int, Field(ge=0)] = 700
+    "Step at which the method pruning begins."
 
     epochs: Count = 250
     batch_size: Count = 128
@@ -57,7 +63,8 @@ class TrainConfig(BaseModel):
     lr_drop_every: Annotated[int, Field(ge=0)] = 0
     "Multiply the learning rate by `lr_drop_factor` every so many steps; 0 never does."
     lr_drop_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    "Steps of linear warm-up; None takes the method's own (3,500 for pruning, 0 for the others)."
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     augmentation: Literal["none", "crop_flip"] = "none"
 
@@ -70,10 +77,14 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _names_and_options(self) -> Self:
-        get_method(self.method)
+        method = get_method(self.method)
         _check_options("model", self.model, self.model_options, get_model(self.model).takes)
         _check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
         UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
+        if method.needs_momentum and self.momentum == 0.0:
+            raise BadInput(
+                f'method "{self.method}" looks at momentum, which is 0; set it above 0, for example 0.9.'
+            )
         if self.nesterov and self.momentum == 0.0:
             raise BadInput("nesterov is true but momentum is 0; set momentum above 0 or nesterov = false.")
         if len(set(self.seeds)) != len(self.seeds):
@@ -82,15 +93,23 @@ class TrainConfig(BaseModel):
 
     def lr_at(self, step: int) -> float:
         """The learning rate of `step`: linear warm-up, then the step schedule."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
+        warmup = get_method(self.method).warmup_steps if self.warmup_steps is None else self.warmup_steps
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
         drops = step // self.lr_drop_every if self.lr_drop_every else 0
         return self.lr * math.pow(self.lr_drop_factor, drops)
 
-    def update_schedule(self, n_steps: int) -> UpdateSchedule:
-        """The topology schedule of a training of `n_steps` steps in all."""
+    def topology_schedule(self, n_steps: int) -> UpdateSchedule | CubicRamp:
+        """When the topology changes in a training of `n_steps` steps in all.
+
+        Raises:
+            BadInput: the training is too short for the ramp of pruning.
+        """
+        t_end = int(self.t_end_fraction * n_steps)
+        if get_method(self.method).ramp:
+            return CubicRamp(delta_t=self.delta_t, t_start=self.ramp_start, t_end=t_end, sparsity=self.sparsity)
         return UpdateSchedule(
-            delta_t=self.delta_t, t_end=int(self.t_end_fraction * n_steps), alpha=self.alpha, anneal=self.anneal
+            delta_t=self.delta_t, t_end=t_end, alpha=self.alpha, anneal=self.anneal, anneal_power=self.anneal_power
         )
 
 

@@ -25,7 +25,8 @@ class UnknownName(BadInput):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
         swapped = [known for known in self.known if sorted(known) == sorted(name)]  # letters in the wrong order
-        near = swapped or difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
+        longer = [known for known in self.known if len(name) > 2 and known.startswith(name)]
+        near = swapped or longer or difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         super().__init__(f'unknown {kind} "{name}".{hint} Known: {", ".join(self.known)}.')
 

@@ -148,8 +148,13 @@ def _rigl(f_s: float, f_d: float, delta_t: int) -> float:
     return (3 * f_s * delta_t + 2 * f_s + f_d) / (delta_t + 1)
 
 
+def _snfs(f_s: float, f_d: float, delta_t: int) -> float:  # noqa: ARG001 - one signature for every rule
+    # The weight gradient is dense at every step, because the momentum of inactive weights is kept.
+    return 2 * f_s + f_d
+
+
 TRAIN_FLOPS: Mapping[str, Callable[[float, float, int], float]] = MappingProxyType(
-    {"dense": _dense, "static": _static, "rigl": _rigl}
+    {"dense": _dense, "static": _static, "rigl": _rigl, "snfs": _snfs}
 )
 """(f_S, f_D, ΔT) -> FLOPs of training on one sample for one step; the values of `Method.train_flops`."""
 
@@ -161,7 +166,7 @@ def train_flops(method: str, f_s: float, f_d: float, delta_t: int) -> float:
 
     Args:
         method: key of `rigl_core.methods.METHODS`.
-        f_s: forward FLOPs of the sparse network, from `inference_flops`.
+        f_s: forward FLOPs of the sparse network, from `inference_flops`; where they change, their mean over training.
         f_d: forward FLOPs of the dense network, in the same unit; the result is in that unit too.
         delta_t: steps between topology updates.
 

@@ -18,11 +18,17 @@ class Method:
     Attributes:
         summary: one line for people.
         source: the paper the rule comes from.
-        sparse: whether masks are used at all.
-        drop: score whose smallest active weights are dropped; None where the topology never changes.
-        grow: score whose largest inactive weights are grown; None where the topology never changes.
-        replaces_weight_step: whether a topology step takes the place of the weight step (DESIGN §5).
         train_flops: key of `rigl_core.flops.TRAIN_FLOPS`: what one training sample costs.
+        sparse: whether masks are used at all.
+        drop: score whose smallest active weights are dropped; None where nothing is dropped and grown.
+        grow: score whose largest inactive weights are grown.
+        redistribute: score whose mean over a layer's active weights decides its share of what all layers grow; None
+            where every layer grows what it dropped.
+        dense_momentum: whether the optimizer's moments are kept for inactive weights too.
+        ramp: whether training starts dense and prunes along a cubic ramp.
+        narrow: whether the network is dense at width √(1 − S) instead of masked.
+        warmup_steps: of the learning rate, unless a run says otherwise.
+        replaces_weight_step: whether a topology step takes the place of the weight step (DESIGN §5).
     """
 
     summary: str
@@ -31,12 +37,22 @@ class Method:
     sparse: bool = True
     drop: str | None = None
     grow: str | None = None
+    redistribute: str | None = None
+    dense_momentum: bool = False
+    ramp: bool = False
+    narrow: bool = False
+    warmup_steps: int = 0
     replaces_weight_step: bool = True
 
     @property
     def updates_topology(self) -> bool:
         """Whether the masks move during training."""
-        return self.drop is not None
+        return self.drop is not None or self.ramp
+
+    @property
+    def needs_momentum(self) -> bool:
+        """Whether a score looks at the optimizer's momentum."""
+        return "momentum" in (self.drop, self.grow, self.redistribute)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -46,6 +62,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             source="-",
             train_flops="dense",
             sparse=False,
+        ),
+        "small_dense": Method(
+            summary="a dense network at width √(1 − S), so that it has about as many parameters",
+            source="Evci et al. 2020, §4 (Small-Dense)",
+            train_flops="static",
+            sparse=False,
+            narrow=True,
         ),
         "static": Method(
             summary="random masks, fixed for the whole training",
@@ -59,12 +82,44 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             drop="magnitude",
             grow="random",
         ),
+        "snfs": Method(
+            summary="drop by magnitude, grow by momentum, redistribute by mean momentum",
+            source="Dettmers & Zettlemoyer 2019",
+            train_flops="snfs",
+            drop="magnitude",
+            grow="momentum",
+            redistribute="momentum",
+            dense_momentum=True,
+        ),
         "rigl": Method(
             summary="drop by magnitude, grow by the magnitude of the dense gradient",
             source="Evci et al. 2020, §3",
             train_flops="rigl",
             drop="magnitude",
             grow="gradient",
+        ),
+        "rigl_sg": Method(
+            summary="RigL that redistributes by mean gradient",
+            source="Sundar & Dwaraknath 2021, §5.4 (RigL-SG)",
+            train_flops="rigl",
+            drop="magnitude",
+            grow="gradient",
+            redistribute="gradient",
+        ),
+        "rigl_sm": Method(
+            summary="RigL that redistributes by mean momentum",
+            source="Sundar & Dwaraknath 2021, §5.4 (RigL-SM)",
+            train_flops="rigl",
+            drop="magnitude",
+            grow="gradient",
+            redistribute="momentum",
+        ),
+        "pruning": Method(
+            summary="from dense to S by global magnitude along a cubic ramp",
+            source="Zhu & Gupta 2018",
+            train_flops="static",
+            ramp=True,
+            warmup_steps=3500,
         ),
     }
 )

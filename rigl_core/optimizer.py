@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rigl_core.errors import BadInput, CheckpointError
-from rigl_core.masks import MaskState, update_mask
+from rigl_core.masks import MaskState
 from rigl_core.methods import Method
-from rigl_core.schedules import UpdateSchedule
-from rigl_core.scores import SCORES, Layer
+from rigl_core.schedules import CubicRamp, UpdateSchedule
+from rigl_core.scores import Layer, momentum_of
+from rigl_core.topology import drop_and_grow, prune
 
 
 @dataclass(frozen=True)
@@ -20,31 +21,33 @@ class TopologyChange:
 
     Attributes:
         step: when.
-        drop_fraction: f(t), the fraction of each layer's active weights that was dropped.
-        n_drop: layer name to the number of weights dropped, and as many grown.
+        n_drop: layer name to the number of weights dropped; what was grown shows in the counts of the masks.
     """
 
     step: int
-    drop_fraction: float
     n_drop: dict[str, int]
 
 
 class SparseOptimizer:
     """Wraps a torch optimizer so that weights outside the masks are, and stay, exactly zero.
 
-    Between updates gradients, optimizer state and weights outside the mask are zero (DESIGN §5). The optimizer is
-    neither patched nor hooked: with zeroed weights, autograd's `weight.grad` already is the dense gradient RigL needs.
+    Between updates gradients, optimizer state and weights outside the mask are zero; a method with dense momentum keeps
+    gradients and state of all weights (DESIGN §5). The optimizer is neither patched nor hooked: with zeroed weights,
+    autograd's `weight.grad` already is the dense gradient RigL needs.
 
     Args:
         optimizer: any torch optimizer whose state is one tensor of the weight's shape per moment (SGD, Adam, ...).
         weights: the maskable weights by name, as `maskable_weights` gives them; all must be in the optimizer.
-        masks: their masks; the weights are masked at once.
+        masks: their masks; the weights are masked at once. Layers that are dense now stay dense, unless the method
+            prunes.
         method: the row of `METHODS` to train by.
-        schedule: when the topology changes.
+        schedule: when the topology changes; a `CubicRamp` for a method with a ramp.
         generator: random numbers for scores that need them, on the weights' device.
+        grow_accumulation: steps over which gradients are averaged for the scores of a topology step, its own included.
 
     Raises:
-        BadInput: a weight without a mask or not in the optimizer, or a mask of another shape.
+        BadInput: a weight without a mask or not in the optimizer, a mask of another shape, or a schedule of the wrong
+            kind for the method.
     """
 
     def __init__(
@@ -54,8 +57,9 @@ class SparseOptimizer:
         weights: Mapping[str, nn.Parameter],
         masks: MaskState,
         method: Method,
-        schedule: UpdateSchedule,
+        schedule: UpdateSchedule | CubicRamp,
         generator: torch.Generator,
+        grow_accumulation: int = 1,
     ) -> None:
         self.optimizer = optimizer
         self.weights = dict(weights)
@@ -63,17 +67,28 @@ class SparseOptimizer:
         self.method = method
         self.schedule = schedule
         self.generator = generator
+        self.grow_accumulation = grow_accumulation
         optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
         for name, weight in self.weights.items():
             if name not in masks.masks or masks.masks[name].shape != weight.shape:
                 raise BadInput(f"weight {name} of shape {tuple(weight.shape)} has no mask of that shape.")
             if id(weight) not in optimized:
                 raise BadInput(f"weight {name} is not among the optimizer's parameters.")
-        self._zero_outside_masks(self.weights)
+        if method.ramp != isinstance(schedule, CubicRamp):
+            raise BadInput("a method that prunes along a ramp needs a CubicRamp, any other an UpdateSchedule.")
+        self.movable = [name for name in self.weights if masks.n_active[name] < masks.masks[name].numel()]
+        self.explored = {name: mask.clone() for name, mask in masks.masks.items()}
+        self._gradient_sum: dict[str, Tensor] = {}
+        self._zero_outside_masks()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def explored_fraction(self) -> float:
+        """The fraction R_s of maskable weights that were active at least once (Liu et al. 2021, §3.1)."""
+        n_explored = torch.stack([mask.sum() for mask in self.explored.values()]).sum()
+        return int(n_explored) / sum(mask.numel() for mask in self.explored.values())
 
     @torch.no_grad()
     def step(self, step: int) -> TopologyChange | None:
@@ -84,58 +99,91 @@ class SparseOptimizer:
 
         Returns:
             What changed, None if the topology did not.
+
+        Raises:
+            BadInput: a weight has no gradient at a topology step that needs one.
         """
         change = None
+        self._remember_gradients(step)
         if self.method.updates_topology and self.schedule.is_update_step(step):
             change = self._update_topology(step)
             if self.method.replaces_weight_step:
                 return change
-        if self.method.sparse:
+        if self.method.sparse and not self.method.dense_momentum:
             for name, weight in self.weights.items():
                 if weight.grad is not None:
                     weight.grad.mul_(self.masks.masks[name])
         self.optimizer.step()
+        if self.method.dense_momentum:
+            for name, weight in self.weights.items():
+                weight.mul_(self.masks.masks[name])
         return change
 
+    def _remember_gradients(self, step: int) -> None:
+        """Add up the dense gradients of the last `grow_accumulation` steps up to a topology step."""
+        if self.grow_accumulation == 1 or self.method.drop is None:
+            return
+        if any(self.schedule.is_update_step(step + ahead) for ahead in range(self.grow_accumulation)):
+            for name in self.movable:
+                gradient = self.weights[name].grad
+                if gradient is not None and name in self._gradient_sum:
+                    self._gradient_sum[name].add_(gradient)
+                elif gradient is not None:
+                    self._gradient_sum[name] = gradient.clone()
+
     def _update_topology(self, step: int) -> TopologyChange:
-        drop, grow = SCORES[self.method.drop or ""], SCORES[self.method.grow or ""]
-        fraction = self.schedule.drop_fraction(step)
-        n_drop = {name: int(fraction * n_active) for name, n_active in self.masks.n_active.items()}
-        moved = {}
-        for name, weight in self.weights.items():
-            mask, n_active = self.masks.masks[name], self.masks.n_active[name]
-            if n_drop[name] == 0 or n_active == mask.numel():
-                continue  # nothing to move; a dense layer would only get its own weights back
-            if weight.grad is None:
-                raise BadInput(f"weight {name} has no gradient at topology step {step}; call backward() before step().")
-            layer = Layer(weight, weight.grad, self.generator)
-            self.masks.masks[name] = update_mask(
-                mask,
-                drop_score=drop(layer),
-                grow_score=grow(layer),
-                n_keep=n_active - n_drop[name],
-                n_grow=n_drop[name],
-            )
-            moved[name] = weight
-        self._zero_outside_masks(moved)
-        return TopologyChange(step, fraction, n_drop)
+        if isinstance(self.schedule, CubicRamp):
+            new, n_drop = prune(self.weights, self.masks, self.schedule.sparsity_at(step))
+        else:
+            layers = {name: self._layer(name, step) for name in self.movable}
+            new, n_drop = drop_and_grow(layers, self.masks, self.method, self.schedule.drop_fraction(step))
+        old, self.masks = self.masks, new
+        self._gradient_sum.clear()
+        self._zero_outside_masks(newborn_after=old)
+        for name, mask in self.masks.masks.items():
+            self.explored[name] |= mask
+        return TopologyChange(step, {name: n_drop.get(name, 0) for name in self.weights})
+
+    def _layer(self, name: str, step: int) -> Layer:
+        weight = self.weights[name]
+        if weight.grad is None:
+            raise BadInput(f"weight {name} has no gradient at topology step {step}; call backward() before step().")
+        # The sum ranks like the mean, but a statistic across layers must not depend on how many were added.
+        gradient = self._gradient_sum[name] / self.grow_accumulation if name in self._gradient_sum else weight.grad
+        return Layer(weight, gradient, momentum_of(self._state(weight)), self.generator)
+
+    def _state(self, weight: nn.Parameter) -> dict[str, Any]:
+        # Not `state[weight]`: the mapping makes an empty entry for every key it is asked for.
+        state: dict[str, Any] = self.optimizer.state.get(weight, {})
+        return state
 
     @torch.no_grad()
-    def _zero_outside_masks(self, weights: Mapping[str, nn.Parameter]) -> None:
-        """Dropped weights and their optimizer state become zero. Newborn ones then already are: they were outside."""
-        for name, weight in weights.items():
+    def _zero_outside_masks(self, newborn_after: MaskState | None = None) -> None:
+        """Dropped weights and their optimizer state become zero, and so does the state of newborn ones.
+
+        Newborn weights already are: they were outside the mask.
+        """
+        for name, weight in self.weights.items():
             mask = self.masks.masks[name]
+            if newborn_after is not None and mask is newborn_after.masks[name]:
+                continue
             weight.mul_(mask)
-            for value in self.optimizer.state[weight].values() if weight in self.optimizer.state else ():
+            keep = mask
+            if self.method.dense_momentum and newborn_after is not None:
+                keep = newborn_after.masks[name] | ~mask  # all but the newborn
+            for value in self._state(weight).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(mask)
+                    value.mul_(keep)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights: optimizer state, masks, and the generator's state."""
+        """Everything but the weights: optimizer state, masks, what was explored, and the generator's state."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "masks": dict(self.masks.masks),
             "n_active": dict(self.masks.n_active),
+            "movable": list(self.movable),
+            "explored": dict(self.explored),
+            "gradient_sum": dict(self._gradient_sum),
             "generator": self.generator.get_state(),
         }
 
@@ -145,12 +193,16 @@ class SparseOptimizer:
         Raises:
             CheckpointError: the state is of other layers or shapes.
         """
-        masks = state["masks"]
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        if {name: tuple(mask.shape) for name, mask in masks.items()} != shapes:
+        if {name: tuple(mask.shape) for name, mask in state["masks"].items()} != shapes:
             raise CheckpointError("the masks in the checkpoint are of another model.")
+
+        def placed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensors[name].to(self.weights[name].device) for name in self.weights if name in tensors}
+
         self.optimizer.load_state_dict(state["optimizer"])
-        self.masks = MaskState(
-            {name: masks[name].to(weight.device) for name, weight in self.weights.items()}, dict(state["n_active"])
-        )
+        self.masks = MaskState(placed(state["masks"]), dict(state["n_active"]))
+        self.movable = list(state["movable"])
+        self.explored = placed(state["explored"])
+        self._gradient_sum = placed(state["gradient_sum"])
         self.generator.set_state(state["generator"])

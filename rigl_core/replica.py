@@ -1,5 +1,6 @@
 """One replica: one seed's network with its optimizer, masks and random streams."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,20 +23,31 @@ EVAL_BATCH = 1000
 """Images a forward pass when evaluating; has no effect on results beyond rounding."""
 
 
-def build_model(config: TrainConfig, data: ImageData, seed: int) -> nn.Module:
-    """The network of `config` for images of `data`, on the CPU, its weights a function of `seed` alone."""
+def build_model(config: TrainConfig, data: ImageData, seed: int, *, narrow: bool | None = None) -> nn.Module:
+    """The network of `config` for images of `data`, on the CPU, its weights a function of `seed` alone.
+
+    Args:
+        config: what to train.
+        data: only its image shape and number of classes matter.
+        seed: of the weights.
+        narrow: whether to build it at width √(1 − S); None as the method says.
+    """
     channels, height, width = data.image_shape
+    options: dict[str, Any] = dict(config.model_options)
+    if get_method(config.method).narrow if narrow is None else narrow:
+        options["width_multiplier"] = math.sqrt(1.0 - config.sparsity)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         model: nn.Module = get_model(config.model)(
-            num_classes=data.num_classes, in_channels=channels, image_size=(height, width), **config.model_options
+            num_classes=data.num_classes, in_channels=channels, image_size=(height, width), **options
         )
     return model
 
 
 def initial_budgets(config: TrainConfig, shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """How many weights of each layer are active at the start; all of them for a method without masks."""
-    if not get_method(config.method).sparse:
+    """How many weights of each layer are active at the start; all of them for a method that starts dense."""
+    method = get_method(config.method)
+    if not method.sparse or method.ramp:
         return layer_budgets(shapes, dict.fromkeys(shapes, 0.0))
     return layer_budgets(shapes, DISTRIBUTIONS[config.distribution](shapes, config.sparsity))
 
@@ -68,8 +80,9 @@ class Replica:
             weights=weights,
             masks=init_masks(shapes, initial_budgets(config, shapes), make_generator(seed, "masks"), device),
             method=get_method(config.method),
-            schedule=config.update_schedule(n_steps),
+            schedule=config.topology_schedule(n_steps),
             generator=make_generator(seed, "topology", device=device),
+            grow_accumulation=config.grow_accumulation,
         )
         self.loss_sum = torch.zeros((), device=device)
         self._order: tuple[int, Tensor] | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +16,13 @@ class Layer:
     Attributes:
         weight: the weights, zero outside the mask.
         gradient: the dense gradient of the loss, not masked.
+        momentum: what the optimizer remembers of past gradients (see `momentum_of`); None before its first step.
         generator: source of random numbers, on the weight's device.
     """
 
     weight: Tensor
     gradient: Tensor
+    momentum: Tensor | None
     generator: torch.Generator
 
 
@@ -36,9 +39,32 @@ def gradient(layer: Layer) -> Tensor:
     return layer.gradient.abs()
 
 
+def momentum(layer: Layer) -> Tensor:
+    """|momentum|: weights whose gradients keep pointing the same way (SNFS, Dettmers & Zettlemoyer 2019, §3).
+
+    Before the optimizer's first step there is none, and every weight scores 0.
+    """
+    return torch.zeros_like(layer.weight) if layer.momentum is None else layer.momentum.abs()
+
+
 def random(layer: Layer) -> Tensor:
     """Uniform numbers in [0, 1) (SET, Mocanu et al. 2018)."""
     return torch.rand(layer.weight.shape, generator=layer.generator, device=layer.weight.device)
 
 
-SCORES: Mapping[str, Score] = MappingProxyType({"magnitude": magnitude, "gradient": gradient, "random": random})
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {"magnitude": magnitude, "gradient": gradient, "momentum": momentum, "random": random}
+)
+
+
+def momentum_of(state: Mapping[str, Any]) -> Tensor | None:
+    """The momentum in an optimizer's state of one weight, None if it has none (yet).
+
+    For SGD its buffer; for Adam the first moment over the root of the second, as SNFS' authors take it.
+    """
+    if "exp_avg" in state and "exp_avg_sq" in state:
+        first, second = state["exp_avg"], state["exp_avg_sq"]
+        ratio: Tensor = first / (second.sqrt() + 1e-8)
+        return ratio
+    buffer: Tensor | None = state.get("momentum_buffer")
+    return buffer

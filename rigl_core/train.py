@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 from rigl_core.checkpoint import load_checkpoint, save_checkpoint
@@ -13,7 +14,7 @@ from rigl_core.config import TrainConfig
 from rigl_core.data.images import ImageData, load_dataset
 from rigl_core.errors import CheckpointError, TrainingDiverged
 from rigl_core.flops import forward_flops, inference_flops, train_flops
-from rigl_core.replica import Replica
+from rigl_core.replica import Replica, build_model
 from rigl_core.runtime import environment
 
 log = logging.getLogger("rigl_study.train")
@@ -28,6 +29,9 @@ class EpochReport:
         n_epochs: of the whole training.
         loss: mean training loss of the epoch.
         val_accuracy: fraction in [0, 1].
+        explored: fraction of maskable weights active at least once so far (R_s, Liu et al. 2021).
+        sparsity: masked-out fraction of the maskable weights at the end of the epoch.
+        inference_flops: of the network at the end of the epoch, as a multiple of the dense one's.
         seconds: wall time of this epoch.
         replayed: told again after a resume, not trained again.
     """
@@ -36,6 +40,9 @@ class EpochReport:
     n_epochs: int
     loss: tuple[float, ...]
     val_accuracy: tuple[float, ...]
+    explored: tuple[float, ...]
+    sparsity: tuple[float, ...]
+    inference_flops: tuple[float, ...]
     seconds: float
     replayed: bool = False
 
@@ -53,7 +60,8 @@ class TrainOutcome:
         status: complete, pruned (`on_epoch` said so) or stopped (`should_stop` said so; a checkpoint holds the rest).
         test_accuracy: empty unless complete.
         dense_flops: forward FLOPs of one sample through the dense network.
-        n_active: active maskable weights at the end.
+        n_parameters: of the network that was trained (fewer than the dense one's for `small_dense`).
+        n_active: active maskable weights at the end, the same for every seed; sparsities and FLOPs are means.
         seconds: wall time, earlier attempts included.
     """
 
@@ -83,16 +91,26 @@ class Run:
         self.batches_per_epoch = math.ceil(len(data.train) / config.batch_size)
         n_steps = self.batches_per_epoch * config.epochs
         self.replicas = [Replica(config, data, seed, n_steps, device) for seed in config.seeds]
+        shape = data.image_shape
+        self.layer_flops = forward_flops(self.replicas[0].model, shape)
+        self.dense_flops = float(sum(forward_flops(build_model(config, data, 0, narrow=False), shape).values()))
         self.step = 0
         self.history: list[EpochReport] = []
         self.seconds = 0.0
+        self._flops_now = [self._inference_flops(replica) for replica in self.replicas]
+        self._flops_sum = [0.0] * len(self.replicas)
         self._clock = time.monotonic()
+
+    def _inference_flops(self, replica: Replica) -> float:
+        return inference_flops(self.layer_flops, replica.masks.sparsities())
 
     def train_batch(self) -> None:
         """The next mini-batch of every replica."""
         epoch, batch = divmod(self.step, self.batches_per_epoch)
-        for replica in self.replicas:
-            replica.train_step(epoch, batch, self.step)
+        for i, replica in enumerate(self.replicas):
+            if replica.train_step(epoch, batch, self.step) is not None:
+                self._flops_now[i] = self._inference_flops(replica)
+            self._flops_sum[i] += self._flops_now[i]
         self.step += 1
 
     def finish_epoch(self) -> EpochReport:
@@ -108,7 +126,16 @@ class Run:
         val_accuracy = tuple(replica.accuracy(self.data.val) for replica in self.replicas)
         self._lap()
         seconds = self.seconds - math.fsum(report.seconds for report in self.history)
-        report = EpochReport(epoch, self.config.epochs, loss, val_accuracy, seconds)
+        report = EpochReport(
+            epoch=epoch,
+            n_epochs=self.config.epochs,
+            loss=loss,
+            val_accuracy=val_accuracy,
+            explored=tuple(replica.sparse.explored_fraction() for replica in self.replicas),
+            sparsity=tuple(replica.masks.sparsity() for replica in self.replicas),
+            inference_flops=tuple(flops / self.dense_flops for flops in self._flops_now),
+            seconds=seconds,
+        )
         self.history.append(report)
         return report
 
@@ -124,6 +151,7 @@ class Run:
             "device": self.replicas[0].loss_sum.device.type,
             "step": self.step,
             "seconds": self.seconds,
+            "flops_sum": list(self._flops_sum),
             "history": [asdict(report) for report in self.history],
             "replicas": [replica.state_dict() for replica in self.replicas],
         }
@@ -137,10 +165,9 @@ class Run:
         try:
             for replica, saved in zip(self.replicas, state["replicas"], strict=True):
                 replica.load_state_dict(saved)
-            self.history = [
-                EpochReport(**{**h, "loss": tuple(h["loss"]), "val_accuracy": tuple(h["val_accuracy"])})
-                for h in state["history"]
-            ]
+            self.history = [EpochReport(**saved) for saved in state["history"]]
+            self._flops_now = [self._inference_flops(replica) for replica in self.replicas]
+            self._flops_sum = [float(value) for value in state["flops_sum"]]
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint does not fit this run ({type(error).__name__}: {error}).") from error
@@ -149,12 +176,11 @@ class Run:
         """Sum up; test accuracy is only computed for a complete run."""
         test = tuple(r.accuracy(self.data.test) for r in self.replicas) if status == "complete" else ()
         self._lap()
-        first = self.replicas[0]
-        masks = first.masks
-        layer_flops = forward_flops(first.model, self.data.image_shape)
-        f_d = float(sum(layer_flops.values()))
-        f_s = inference_flops(layer_flops, masks.sparsities())
         last = self.history[-1] if self.history else None
+        all_masks = [replica.masks for replica in self.replicas]
+        f_s = mean(self._flops_now)
+        mean_f_s = mean(self._flops_sum) / self.step if self.step else f_s
+        step_flops = train_flops(self.config.method, mean_f_s, self.dense_flops, self.config.delta_t)
         return TrainOutcome(
             status=status,
             history=tuple(self.history),
@@ -162,13 +188,13 @@ class Run:
             val_accuracy=last.val_accuracy if last else (),
             test_accuracy=test,
             loss=last.loss if last else (),
-            inference_flops=f_s / f_d,
-            train_flops=train_flops(self.config.method, f_s, f_d, self.config.delta_t) / (3 * f_d),
-            dense_flops=f_d,
-            n_parameters=sum(parameter.numel() for parameter in first.model.parameters()),
-            n_active=sum(masks.n_active.values()),
-            realised_sparsity=masks.sparsity(),
-            layer_sparsity=masks.sparsities(),
+            inference_flops=f_s / self.dense_flops,
+            train_flops=step_flops / (3 * self.dense_flops),
+            dense_flops=self.dense_flops,
+            n_parameters=sum(parameter.numel() for parameter in self.replicas[0].model.parameters()),
+            n_active=sum(all_masks[0].n_active.values()),
+            realised_sparsity=mean(masks.sparsity() for masks in all_masks),
+            layer_sparsity={name: mean(masks.sparsities()[name] for masks in all_masks) for name in self.layer_flops},
             epochs=len(self.history),
             seconds=self.seconds,
             environment=environment(self.device),

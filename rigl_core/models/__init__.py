@@ -12,6 +12,8 @@ from rigl_core.lazy import Lazy
 class Model(Lazy):
     """A network: called with `num_classes`, `in_channels`, `image_size` (H, W) and its own options, gives the module.
 
+    Every model also takes a `width_multiplier`, for the method `small_dense`.
+
     Attributes:
         summary: one line for people.
         takes: the options a user may set (`model_options` in a study), with their types.
@@ -40,6 +42,12 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             {"depth": 10, "width": 1, "dropout": 0.0},
             summary="the smallest Wide ResNet, for a quick look",
             takes={"dropout": float},
+        ),
+        "resnet50": Model(
+            "rigl_core.models.resnet",
+            "resnet50",
+            summary="ResNet-50 with a 3×3 stem for small images",
+            takes={"width": float},
         ),
         "wrn": Model(
             _WRN,

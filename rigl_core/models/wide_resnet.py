@@ -48,6 +48,7 @@ class WideResNet(nn.Module):
 
     Args:
         blocks_per_group: n in depth = 6n + 4.
+        stem_channels: channels after the first convolution.
         group_channels: channels of the three groups.
         dropout: probability of dropping an element between the two convolutions of a block.
         num_classes: number of logits.
@@ -58,6 +59,7 @@ class WideResNet(nn.Module):
         self,
         *,
         blocks_per_group: int,
+        stem_channels: int,
         group_channels: tuple[int, int, int],
         dropout: float,
         num_classes: int,
@@ -71,8 +73,8 @@ class WideResNet(nn.Module):
             return nn.Sequential(*blocks)
 
         first, second, third = group_channels
-        self.conv1 = nn.Conv2d(in_channels, STEM_CHANNELS, 3, padding=1, bias=False)
-        self.group1 = group(STEM_CHANNELS, first, GROUP_STRIDES[0])
+        self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
+        self.group1 = group(stem_channels, first, GROUP_STRIDES[0])
         self.group2 = group(first, second, GROUP_STRIDES[1])
         self.group3 = group(second, third, GROUP_STRIDES[2])
         self.bn = nn.BatchNorm2d(third)
@@ -102,6 +104,7 @@ def wide_resnet(
     num_classes: int = 10,
     in_channels: int = 3,
     image_size: tuple[int, int] = (32, 32),
+    width_multiplier: float = 1.0,
 ) -> WideResNet:
     """WRN-depth-width (Zagoruyko & Komodakis 2016, table 1), for images of any size from 4×4.
 
@@ -114,6 +117,7 @@ def wide_resnet(
         num_classes: number of logits.
         in_channels: channels of an image.
         image_size: (H, W); only checked, since the network pools globally.
+        width_multiplier: scales the channels of the stem and of the groups, for a small dense network.
 
     Raises:
         BadInput: a depth that is not 6n + 4, a width that is not above 0, a dropout outside [0, 1), or images that
@@ -125,9 +129,10 @@ def wide_resnet(
         raise BadInput(f"width is {width}; it multiplies the channels and must be above 0.")
     if min(image_size) < 4:
         raise BadInput(f"images are {image_size[0]}×{image_size[1]}; a wide ResNet halves them twice and needs 4×4.")
-    first, second, third = (max(1, round(channels * width)) for channels in GROUP_CHANNELS)
+    first, second, third = (max(1, round(channels * width * width_multiplier)) for channels in GROUP_CHANNELS)
     return WideResNet(
         blocks_per_group=(int(depth) - 4) // 6,
+        stem_channels=max(1, round(STEM_CHANNELS * width_multiplier)),
         group_channels=(first, second, third),
         dropout=dropout,
         num_classes=num_classes,

@@ -8,10 +8,11 @@ from rigl_core.data.images import ImageData, load_dataset
 from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
 from rigl_core.replica import Replica
+from rigl_core.schedules import CubicRamp
 
 N_STEPS = 12
 IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 64, "n_eval": 32}
-SMALL = {"wrn": {"depth": 10, "width": 1, "dropout": 0.2}}
+SMALL = {"wrn": {"depth": 10, "width": 1, "dropout": 0.2}, "resnet50": {"width": 0.05}}
 """Options that keep a model small enough for a step to take milliseconds."""
 
 pytestmark = [
@@ -26,7 +27,16 @@ def images() -> ImageData:
 
 
 def make(method: str, model: str, images: ImageData, *, seed: int = 0, **changes: object) -> Replica:
-    arguments = {"sparsity": 0.8, "alpha": 0.4, "delta_t": 2, "t_end_fraction": 1.0, "lr": 0.05, "batch_size": 16}
+    arguments = {
+        "sparsity": 0.8,
+        "alpha": 0.4,
+        "delta_t": 2,
+        "t_end_fraction": 1.0,
+        "lr": 0.05,
+        "batch_size": 16,
+        "ramp_start": 1,
+        "warmup_steps": 0,
+    }
     config = TrainConfig.model_validate(
         {
             **arguments,
@@ -57,45 +67,74 @@ def masks(replica: Replica) -> dict[str, torch.Tensor]:
     return {name: mask.clone() for name, mask in replica.masks.masks.items()}
 
 
+def expected_total(replica: Replica, step: int, before: int) -> int:
+    """How many weights must be active after `step`, if `before` were when training began."""
+    schedule = replica.sparse.schedule
+    if not isinstance(schedule, CubicRamp):
+        return before
+    last = max((s for s in range(step + 1) if schedule.is_update_step(s)), default=0)
+    return round((1 - schedule.sparsity_at(last)) * before)
+
+
 def test_zero_outside_the_mask_and_counts_kept_at_every_step(method: str, model: str, images: ImageData) -> None:
     replica = make(method, model, images)
-    budgets = dict(replica.masks.n_active)
+    row, budgets = METHODS[method], dict(replica.masks.n_active)
     for step in range(N_STEPS):
         advance(replica, step, step + 1)
         for name, weight in replica.sparse.weights.items():
             mask = replica.masks.masks[name]
-            assert int(mask.sum()) == budgets[name] == replica.masks.n_active[name], (step, name)
+            assert int(mask.sum()) == replica.masks.n_active[name], (step, name)
+            if row.redistribute is None and not row.ramp:
+                assert replica.masks.n_active[name] == budgets[name], (step, name)
             assert torch.count_nonzero(weight[~mask]) == 0, (step, name)
             buffer = momentum(replica, name)
-            assert buffer is None or torch.count_nonzero(buffer[~mask]) == 0, (step, name)
+            assert buffer is None or row.dense_momentum or torch.count_nonzero(buffer[~mask]) == 0, (step, name)
+        assert sum(replica.masks.n_active.values()) == expected_total(replica, step, sum(budgets.values())), step
 
 
 def test_a_topology_step_moves_masks_but_trains_nothing(method: str, model: str, images: ImageData) -> None:
     replica = make(method, model, images)
-    advance(replica, 0, 2)
+    first_update = next((s for s in range(1, N_STEPS) if replica.sparse.schedule.is_update_step(s)), 2)
+    advance(replica, 0, first_update)
     before, weights = masks(replica), {n: w.detach().clone() for n, w in replica.sparse.weights.items()}
-    change = replica.train_step(0, 2, 2)
+    change = replica.train_step(*divmod(first_update, 4), first_update)
     if not METHODS[method].updates_topology:
         assert change is None
         assert all(torch.equal(before[name], mask) for name, mask in replica.masks.masks.items())
         return
     assert change is not None
-    assert change.n_drop == {name: int(change.drop_fraction * n) for name, n in replica.masks.n_active.items()}
-    moved = 0
+    assert change.step == first_update
+    dropped = 0
     for name, weight in replica.sparse.weights.items():
         old, new = before[name], replica.masks.masks[name]
         newborn, survivors = new & ~old, new & old
-        moved += int(newborn.sum())
+        dropped += int((old & ~new).sum())
         assert torch.count_nonzero(weight[newborn]) == 0, name
         assert torch.equal(weight[survivors], weights[name][survivors]), name
         buffer = momentum(replica, name)
         assert buffer is not None
         assert torch.count_nonzero(buffer[newborn]) == 0, name
         assert int((old & ~new).sum()) <= change.n_drop[name]
-    assert moved > 0
+    assert dropped > 0
+
+
+def test_explored_only_grows_and_holds_the_masks(method: str, model: str, images: ImageData) -> None:
+    replica = make(method, model, images)
+    fractions = [replica.sparse.explored_fraction()]
+    for step in range(N_STEPS):
+        advance(replica, step, step + 1)
+        fractions.append(replica.sparse.explored_fraction())
+        for name, mask in replica.masks.masks.items():
+            assert (replica.sparse.explored[name] | ~mask).all()
+    assert fractions == sorted(fractions)
+    assert fractions[0] == pytest.approx(1 - make(method, model, images).masks.sparsity())
+    moves = METHODS[method].updates_topology and not METHODS[method].ramp
+    assert (fractions[-1] > fractions[0]) == moves
 
 
 def test_a_dense_layer_stays_dense(method: str, model: str, images: ImageData) -> None:
+    if METHODS[method].ramp:
+        pytest.skip("pruning drops from every layer")
     replica = make(method, model, images, distribution="uniform")
     advance(replica, 0, N_STEPS)
     first = next(iter(replica.masks.masks.values()))
@@ -103,10 +142,22 @@ def test_a_dense_layer_stays_dense(method: str, model: str, images: ImageData) -
 
 
 def test_alpha_zero_changes_nothing(method: str, model: str, images: ImageData) -> None:
+    if METHODS[method].ramp:
+        pytest.skip("pruning has no alpha")
     replica = make(method, model, images, alpha=0.0)
     before = masks(replica)
     advance(replica, 0, N_STEPS)
     assert all(torch.equal(before[name], mask) for name, mask in replica.masks.masks.items())
+
+
+def test_averaged_gradients_resume_in_the_middle(method: str, model: str, images: ImageData) -> None:
+    straight, first, second = (make(method, model, images, grow_accumulation=3, delta_t=5) for _ in range(3))
+    advance(straight, 0, N_STEPS)
+    advance(first, 0, 5)  # two of three gradients are remembered
+    second.load_state_dict(first.state_dict())
+    advance(second, 5, N_STEPS)
+    assert all(torch.equal(mask, second.masks.masks[name]) for name, mask in straight.masks.masks.items())
+    assert all(torch.equal(weight, second.sparse.weights[name]) for name, weight in straight.sparse.weights.items())
 
 
 def test_alpha_one_keeps_the_counts(method: str, model: str, images: ImageData) -> None:
@@ -116,6 +167,8 @@ def test_alpha_one_keeps_the_counts(method: str, model: str, images: ImageData) 
 
 
 def test_delta_t_beyond_training_is_static(method: str, model: str, images: ImageData) -> None:
+    if METHODS[method].ramp:
+        pytest.skip("pruning always ends at its sparsity")
     replica = make(method, model, images, delta_t=1000)
     before = masks(replica)
     advance(replica, 0, N_STEPS)

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from rigl_core.config import TrainConfig
 from rigl_core.errors import BadInput, UnknownName
+from rigl_core.schedules import CubicRamp, UpdateSchedule
 
 
 def test_round_trip_through_json() -> None:
@@ -21,8 +22,19 @@ def test_learning_rate_by_hand() -> None:
 
 
 def test_topology_stops_after_three_quarters() -> None:
-    schedule = TrainConfig(alpha=0.5, delta_t=7).update_schedule(1001)
+    schedule = TrainConfig(alpha=0.5, delta_t=7).topology_schedule(1001)
+    assert isinstance(schedule, UpdateSchedule)
     assert (schedule.t_end, schedule.alpha, schedule.delta_t, schedule.anneal) == (750, 0.5, 7, "cosine")
+
+
+def test_pruning_has_a_ramp_and_its_own_warm_up() -> None:
+    config = TrainConfig(method="pruning", sparsity=0.8, delta_t=100, lr=0.1)
+    assert config.topology_schedule(10_000) == CubicRamp(delta_t=100, t_start=700, t_end=7500, sparsity=0.8)
+    assert config.lr_at(0) == pytest.approx(0.1 / 3500)
+    assert config.lr_at(3500) == 0.1
+    assert TrainConfig(method="pruning", lr=0.1, warmup_steps=0).lr_at(0) == 0.1
+    with pytest.raises(BadInput, match=r"pruning would go from step 700 to step 75; .* lower ramp_start"):
+        config.topology_schedule(100)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,11 @@ def test_values_out_of_range(field: str, value: object) -> None:
         ({"model": "wrn", "model_options": {"depth": 10.5}}, BadInput, "must be a whole number"),
         ({"dataset_options": {"n_train": 5}}, BadInput, 'data set "fashion_mnist" takes no option "n_train"'),
         ({"momentum": 0.0}, BadInput, "nesterov is true but momentum is 0"),
+        (
+            {"method": "snfs", "momentum": 0.0, "nesterov": False},
+            BadInput,
+            'method "snfs" looks at momentum, which is 0',
+        ),
         ({"seeds": (1, 1)}, BadInput, "every seed may appear once"),
     ],
 )

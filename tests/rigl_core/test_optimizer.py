@@ -58,7 +58,6 @@ def test_a_topology_step_by_hand() -> None:
     change = sparse.step(2)
     assert change is not None
     assert change.n_drop == {"w": 1}  # int(0.4 · 3)
-    assert change.drop_fraction == 0.4
     assert sparse.masks.masks["w"].tolist() == [[True, True], [True, False]]
     assert weight.detach().numpy() == pytest.approx(torch.tensor([[0.9, 0.0], [2.9, 0.0]]).numpy())
     momentum = sparse.optimizer.state[weight]["momentum_buffer"]

@@ -90,7 +90,7 @@ def test_stopped_at_any_step_and_resumed_is_bit_identical(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_stopped_twice_is_bit_identical_for_every_method(method: str, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"method": method, "seeds": (1,), "epochs": 2})
+    config = CONFIG.model_copy(update={"method": method, "seeds": (1,), "epochs": 2, "ramp_start": 0})
     checkpoint = tmp_path / "run.pt"
     run(config, should_stop=after(2), checkpoint_to=checkpoint)
     run(config, should_stop=after(5), checkpoint_to=checkpoint, resume_from=checkpoint)
