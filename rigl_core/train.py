@@ -40,10 +40,10 @@ class EpochReport:
     n_epochs: int
     loss: tuple[float, ...]
     val_accuracy: tuple[float, ...]
-    explored: tuple[float, ...]
-    sparsity: tuple[float, ...]
-    inference_flops: tuple[float, ...]
     seconds: float
+    explored: tuple[float, ...] = ()
+    sparsity: tuple[float, ...] = ()
+    inference_flops: tuple[float, ...] = ()
     replayed: bool = False
 
     @property
