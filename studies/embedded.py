@@ -296,7 +296,6 @@ def _stop_server(files: ServerFiles) -> bool:
 
 def _last_words(files: ServerFiles) -> str:
     if not files.log.exists():
-        return f"it said nothing; see {files.directory / 'keeper.log'}"
-    lines = files.log.read_text(errors="replace").splitlines()
-    fatal = [line for line in lines[-50:] if "FATAL" in line or "PANIC" in line or "could not" in line]
-    return f"{(fatal or lines or ['nothing'])[-1]} (more in {files.log})"
+        return f"see {files.directory / 'keeper.log'}"
+    said = "; ".join(files.log.read_text(errors="replace").splitlines()[-3:])
+    return f"{said or 'it said nothing'} (more in {files.log})"
