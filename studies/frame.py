@@ -13,14 +13,13 @@ from typing import Any
 
 import pandas as pd
 from optuna.storages import BaseStorage
-from optuna.study import get_all_study_names
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.errors import NotFound
+from studies.attributes import FIXED_PARAMS_ATTR
+from studies.campaigns import open_campaign
 from studies.search_space import Params, Value
-from studies.spec import StudyPlan, StudySpec
-
-SPEC_ATTR, SPEC_VERSION_ATTR, RETRY_OF_ATTR = "spec", "spec_version", "retry_of"
+from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
+from studies.transactions import RETRY_OF_ATTR
 
 STATES = ("waiting", "running", "complete", "pruned", "failed", "retried")
 """Where a trial stands. "retried" is a trial that died and whose ticket another trial has taken over."""
@@ -118,17 +117,15 @@ def load_frame(storage: BaseStorage, campaign: str) -> pd.DataFrame:
 
     Raises:
         NotFound: no such campaign is stored.
+        BadInput: its creation was interrupted.
+        SpecVersionError: it is stored in another format.
     """
-    provenance = load_provenance(storage, campaign)
-    plans, stored = provenance.spec.plans(), set(get_all_study_names(storage))
+    stored = open_campaign(storage, campaign)
     rows: list[dict[str, Any]] = []
-    for plan in plans:
-        if plan.name not in stored:
-            continue  # `create` was interrupted; the study stays in the categories, without trials
-        study_id = storage.get_study_id_from_name(plan.name)
-        trials = storage.get_all_trials(study_id, deepcopy=False)
-        rows.extend(_rows(plan, sorted(trials, key=lambda trial: trial.number)))
-    return build_frame(rows, studies=[plan.name for plan in plans], search=list(provenance.spec.search))
+    for queue in stored.queues:
+        trials = storage.get_all_trials(storage.get_study_id_from_name(queue.name), deepcopy=False)
+        rows.extend(_rows(queue.plan, sorted(trials, key=lambda trial: trial.number)))
+    return build_frame(rows, studies=[queue.name for queue in stored.queues], search=list(stored.spec.search))
 
 
 def build_frame(rows: Sequence[Mapping[str, Any]], *, studies: Sequence[str], search: Sequence[str]) -> pd.DataFrame:
@@ -149,19 +146,15 @@ def build_frame(rows: Sequence[Mapping[str, Any]], *, studies: Sequence[str], se
 
 
 def load_provenance(storage: BaseStorage, campaign: str) -> Provenance:
-    """The specification a campaign was created from.
+    """The specification a campaign was created from, and the versions of what reads it.
 
     Raises:
         NotFound: no such campaign is stored.
+        BadInput: its creation was interrupted.
+        SpecVersionError: it is stored in another format.
     """
-    for name in sorted(get_all_study_names(storage)):
-        if name.startswith(f"{campaign}/"):
-            attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
-            if SPEC_ATTR in attributes:
-                spec = StudySpec.model_validate_json(attributes[SPEC_ATTR])
-                versions = {name: version(name) for name in ("rigl-study", "optuna")}
-                return Provenance(campaign, spec, int(attributes[SPEC_VERSION_ATTR]), versions)
-    raise NotFound(f'no campaign "{campaign}" is stored; `rigl-study list` shows those that are.')
+    spec = open_campaign(storage, campaign).spec
+    return Provenance(campaign, spec, SPEC_VERSION, {name: version(name) for name in ("rigl-study", "optuna")})
 
 
 def _rows(plan: StudyPlan, trials: Sequence[FrozenTrial]) -> Iterable[dict[str, Any]]:
@@ -173,7 +166,7 @@ def _row(plan: StudyPlan, trial: FrozenTrial, *, was_retried: bool) -> dict[str,
     told = trial.user_attrs
     curve = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
     # A ticket that nobody has claimed yet keeps the parameters it was enqueued with apart.
-    params: Params = dict(trial.params or trial.system_attrs.get("fixed_params", {}))
+    params: Params = dict(trial.params or trial.system_attrs.get(FIXED_PARAMS_ATTR, {}))
     state = "retried" if was_retried and trial.state == TrialState.FAIL else _STATE_OF[trial.state]
     environment = told.get("environment") or {}
     return {

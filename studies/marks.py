@@ -24,7 +24,7 @@ PAIR_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Another number than colours, so that the first 42 pairs all differ in one of the two."""
 
 PERCENT = FuncFormatter(lambda fraction, _position: f"{100 * fraction:.4g} %")
-POINTS = FuncFormatter(lambda fraction, _position: f"{100 * fraction:+.3g}".replace("-", "−"))
+POINTS = FuncFormatter(lambda fraction, _position: f"{100 * fraction:+.3g}".replace("-", "−") if fraction else "0")
 
 
 def pair_colour(i: int) -> str:

@@ -11,7 +11,7 @@ from studies.analysis import params_of
 from studies.findings import Analysis, Estimate, PairResult, Setting
 from studies.frame import STATES, Provenance, param_columns
 from studies.health import device_words
-from studies.wording import NOT_KNOWN, count, interval, multiple, number, percent, points, setting
+from studies.wording import NOT_KNOWN, count, duration, interval, multiple, number, percent, points, setting
 
 RANKED = 5
 """So many of the best trials of a pair are listed."""
@@ -73,13 +73,13 @@ def answer_table(analysis: Analysis) -> Table:
                 pair.label,
                 _what(pair.reference),
                 _test(pair.reference),
-                f"same as reference, of {pair.n_compared}" if _is_reference(pair) else _what(pair.best),
+                "the reference itself" if _is_reference(pair) else _what(pair.best),
                 _test(pair.best),
                 points(gap) if gap else NOT_KNOWN,
                 interval(gap) if gap else NOT_KNOWN,
             )
         )
-    header = ("pair", "reference", "its test", "best on validation", "its test", "difference", "95 % interval")
+    header = ("pair", "reference", "reference, test", "best on validation", "best, test", "difference", "95 % interval")
     return Table("answer", "Reference and best on test images", header, tuple(rows), frozenset({2, 4, 5, 6}))
 
 
@@ -124,7 +124,7 @@ def cost_table(analysis: Analysis) -> Table:
                         NOT_KNOWN if math.isnan(realised) else f"{100 * realised:.2f} %",
                         multiple(trained.inference_flops),
                         multiple(trained.train_flops),
-                        NOT_KNOWN if math.isnan(trained.seconds) else f"{trained.seconds:,.0f} s",
+                        duration(trained.seconds),
                     )
                 )
     header = ("setting", "realised sparsity", "inference FLOPs", "training FLOPs", "training time")
@@ -141,7 +141,7 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
         for _, trial in ranked.iterrows():
             params = params_of(trial, columns)
             name = f"{trial['number']}" + (" (reference)" if trial["is_reference"] else "")
-            reached = percent(Estimate.of(trial["val_accuracy"] or (trial["value"],)))
+            reached = percent(Estimate.of(trial["val_accuracy"] or (trial["value"],)), digits=2)
             shown = [number(params[key]) if key in params else NOT_KNOWN for key in columns]
             rows.append((pair.label, name, *shown, reached))
     header = ("pair", "trial", *columns, "validation accuracy")
@@ -162,7 +162,7 @@ def provenance_table(frame: pd.DataFrame, provenance: Provenance) -> Table:
         ("last trial ended", frame["finished"].max()),
     ):
         rows.append((name, NOT_KNOWN if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M:%S} by the worker's clock"))
-    rows.append(("training time of all trials", f"{frame['seconds'].sum() / 3600:,.2f} hours"))
+    rows.append(("training time of all trials", duration(float(frame["seconds"].sum()))))
     rows.extend((f"report written with {name}", version) for name, version in sorted(provenance.versions.items()))
     return Table("provenance", "Where the numbers come from", ("what", "value"), tuple(rows))
 

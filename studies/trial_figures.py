@@ -124,12 +124,9 @@ def _trial_marks(
             hover[f"{gid}-{state}"] = [texts[j] for j in at]
     for number, role in roles.items():
         at = np.flatnonzero(trials["number"].to_numpy() == number)
-        for sign, size, word in (("o", 110, "best"), ("+", 120, "reference")):
+        for word, look in _ROLE_LOOKS.items():
             if len(at) and word in role:
-                ring = {"facecolors": "none", "edgecolors": LIGHT["ink"]} if sign == "o" else {"color": LIGHT["ink"]}
-                ax.scatter(
-                    np.asarray(x)[at], y[at], s=size, marker=sign, linewidths=1.4, zorder=4, clip_on=False, **ring
-                )
+                ax.scatter(np.asarray(x)[at], y[at], linewidths=1.4, zorder=4, clip_on=False, **look)
     return hover
 
 
@@ -154,20 +151,26 @@ def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Ho
     for number, state, curve in zip(trials["number"], trials["state"], trials["curve"], strict=True):
         epochs, values = [epoch + 1 for epoch in curve], list(curve.values())
         role, gid = roles.get(number, ""), f"{prefix}-{number}"
-        look: dict[str, Any] = {"color": LIGHT["faint"], "linewidth": 0.9}
-        look["linestyle"] = "solid" if state in ("complete", "running") else EARLY
-        if role:
-            name = "best" if "best" in role else "reference"
-            look = {"color": marks.ROLE_COLOUR[name], "linewidth": 2.0, "linestyle": marks.ROLE_LINE[name], "zorder": 3}
-        ax.plot(epochs, values, gid=gid, **look)
-        if look["linestyle"] == EARLY or len(epochs) == 1:
-            end = "x" if look["linestyle"] == EARLY else "o"
-            ax.plot(epochs[-1:], values[-1:], marker=end, markersize=4.5, color=look["color"])
         words = [f"trial {number}", *filter(None, [role]), str(state)]
-        hover[gid] = [f"{', '.join(words)}: {100 * values[-1]:.2f} % after {count(len(epochs), 'epoch')}"]
+        text = f"{', '.join(words)}: {100 * values[-1]:.2f} % after {count(len(epochs), 'epoch')}"
+        ends_early = state in ("pruned", "failed", "retried")
+        colour, line, width = LIGHT["faint"], EARLY if ends_early else "solid", 0.9
+        for name in ("best", "reference"):  # both, dashed over solid, where the reference is the best
+            if name in role:
+                colour, line, width = marks.ROLE_COLOUR[name], marks.ROLE_LINE[name], 2.0
+                ax.plot(epochs, values, color=colour, linestyle=line, linewidth=width, zorder=3, gid=f"{gid}-{name}")
+                hover[f"{gid}-{name}"] = [text]
+        if not role:
+            ax.plot(epochs, values, color=colour, linestyle=line, linewidth=width, gid=gid)
+            hover[gid] = [text]
+        if ends_early or len(epochs) == 1:
+            ax.plot(epochs[-1:], values[-1:], marker="x" if ends_early else "o", markersize=4.5, color=colour)
     every = pd.Series([value for curve in trials["curve"] for value in curve.values()], dtype=float).dropna()
-    last = pd.Series([curve[max(curve)] for curve in trials["curve"]], dtype=float).dropna()
-    marks.accuracy_axis(ax, marks.floor_of(last, every), float(every.max()))
+    # The steep rise at the start would leave no room for what comes after it.
+    last = max(max(curve) for curve in trials["curve"])
+    start = max(0.04 * last, 1 if last > 1 else 0)
+    settled = [value for curve in trials["curve"] for epoch, value in curve.items() if epoch >= start]
+    marks.accuracy_axis(ax, marks.floor_of(pd.Series(settled, dtype=float).dropna(), every), float(every.max()))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return hover
 

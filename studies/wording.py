@@ -13,11 +13,11 @@ NOT_KNOWN = "–"
 """Stands in tables where there is no value."""
 
 
-def percent(estimate: Estimate) -> str:
-    """An accuracy with its standard deviation over seeds, "84.6 ± 0.2 %"."""
+def percent(estimate: Estimate, digits: int | None = None) -> str:
+    """An accuracy with its standard deviation over seeds, "84.6 ± 0.2 %"; the spread decides how many `digits`."""
     if math.isnan(estimate.mean):
         return NOT_KNOWN
-    digits = _decimals(estimate.std)
+    digits = _decimals(estimate.std) if digits is None else digits
     spread = "" if math.isnan(estimate.std) else f" ± {100 * estimate.std:.{digits}f}"
     return f"{100 * estimate.mean:.{digits}f}{spread} %"
 
@@ -38,10 +38,12 @@ def interval(difference: Difference) -> str:
 
 
 def number(value: Value) -> str:
-    """A parameter's value with at most four significant digits."""
+    """A parameter's value with three significant digits; all of them are in trials.csv."""
     if isinstance(value, bool | str):
         return str(value)
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def setting(params: Params) -> str:
@@ -52,6 +54,16 @@ def setting(params: Params) -> str:
 def multiple(value: float) -> str:
     """A multiple of the dense network's cost, "0.24×"."""
     return NOT_KNOWN if math.isnan(value) else f"{value:.3g}×"
+
+
+def duration(seconds: float) -> str:
+    """A time span, "12.5 s", "3.4 min", "2.1 h"."""
+    if math.isnan(seconds):
+        return NOT_KNOWN
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def seeds(n: int) -> str:
@@ -125,11 +137,9 @@ def answer(analysis: Analysis) -> str:
     for kind, text in _UNANIMOUS.items():
         if tally[kind] == n:
             return text
-    better, worse = tally[Verdict.BETTER], tally[Verdict.WORSE]
-    parts = [f"The setting chosen on validation is better than the reference on test in {better} of {n} pairs"]
-    parts.append(f"and worse in {worse}" if worse else "and worse in none")
-    open_ends = [f"in {tally[kind]} {text}" for kind, text in _IN_PAIRS.items() if tally[kind]]
-    return " ".join(parts) + "".join(f"; {text}" for text in open_ends) + "."
+    gained = tally[Verdict.BETTER]
+    lead = f"Tuning gained test accuracy in {gained} of {n} pairs" if gained else f"No gain shown in any of {n} pairs"
+    return f"{lead}: {'; '.join(f'in {tally[kind]} {text}' for kind, text in _IN_PAIRS.items() if tally[kind])}."
 
 
 _UNANIMOUS = {
@@ -138,10 +148,12 @@ _UNANIMOUS = {
     Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
     Verdict.REFERENCE_IS_BEST: "Nothing beat the reference on validation in any pair.",
     Verdict.UNDECIDED: "No gain from tuning is shown: every pair's 95 % interval of the test difference includes 0.",
-    Verdict.BETTER: "Tuning gained test accuracy in every pair: each 95 % interval lies above 0.",
+    Verdict.BETTER: "Tuning gained test accuracy in every pair: each 95 % interval of the difference lies above 0.",
 }
 _IN_PAIRS = {
-    Verdict.UNDECIDED: "the 95 % interval includes 0",
+    Verdict.BETTER: "the 95 % interval of the test difference lies above 0",
+    Verdict.WORSE: "the setting that won on validation is worse on test",
+    Verdict.UNDECIDED: "the 95 % interval of the test difference includes 0",
     Verdict.NO_INTERVAL: "there are too few seeds for an interval",
     Verdict.REFERENCE_IS_BEST: "nothing beat the reference on validation",
     Verdict.NO_REFERENCE: "there is no finished reference",

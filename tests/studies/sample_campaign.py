@@ -12,9 +12,18 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.frame import RETRY_OF_ATTR, SPEC_ATTR, SPEC_VERSION_ATTR
+from studies.attributes import (
+    CAMPAIGN_ATTR,
+    CONTROL_ATTR,
+    FIXED_PARAMS_ATTR,
+    PAIR_ATTR,
+    PLANNED_ATTR,
+    SPEC_ATTR,
+    VERSION_ATTR,
+)
 from studies.search_space import Choice, Params, Range
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec, TrialResult
+from studies.transactions import RETRY_OF_ATTR
 
 START = datetime(2026, 3, 1, 9, 0, 0)
 ENVIRONMENT = {
@@ -93,8 +102,9 @@ def store(spec: StudySpec, trials: Sequence[Sequence[Told]], storage: BaseStorag
     storage = storage or InMemoryStorage()
     for plan, own in zip(spec.plans(), trials, strict=True):
         study_id = storage.create_new_study([StudyDirection.MAXIMIZE], plan.name)
-        storage.set_study_user_attr(study_id, SPEC_ATTR, spec.canonical_json())
-        storage.set_study_user_attr(study_id, SPEC_VERSION_ATTR, SPEC_VERSION)
+        attrs = {CAMPAIGN_ATTR: spec.name, CONTROL_ATTR: "run", PAIR_ATTR: dict(plan.pair), PLANNED_ATTR: len(own)}
+        for key, value in {**attrs, SPEC_ATTR: spec.canonical_json(), VERSION_ATTR: SPEC_VERSION}.items():
+            storage.set_study_user_attr(study_id, key, value)
         for number, told in enumerate(own):
             storage.create_new_trial(study_id, template_trial=_frozen(plan, number, told))
     return storage
@@ -148,7 +158,7 @@ def _frozen(plan: StudyPlan, number: int, told: Told) -> FrozenTrial:
     if told.state not in ("waiting", "running"):
         attrs |= {"worker": f"w{number % 2}", "attempt": 1}
     waits = state == TrialState.WAITING
-    system = {"fixed_params": dict(told.params)} | ({} if told.retry_of is None else {RETRY_OF_ATTR: told.retry_of})
+    system = {FIXED_PARAMS_ATTR: dict(told.params)} | ({} if told.retry_of is None else {RETRY_OF_ATTR: told.retry_of})
     started = None if waits else START + timedelta(minutes=3 * number)
     return FrozenTrial(
         number=number,
