@@ -1,6 +1,7 @@
 """Everything one training run depends on, validated, without importing torch."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput
 from rigl_core.methods import get_method
 from rigl_core.models import get_model
+from rigl_core.recipes import with_recipe
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -32,6 +34,8 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
+    recipe: str | None = None
+    "A key of RECIPES, whose settings fill in what is not set here."
     method: str = "rigl"
     model: str = "lenet_300_100"
     model_options: dict[str, float] = Field(default_factory=dict)
@@ -54,6 +58,8 @@ class TrainConfig(BaseModel):
     "Step at which the method pruning begins."
 
     epochs: Count = 250
+    train_multiplier: Positive = 1.0
+    "Train so many times longer: epochs, warm-up, learning-rate drops and t_end all stretch by it."
     batch_size: Count = 128
     optimizer: Literal["sgd"] = "sgd"
     lr: Positive = 0.1
@@ -66,9 +72,14 @@ class TrainConfig(BaseModel):
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     "Steps of linear warm-up; None takes the method's own (3,500 for pruning, 0 for the others)."
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    augmentation: Literal["none", "crop_flip"] = "none"
+    augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = "none"
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recipe(cls, values: Any) -> Any:
+        return with_recipe(values) if isinstance(values, Mapping) else values
 
     @field_validator("distribution")
     @classmethod
@@ -82,22 +93,26 @@ class TrainConfig(BaseModel):
         _check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
         UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
         if method.needs_momentum and self.momentum == 0.0:
-            raise BadInput(
-                f'method "{self.method}" looks at momentum, which is 0; set it above 0, for example 0.9.'
-            )
+            raise BadInput(f'method "{self.method}" looks at momentum, which is 0; set it above 0, for example 0.9.')
         if self.nesterov and self.momentum == 0.0:
             raise BadInput("nesterov is true but momentum is 0; set momentum above 0 or nesterov = false.")
         if len(set(self.seeds)) != len(self.seeds):
             raise BadInput(f"seeds are {list(self.seeds)}; every seed may appear once.")
         return self
 
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs are trained: `epochs` stretched by `train_multiplier`, at least 1."""
+        return max(1, round(self.epochs * self.train_multiplier))
+
     def lr_at(self, step: int) -> float:
-        """The learning rate of `step`: linear warm-up, then the step schedule."""
-        warmup = get_method(self.method).warmup_steps if self.warmup_steps is None else self.warmup_steps
+        """The learning rate of `step`: linear warm-up, then the step schedule, both stretched."""
+        own = get_method(self.method).warmup_steps if self.warmup_steps is None else self.warmup_steps
+        warmup = round(own * self.train_multiplier)
         if step < warmup:
             return self.lr * (step + 1) / warmup
-        drops = step // self.lr_drop_every if self.lr_drop_every else 0
-        return self.lr * math.pow(self.lr_drop_factor, drops)
+        period = round(self.lr_drop_every * self.train_multiplier)
+        return self.lr * math.pow(self.lr_drop_factor, step // period if period else 0)
 
     def topology_schedule(self, n_steps: int) -> UpdateSchedule | CubicRamp:
         """When the topology changes in a training of `n_steps` steps in all.

@@ -59,6 +59,7 @@ class TrainOutcome:
     Attributes:
         status: complete, pruned (`on_epoch` said so) or stopped (`should_stop` said so; a checkpoint holds the rest).
         test_accuracy: empty unless complete.
+        train_flops: of the whole training, against a dense one without `train_multiplier`.
         dense_flops: forward FLOPs of one sample through the dense network.
         n_parameters: of the network that was trained (fewer than the dense one's for `small_dense`).
         n_active: active maskable weights at the end, the same for every seed; sparsities and FLOPs are means.
@@ -89,7 +90,7 @@ class Run:
     def __init__(self, config: TrainConfig, data: ImageData, device: str) -> None:
         self.config, self.data, self.device = config, data, device
         self.batches_per_epoch = math.ceil(len(data.train) / config.batch_size)
-        n_steps = self.batches_per_epoch * config.epochs
+        n_steps = self.batches_per_epoch * config.n_epochs
         self.replicas = [Replica(config, data, seed, n_steps, device) for seed in config.seeds]
         shape = data.image_shape
         self.layer_flops = forward_flops(self.replicas[0].model, shape)
@@ -120,7 +121,7 @@ class Run:
         for seed, value in zip(self.config.seeds, loss, strict=True):
             if not math.isfinite(value):
                 raise TrainingDiverged(
-                    f"the loss of seed {seed} became {value} in epoch {epoch + 1} of {self.config.epochs} "
+                    f"the loss of seed {seed} became {value} in epoch {epoch + 1} of {self.config.n_epochs} "
                     f"(lr {self.config.lr}); a smaller lr may help."
                 )
         val_accuracy = tuple(replica.accuracy(self.data.val) for replica in self.replicas)
@@ -128,7 +129,7 @@ class Run:
         seconds = self.seconds - math.fsum(report.seconds for report in self.history)
         report = EpochReport(
             epoch=epoch,
-            n_epochs=self.config.epochs,
+            n_epochs=self.config.n_epochs,
             loss=loss,
             val_accuracy=val_accuracy,
             explored=tuple(replica.sparse.explored_fraction() for replica in self.replicas),
@@ -189,7 +190,7 @@ class Run:
             test_accuracy=test,
             loss=last.loss if last else (),
             inference_flops=f_s / self.dense_flops,
-            train_flops=step_flops / (3 * self.dense_flops),
+            train_flops=self.config.train_multiplier * step_flops / (3 * self.dense_flops),
             dense_flops=self.dense_flops,
             n_parameters=sum(parameter.numel() for parameter in self.replicas[0].model.parameters()),
             n_active=sum(all_masks[0].n_active.values()),
@@ -244,9 +245,9 @@ def train(
         for report in list(run.history):
             if on_epoch(replace(report, replayed=True)):
                 return run.outcome("pruned")
-    n_steps = run.batches_per_epoch * config.epochs
+    n_steps = run.batches_per_epoch * config.n_epochs
 
-    while len(run.history) < config.epochs:
+    while len(run.history) < config.n_epochs:
         while run.step < run.batches_per_epoch * (len(run.history) + 1):
             run.train_batch()
             if on_step is not None:

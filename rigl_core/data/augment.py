@@ -1,5 +1,6 @@
 """Random changes to training images, for a whole batch at once on its device."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -47,6 +48,57 @@ def crop_flip(images: Tensor, generator: torch.Generator, padding: int = 4) -> T
     ]
 
 
+def resized_crop_flip(
+    images: Tensor,
+    generator: torch.Generator,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """A random box of each image, stretched to the whole, then a random mirroring (Szegedy et al. 2015, §6).
+
+    As torchvision's RandomResizedCrop, in one pass over the batch and without its ten tries for a box that fits: a box
+    whose area is uniform in `scale` of the image and whose logarithmic aspect ratio is uniform in `ratio`, cut to the image where it is too long, in whole pixels;
+    bilinear, clamped at the edge of the box.
+
+    Args:
+        images: float, (N, C, H, W).
+        generator: on the device of the images.
+        scale: fractions of the area, in (0, 1].
+        ratio: width over height.
+
+    Returns:
+        The same shape.
+    """
+    n, _, height, width = images.shape
+    area, aspect, down, right, flip = torch.rand((5, n), generator=generator, device=images.device)
+    area = (scale[0] + (scale[1] - scale[0]) * area) * height * width
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(low + (high - low) * aspect)
+    box_h = (area / aspect).sqrt().round().clamp(1, height)
+    box_w = (area * aspect).sqrt().round().clamp(1, width)
+    top = (down * (height - box_h + 1)).floor()
+    left = (right * (width - box_w + 1)).floor()
+    images = _stretch(images, top, box_h, dim=2)
+    images = _stretch(images, left, box_w, dim=3)
+    return torch.where((flip < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def _stretch(images: Tensor, start: Tensor, length: Tensor, dim: int) -> Tensor:
+    """Bilinear interpolation of `start` to `start + length` (float (N,), whole pixels) to the full size along `dim`."""
+    size = images.shape[dim]
+    centres = (torch.arange(size, device=images.device) + 0.5) * (length / size).unsqueeze(1) - 0.5
+    centres = torch.minimum(centres.clamp(min=0), length.unsqueeze(1) - 1)
+    before = centres.floor()
+    after = torch.minimum(before + 1, length.unsqueeze(1) - 1)
+    shape = [len(images), 1, 1, 1]
+    shape[dim] = size
+
+    def pick(index: Tensor) -> Tensor:
+        return images.gather(dim, (index + start.unsqueeze(1)).long().view(shape).expand_as(images))
+
+    return torch.lerp(pick(before), pick(after), (centres - before).view(shape))
+
+
 def _reflect(index: Tensor, size: int) -> Tensor:
     """Fold indices in (−size, 2·size − 1) into [0, size) by reflection at the first and the last element."""
     last = size - 1
@@ -58,4 +110,6 @@ def unchanged(images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: AR
     return images
 
 
-AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType({"none": unchanged, "crop_flip": crop_flip})
+AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
+    {"none": unchanged, "crop_flip": crop_flip, "resized_crop_flip": resized_crop_flip}
+)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rigl_core.config import TrainConfig
-from rigl_core.data.augment import AUGMENTATIONS, crop_flip
+from rigl_core.data.augment import AUGMENTATIONS, _stretch, crop_flip, resized_crop_flip
 from rigl_core.errors import BadInput
 
 
@@ -80,3 +80,34 @@ def test_none_changes_nothing_and_draws_nothing():
 def test_the_names_are_those_a_configuration_takes():
     for name in AUGMENTATIONS:
         assert TrainConfig(augmentation=name).augmentation == name
+
+
+def test_a_stretched_box_equals_interpolation_of_the_cut():
+    images = torch.rand(6, 3, 9, 12)
+    start, length = torch.tensor([0.0, 3, 5, 8, 2, 11]), torch.tensor([12.0, 4, 7, 1, 9, 1])
+    stretched = _stretch(images, start, length, dim=3)
+    for i in range(6):
+        cut = images[i : i + 1, :, :, int(start[i]) : int(start[i] + length[i])]
+        expected = F.interpolate(cut, size=(9, 12), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(stretched[i], expected[0])
+
+
+def test_resized_crops_stay_in_range_and_vary_with_the_generator_alone():
+    images = torch.rand(64, 3, 32, 32)
+    one = resized_crop_flip(images, torch.Generator().manual_seed(1))
+    again = resized_crop_flip(images, torch.Generator().manual_seed(1))
+    other = resized_crop_flip(images, torch.Generator().manual_seed(2))
+    assert one.shape == images.shape
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert one.min() >= 0
+    assert one.max() <= 1
+
+
+def test_a_resized_crop_of_the_whole_image_is_the_image_or_its_mirror():
+    images = torch.rand(40, 1, 8, 8)
+    out = resized_crop_flip(images, torch.Generator().manual_seed(0), scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    same = torch.tensor([torch.equal(a, b) for a, b in zip(out, images, strict=True)])
+    mirrored = torch.tensor([torch.equal(a, b) for a, b in zip(out, images.flip(3), strict=True)])
+    assert (same ^ mirrored).all()
+    assert 8 <= int(mirrored.sum()) <= 32

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from rigl_core.config import TrainConfig
 from rigl_core.errors import BadInput, UnknownName
+from rigl_core.recipes import RECIPES
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 
 
@@ -35,6 +36,39 @@ def test_pruning_has_a_ramp_and_its_own_warm_up() -> None:
     assert TrainConfig(method="pruning", lr=0.1, warmup_steps=0).lr_at(0) == 0.1
     with pytest.raises(BadInput, match=r"pruning would go from step 700 to step 75; .* lower ramp_start"):
         config.topology_schedule(100)
+
+
+def test_a_recipe_fills_in_what_is_not_set() -> None:
+    config = TrainConfig.model_validate({"recipe": "cifar100", "lr": 0.05})
+    assert (config.model, config.dataset, config.lr) == ("resnet50", "cifar100", 0.05)
+    assert (config.weight_decay, config.lr_drop_every, config.warmup_steps) == (1e-4, 20_000, 1760)
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(UnknownName, match='Did you mean "cifar10"'):
+        TrainConfig.model_validate({"recipe": "cifar"})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_valid_configuration(name: str) -> None:
+    config = TrainConfig.model_validate({"recipe": name})
+    assert (config.epochs, config.batch_size, config.momentum, config.nesterov) == (250, 128, 0.9, True)
+
+
+def test_the_wrn_recipe_runs_as_many_steps_as_the_report() -> None:
+    config = TrainConfig.model_validate({"recipe": "cifar10"})
+    schedule = config.topology_schedule(87_891)
+    assert schedule.t_end == 65_918  # the report's end_when
+    assert config.lr_at(29_999) == pytest.approx(0.1)
+    assert config.lr_at(60_000) == pytest.approx(0.004)
+
+
+def test_training_longer_stretches_everything_together() -> None:
+    config = TrainConfig(epochs=10, train_multiplier=2.5, lr=0.1, warmup_steps=4, lr_drop_every=10)
+    assert config.n_epochs == 25
+    assert config.lr_at(9) == pytest.approx(0.1)
+    assert config.lr_at(4) == pytest.approx(0.05)
+    assert config.lr_at(24) == pytest.approx(0.1)
+    assert config.lr_at(25) == pytest.approx(0.02)
+    assert TrainConfig(epochs=1, train_multiplier=0.1).n_epochs == 1
 
 
 @pytest.mark.parametrize(

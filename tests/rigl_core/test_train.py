@@ -138,6 +138,40 @@ def test_divergence_is_told_with_the_seed_and_the_epoch() -> None:
         run(CONFIG.model_copy(update={"lr": 1e30}))
 
 
+def test_training_twice_as_long_costs_twice_as_much(undisturbed: TrainOutcome) -> None:
+    longer = run(CONFIG.model_copy(update={"method": "static", "train_multiplier": 2.0, "seeds": (7,)}))
+    static = run(CONFIG.model_copy(update={"method": "static", "seeds": (7,)}))
+    assert (longer.epochs, static.epochs) == (6, 3)
+    assert longer.train_flops == pytest.approx(2 * static.train_flops)
+    assert longer.inference_flops == static.inference_flops
+
+
+def test_flops_of_each_kind_of_method(undisturbed: TrainOutcome) -> None:
+    def one(method: str) -> TrainOutcome:
+        return run(CONFIG.model_copy(update={"method": method, "seeds": (7,), "ramp_start": 0}))
+
+    f_s = undisturbed.inference_flops
+    assert undisturbed.train_flops == pytest.approx((3 * f_s * 3 + 2 * f_s + 1) / (4 * 3))
+    assert one("static").train_flops == pytest.approx(f_s)
+    assert one("dense").train_flops == one("dense").inference_flops == 1.0
+    pruned = one("pruning")
+    assert pruned.realised_sparsity == pytest.approx(0.8, abs=1e-3)
+    assert pruned.inference_flops < pruned.train_flops < 1  # the mean over the ramp
+    small = one("small_dense")
+    assert small.n_parameters < 0.3 * one("dense").n_parameters
+    assert small.train_flops == pytest.approx(small.inference_flops)
+    assert small.inference_flops == pytest.approx(0.2, abs=0.05)
+    snfs = one("snfs")
+    assert snfs.train_flops > 1 / 3  # the weight gradient is dense at every step
+
+
+def test_what_was_explored_is_reported(undisturbed: TrainOutcome) -> None:
+    explored = [report.explored for report in undisturbed.history]
+    assert all(len(fractions) == 2 for fractions in explored)
+    assert 0.2 < explored[0][0] < explored[1][0] <= explored[2][0] <= 1
+    assert undisturbed.history[-1].sparsity == pytest.approx((0.8, 0.8), abs=1e-3)
+
+
 def test_a_subset_of_the_training_images() -> None:
     steps: list[tuple[int, int]] = []
     config = CONFIG.model_copy(update={"train_size": 20, "epochs": 1})
