@@ -205,9 +205,8 @@ def _launch_keeper(files: ServerFiles, port: int, *, fsync: bool) -> None:
     command += [] if files.user is None else ["--user", files.user]
     command += [] if fsync else ["--no-fsync"]
     with open(files.directory / "keeper.log", "ab") as log:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True, check=False
-        )
+        nothing = subprocess.DEVNULL
+        done = subprocess.run(command, stdin=nothing, stdout=log, stderr=log, cwd="/", start_new_session=True)
     if done.returncode != 0:
         raise StorageError(f"the embedded database's keeper does not start; see {files.directory / 'keeper.log'}")
     logger.info("started the embedded database in %s on port %d", files.directory, port)

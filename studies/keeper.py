@@ -34,6 +34,7 @@ PR_SET_PDEATHSIG = 1
 def main() -> int:
     """Take the keeper's lock, go to the background, run the server until it ends or nobody needs it."""
     arguments = _parse_arguments()
+    os.umask(0o077)
     directory: Path = arguments.directory
     lock = os.open(directory / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

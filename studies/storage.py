@@ -67,6 +67,8 @@ def open_storage(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url.kind == "memory":
         return InMemoryStorage()
+    if url.embedded_home is not None:  # which may have moved to another port since
+        url = EmbeddedPostgres(url.embedded_home).ensure_running()
     retrier = Retrier(url, patience=patience, should_stop=should_stop)
     if not retrier(_has_tables, url):
         with lock(url, "create tables", retrier):

@@ -85,6 +85,14 @@ def _execute(url: sa.URL, statement: str) -> None:
 
 
 @pytest.fixture
+def home(open_directory: Path) -> Iterator[Path]:
+    """A home whose path is not the simplest; whatever server runs there is stopped afterwards."""
+    home = open_directory / f"été à Zürich {uuid4().hex[:8]}"
+    yield home
+    EmbeddedPostgres(home, fsync=False).stop()
+
+
+@pytest.fixture
 def own_server(open_directory: Path) -> Iterator[EmbeddedPostgres]:
     """A server of the test's own, to be stopped and killed."""
     server = EmbeddedPostgres(open_directory / uuid4().hex, fsync=False)
