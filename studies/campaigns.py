@@ -168,7 +168,7 @@ def delete_campaign(storage: BaseStorage, name: str) -> int:
         StorageError: the database is away for too long.
     """
     with exclusive(storage, f"campaign {name}"):
-        studies = [study for study in storage.get_all_studies() if study.study_name.startswith(f"{name}/")]
+        studies = [study for study in storage.get_all_studies() if study.user_attrs.get(CAMPAIGN_ATTR) == name]
         if not studies:
             raise not_found("campaign", name, _campaign_names(storage))
         for study in studies:

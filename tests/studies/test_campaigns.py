@@ -1,0 +1,214 @@
+"""Campaigns, on every kind of storage."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from optuna.storages import BaseStorage
+
+from studies.campaigns import (
+    campaign_status,
+    check_worker_count,
+    create_campaign,
+    delete_campaign,
+    list_campaigns,
+    open_campaign,
+    set_control,
+)
+from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
+from studies.spec import StudySpec, TrialResult
+from studies.storage import close_storage, open_storage
+from studies.storage_url import StorageUrl
+from studies.tickets import TicketQueue
+
+
+@pytest.fixture
+def storage(storage_url: StorageUrl) -> Iterator[BaseStorage]:
+    storage = open_storage(storage_url)
+    yield storage
+    close_storage(storage)
+
+
+def make_spec(name: str = "campaign", **changes: Any) -> StudySpec:
+    spec = {
+        "name": name,
+        "description": "four studies",
+        "fixed": {"dataset": "digits", "epochs": 2},
+        "pairs": {"sparsity": [0.9, 0.98], "distribution": ["uniform", "erk"]},
+        "search": {"lr": {"low": 0.01, "high": 0.3, "log": True}},
+        "strategy": {"sampler": "random", "n_trials": 2, "seeds": [0]},
+    }
+    return StudySpec.model_validate({**spec, **changes})
+
+
+NAMES = [f"campaign/rigl-s{s}-{d}" for s in (0.9, 0.98) for d in ("uniform", "erk")]
+
+
+def make_result(value: float) -> TrialResult:
+    return TrialResult(
+        seeds=(0,),
+        val_accuracy=(value,),
+        test_accuracy=(0.0,),
+        loss=(0.0,),
+        inference_flops=1.0,
+        train_flops=1.0,
+        dense_flops=1.0,
+        n_parameters=1,
+        n_active=1,
+        realised_sparsity=0.9,
+        epochs=2,
+        seconds=0.0,
+    )
+
+
+def test_status_has_the_documented_form(storage: BaseStorage) -> None:
+    queues = create_campaign(storage, make_spec())
+    ticket = queues[1].claim("w")
+    assert ticket is not None
+    ticket.complete(make_result(0.75))
+    assert queues[1].claim("w") is not None
+    waiting = {"waiting": 2, "running": 0, "complete": 0, "pruned": 0, "failed": 0, "retried": 0, "best": None}
+    busy = {"waiting": 0, "running": 1, "complete": 1, "pruned": 0, "failed": 0, "retried": 0, "best": 0.75}
+    assert campaign_status(storage, "campaign") == {
+        "campaign": "campaign",
+        "state": "running",
+        "studies": [{"name": name, **(busy if name == NAMES[1] else waiting)} for name in NAMES],
+    }
+
+
+def test_the_same_campaign_again_adds_nothing(storage: BaseStorage) -> None:
+    create_campaign(storage, make_spec())
+    queues = create_campaign(storage, make_spec())
+    assert [queue.name for queue in queues] == NAMES
+    assert sum(queue.counts().waiting for queue in queues) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"fixed": {"dataset": "digits", "epochs": 3}}, r"fixed\.epochs is 2 there and 3 here"),
+        ({"fixed": {"dataset": "digits"}}, r"fixed\.epochs is 2 there and missing here"),
+        ({"strategy": {"sampler": "random", "n_trials": 3, "seeds": [0]}}, r"strategy\.n_trials is 2 there and 3 here"),
+        ({"pairs": {"sparsity": 0.5, "distribution": "erk"}}, r"pairs\.sparsity is \[0\.9, 0\.98\] there"),
+        ({"search": {"lr": [0.1, 0.2]}}, r"search\.lr\.low is 0\.01 there and missing here"),
+    ],
+)
+def test_another_campaign_of_that_name_is_refused(storage: BaseStorage, changes: Any, told: str) -> None:
+    create_campaign(storage, make_spec())
+    with pytest.raises(CampaignExists, match=told) as refused:
+        create_campaign(storage, make_spec(**changes))
+    assert "--name" in str(refused.value)
+    assert "rigl-study delete campaign --yes" in str(refused.value)
+    assert len(storage.get_all_studies()) == 4
+
+
+def test_a_half_created_campaign_is_completed(storage: BaseStorage) -> None:
+    spec = make_spec()
+    TicketQueue.create(storage, spec.plans()[0])
+    with pytest.raises(BadInput, match="3 of its 4 studies are missing"):
+        open_campaign(storage, "campaign")
+    assert [summary.state for summary in list_campaigns(storage)] == ["incomplete"]
+    assert sum(queue.counts().waiting for queue in create_campaign(storage, spec)) == 8
+    assert len(open_campaign(storage, "campaign").queues) == 4
+
+
+def test_open_tells_the_spec(storage: BaseStorage) -> None:
+    create_campaign(storage, make_spec())
+    campaign = open_campaign(storage, "campaign")
+    assert campaign.spec == make_spec()
+    assert [queue.name for queue in campaign.queues] == NAMES
+
+
+@pytest.mark.parametrize("ask", [open_campaign, campaign_status, delete_campaign])
+def test_an_unknown_campaign_is_told_with_the_nearest(storage: BaseStorage, ask: Any) -> None:
+    create_campaign(storage, make_spec())
+    with pytest.raises(NotFound, match=r'no campaign "campain" is stored\. Did you mean campaign\?'):
+        ask(storage, "campain")
+    with pytest.raises(NotFound, match="campain"):
+        set_control(storage, "campain", "stop")
+
+
+def test_states_of_a_campaign(storage: BaseStorage) -> None:
+    spec = make_spec(pairs=None)
+    (queue,) = create_campaign(storage, spec)
+
+    def state() -> str:
+        return str(campaign_status(storage, "campaign")["state"])
+
+    assert state() == "waiting"
+    first = queue.claim("w")
+    assert first is not None
+    assert state() == "running"
+    set_control(storage, "campaign", "pause")
+    assert state() == "paused"
+    assert queue.claim("w") is None
+    assert not first.recalled()
+    set_control(storage, "campaign", "stop")
+    assert state() == "stopped"
+    assert first.recalled()
+    assert first.give_back("stopped")
+    set_control(storage, "campaign", "run")
+    assert state() == "waiting"
+    while (ticket := queue.claim("w")) is not None:
+        ticket.complete(make_result(0.5))
+    assert state() == "complete"
+    set_control(storage, "campaign", "stop")
+    assert state() == "complete"
+
+
+def test_list_sums_up(storage: BaseStorage) -> None:
+    assert list_campaigns(storage) == []
+    queues = create_campaign(storage, make_spec("b"))
+    create_campaign(storage, make_spec("a", description="", pairs=None))
+    for queue, value in zip(queues[:2], (0.5, 0.75), strict=True):
+        ticket = queue.claim("w")
+        assert ticket is not None
+        ticket.complete(make_result(value))
+    a, b = list_campaigns(storage)
+    assert (a.name, a.description, a.state, a.n_studies, a.counts.waiting) == ("a", "", "waiting", 1, 2)
+    assert (b.name, b.description, b.n_studies, b.counts.waiting) == ("b", "four studies", 4, 6)
+    assert (b.counts.complete, b.counts.best) == (2, 0.75)
+
+
+def test_a_campaign_of_another_version_is_listed_but_not_touched(storage: BaseStorage) -> None:
+    create_campaign(storage, make_spec())
+    for study in storage.get_all_studies():
+        storage.set_study_user_attr(study._study_id, "spec_version", 99)
+        storage.set_study_user_attr(study._study_id, "spec", '{"from": "the future"}')
+    assert [(s.name, s.description, s.n_studies) for s in list_campaigns(storage)] == [("campaign", "", 4)]
+    for ask in (lambda: open_campaign(storage, "campaign"), lambda: create_campaign(storage, make_spec())):
+        with pytest.raises(SpecVersionError, match="format 99"):
+            ask()
+
+
+def test_delete_removes_one_campaign_only(storage: BaseStorage) -> None:
+    create_campaign(storage, make_spec())
+    create_campaign(storage, make_spec("campaign-2"))
+    assert delete_campaign(storage, "campaign") == 4
+    assert [summary.name for summary in list_campaigns(storage)] == ["campaign-2"]
+    create_campaign(storage, make_spec(strategy={"sampler": "random", "n_trials": 5}))
+
+
+def test_studies_of_other_programs_are_left_alone(storage: BaseStorage) -> None:
+    import optuna
+
+    optuna.create_study(storage=storage, study_name="campaign/of-somebody-else").optimize(lambda _: 0.0, n_trials=1)
+    assert list_campaigns(storage) == []
+    create_campaign(storage, make_spec())
+    assert len(open_campaign(storage, "campaign").queues) == 4
+    delete_campaign(storage, "campaign")
+    assert [study.study_name for study in storage.get_all_studies()] == ["campaign/of-somebody-else"]
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///study.db"])
+def test_sqlite_takes_one_worker(url: str) -> None:
+    check_worker_count(StorageUrl.parse(url), 1)
+    with pytest.raises(BadInput, match=r"takes one worker, not 2.*Postgres"):
+        check_worker_count(StorageUrl.parse(url), 2)
+
+
+def test_postgres_takes_many_workers_but_not_none() -> None:
+    url = StorageUrl.parse("postgresql://user@host/name")
+    check_worker_count(url, 64)
+    with pytest.raises(BadInput, match="at least 1"):
+        check_worker_count(url, 0)
