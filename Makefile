@@ -16,7 +16,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 study: setup  ## train the first study and write its report (SCALE=smoke for a quick look)
-	$(BIN)/rigl-study run fashion-lenet-$(SCALE) --workers $(WORKERS) --out reports/fashion-lenet-$(SCALE)
+	$(BIN)/rigl-study run fashion-lenet-$(SCALE) --workers $(WORKERS) --fallback-dataset digits --out reports/fashion-lenet-$(SCALE)
 
 test: setup
 	$(BIN)/python -m pytest

@@ -1,7 +1,7 @@
 """The command line `rigl-study`: its root, where the rooms `studies.cli_*` hang their commands.
 
 Nothing here or in those rooms imports torch, Optuna, pandas or matplotlib before a command needs it: `--help` is
-instant. Of all of `studies`, only `studies.cli_run` may import `workers`, inside the commands that train.
+instant. Of all of `studies`, only `cli_run` and `cli_train` may import `workers`, inside the commands that train.
 """
 
 import os
@@ -10,10 +10,13 @@ from typing import Annotated
 import typer
 
 from studies.cli_app import DEBUG_VARIABLE, PROGRAM, command, log_to_stderr, new_app
+from studies.cli_campaigns import create, delete, list_, pause, resume, retry, show, status, stop
 from studies.cli_catalogue import catalogue_app, data_app
+from studies.cli_run import report, run, work
 from studies.cli_storage import dashboard, storage_app
+from studies.cli_train import train
 
-app = new_app()
+app = new_app(example="rigl-study run fashion-lenet-smoke")
 
 
 def _print_version(wanted: bool) -> None:
@@ -47,6 +50,22 @@ def root(
         raise typer.Exit(2)
 
 
+# In the order of a study's life, which is also the order of the help.
+command(app, "run", example="rigl-study run fashion-lenet-smoke --workers 2 --out reports/smoke")(run)
+command(app, "create", example="rigl-study create fashion-lenet-full --set strategy.n_trials=10 --name my-study")(
+    create
+)
+command(app, "work", example="rigl-study work --campaign my-study --workers 2")(work)
+command(app, "status", example="rigl-study status my-study --watch")(status)
+command(app, "report", example="rigl-study report my-study --out reports/my-study")(report)
+command(app, "list", example="rigl-study list")(list_)
+command(app, "show", example="rigl-study show my-study rigl-s0.98-erk/3")(show)
+command(app, "pause", example="rigl-study pause my-study")(pause)
+command(app, "stop", example="rigl-study stop my-study")(stop)
+command(app, "resume", example="rigl-study resume my-study")(resume)
+command(app, "retry", example="rigl-study retry my-study rigl-s0.98-erk/3")(retry)
+command(app, "delete", example="rigl-study delete my-study --yes")(delete)
+command(app, "train", example="rigl-study train --dataset digits --delta-t 10 --epochs 3 --seeds 0,1")(train)
 command(app, "dashboard", example="rigl-study dashboard --port 8081")(dashboard)
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(data_app, name="data")

@@ -3,6 +3,7 @@
 Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
+import inspect
 import json
 import logging
 import os
@@ -37,10 +38,10 @@ class OneLineErrors(TyperGroup):
             code = _explain(error)
         sys.exit(code if isinstance(code, int) else 0)
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # Typer's own name for the context
+    def invoke(self, ctx: Any) -> Any:  # Typer's base class is annotated with a private type
         """Run a command; Ctrl-C ends it with a word and without a traceback."""
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -75,21 +76,33 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def new_app(**settings: Any) -> typer.Typer:
-    """A Typer app, or a group of commands in one, with plain help and one-line errors."""
+def new_app(*, example: str, about: str | None = None) -> typer.Typer:
+    """A Typer app, or a group of commands in one, with plain help that ends in `example`, and one-line errors."""
+    described: dict[str, Any] = {} if about is None else {"help": about, "short_help": about}
     return typer.Typer(
+        **described,
+        epilog=_example(example),
         cls=OneLineErrors,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        **settings,
     )
 
 
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Function], Function]:
     """Register a function as the command `name`; its help is the docstring and ends in `example`, a real command."""
-    lines = "".join(f"\n  {line}" for line in example.splitlines())
-    return app.command(name, epilog=f"\b\nExample:{lines}")
+
+    def register(function: Function) -> Function:
+        about = inspect.getdoc(function) or ""
+        # The first sentence, in full: by default the list of commands cuts it off.
+        summary = re.split(r"(?<=\.)\s", about, maxsplit=1)[0]
+        return app.command(name, short_help=summary, epilog=_example(example))(function)
+
+    return register
+
+
+def _example(text: str) -> str:
+    return f"\b\nExample:\n  {text}"  # \b: leave the line breaks of this paragraph alone
 
 
 def say(message: str) -> None:
@@ -100,7 +113,8 @@ def say(message: str) -> None:
 def one_clean_line(text: str) -> str:
     """`text` without line breaks, control characters and passwords of URLs."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", line)
+    # Nothing should bring one this far; the example in the help on URLs stays as it is.
+    return re.sub(r"(://[^:/@\s]*):(?!PASSWORD@)[^@\s]+@", r"\1:***@", line)
 
 
 def print_json(value: Any) -> None:

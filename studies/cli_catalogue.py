@@ -9,8 +9,8 @@ from rigl_core.data import DATASETS
 from studies.cli_app import command, new_app, print_json, print_table, say
 from studies.cli_options import DataDir, Json
 
-catalogue_app = new_app(help="The experiments that come with rigl-study.")
-data_app = new_app(help="The data sets: where they are, and how to get them.")
+catalogue_app = new_app(about="The experiments that come with rigl-study.", example="rigl-study catalogue list")
+data_app = new_app(about="The data sets: where they are, and how to get them.", example="rigl-study data list")
 
 
 def _complete_entry(incomplete: str) -> list[str]:

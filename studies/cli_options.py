@@ -1,5 +1,6 @@
 """Options and arguments that several commands share. Names a user can type come from the registries themselves."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,9 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rigl_core.data import DATASETS
-from rigl_core.distributions import DISTRIBUTIONS
-from rigl_core.methods import METHODS
-from rigl_core.models import MODELS
+from studies.errors import BadInput
 
 
 def one_of(registry: Iterable[str], *declarations: str, help: str) -> Any:
@@ -19,6 +18,13 @@ def one_of(registry: Iterable[str], *declarations: str, help: str) -> Any:
     """
     names = list(registry)
     return typer.Option(*declarations, metavar="|".join(names), help=help, autocompletion=lambda: names)
+
+
+def _device(text: str) -> str:
+    """Refuse what can be no device at once; whether this machine has it is known once torch is loaded."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", text):
+        raise BadInput(f'device "{text}" is unknown; use auto, cpu, cuda, cuda:N or mps.')
+    return text
 
 
 def _complete_spec(incomplete: str) -> list[str]:
@@ -36,6 +42,9 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a value of SPEC, for example strategy.n_trials=5; repeatable."
     ),
 ]
+NewName = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name the campaign so instead of as in SPEC.")
+]
 CampaignName = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
 Trial = Annotated[str, typer.Argument(metavar="TRIAL", help="The trial as STUDY/NUMBER, for example rigl-s0.98-erk/3.")]
 Storage = Annotated[
@@ -52,7 +61,10 @@ Workers = Annotated[
     int, typer.Option("--workers", min=1, max=1024, metavar="N", help="Processes, which share this machine's cores.")
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any.")
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any."
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -70,10 +82,4 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to
 FallbackDataset = Annotated[
     str | None,
     one_of(DATASETS, "--fallback-dataset", help="Train on this instead where SPEC's data set cannot be had."),
-]
-Dataset = Annotated[str | None, one_of(DATASETS, "--dataset", help="The images.")]
-Method = Annotated[str | None, one_of(METHODS, "--method", help="How the masks move.")]
-Model = Annotated[str | None, one_of(MODELS, "--model", help="The network.")]
-Distribution = Annotated[
-    str | None, one_of(DISTRIBUTIONS, "--distribution", help="How sparsity is spread over the layers.")
 ]

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from studies.storage_url import StorageUrl
 
-storage_app = new_app(help="The database that holds every study, above all the embedded Postgres.")
+storage_app = new_app(
+    about="The database that holds every study, above all the embedded Postgres.", example="rigl-study storage status"
+)
 
 
 def resolve(option: str | None, *, must_exist: bool = False) -> "StorageUrl":

@@ -48,7 +48,7 @@ def load_spec(source: str, overrides: Sequence[str] = (), name: str | None = Non
     """
     document = read_document(source)
     for override in overrides:
-        _apply(document, override)
+        apply_override(document, override)
     if name is not None:
         document["name"] = name
     return validate(document, f"{source} with --set" if overrides else source)
@@ -127,8 +127,12 @@ def _with_line(message: str, text: str) -> str:
     return f"{message}: {line[:60]}{'...' if len(line) > 60 else ''}"
 
 
-def _apply(document: Document, override: str) -> None:
-    """Set one KEY=VALUE in `document`."""
+def apply_override(document: Document, override: str) -> None:
+    """Set one KEY=VALUE (a dotted key) in `document`.
+
+    Raises:
+        SpecError: not of that form, or a value that is not valid TOML.
+    """
     key, equals, text = override.partition("=")
     keys = key.strip().split(".")
     if not equals or not all(re.fullmatch(r"[A-Za-z0-9_-]+", part) for part in keys):
