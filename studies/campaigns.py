@@ -1,6 +1,6 @@
 """All studies made from one specification, as one thing: create, list, steer, count, delete."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -69,9 +69,9 @@ def create_campaign(storage: BaseStorage, spec: StudySpec) -> list[TicketQueue]:
         StorageError: the database is away for too long.
     """
     with exclusive(storage, f"campaign {spec.name}"):
-        for study, attrs in _studies_of(storage, spec.name):
-            check_version(study, attrs)
-            stored = StudySpec.model_validate_json(attrs[SPEC_ATTR])
+        for study in _studies_of(storage, spec.name):
+            check_version(study.name, study.attrs)
+            stored = StudySpec.model_validate_json(study.attrs[SPEC_ATTR])
             if stored != spec:
                 raise CampaignExists(
                     f"a different campaign {spec.name} is stored: "
@@ -90,12 +90,10 @@ def open_campaign(storage: BaseStorage, name: str) -> Campaign:
         SpecVersionError: it is stored in another format.
         StorageError: the database is away for too long.
     """
-    studies = dict(_studies_of(storage, name))
-    if not studies:
-        raise not_found("campaign", name, _campaign_names(storage))
-    for study, attrs in studies.items():
-        check_version(study, attrs)
-    spec = StudySpec.model_validate_json(next(iter(studies.values()))[SPEC_ATTR])
+    studies = {study.name: study for study in _stored_studies(storage, name)}
+    for study in studies.values():
+        check_version(study.name, study.attrs)
+    spec = StudySpec.model_validate_json(next(iter(studies.values())).attrs[SPEC_ATTR])
     plans = spec.plans()
     missing = [plan.name for plan in plans if plan.name not in studies]
     if missing:
@@ -103,7 +101,17 @@ def open_campaign(storage: BaseStorage, name: str) -> Campaign:
             f"the creation of campaign {name} was interrupted: {len(missing)} of its {len(plans)} studies are missing. "
             "`rigl-study create` with the same specification completes it."
         )
-    return Campaign(spec, tuple(TicketQueue.open(storage, plan.name) for plan in plans))
+    return Campaign(spec, tuple(TicketQueue(storage, studies[plan.name].study_id, plan) for plan in plans))
+
+
+def campaign_names(storage: BaseStorage) -> list[str]:
+    """The names of all stored campaigns, sorted.
+
+    Raises:
+        StorageError: the database is away for too long.
+    """
+    attrs = [study.user_attrs for study in storage.get_all_studies()]
+    return sorted({a[CAMPAIGN_ATTR] for a in attrs if PLANNED_ATTR in a})
 
 
 def list_campaigns(storage: BaseStorage) -> list[CampaignSummary]:
@@ -112,7 +120,7 @@ def list_campaigns(storage: BaseStorage) -> list[CampaignSummary]:
     Raises:
         StorageError: the database is away for too long.
     """
-    return [_summary(storage, name) for name in _campaign_names(storage)]
+    return [_summary(storage, name) for name in campaign_names(storage)]
 
 
 def campaign_status(storage: BaseStorage, name: str) -> dict[str, Any]:
@@ -150,11 +158,8 @@ def set_control(storage: BaseStorage, name: str, control: Control) -> None:
         NotFound: no such campaign is stored.
         StorageError: the database is away for too long.
     """
-    studies = [study for study, _ in _studies_of(storage, name)]
-    if not studies:
-        raise not_found("campaign", name, _campaign_names(storage))
-    for study in studies:
-        storage.set_study_user_attr(storage.get_study_id_from_name(study), CONTROL_ATTR, control)
+    for study in _stored_studies(storage, name):
+        storage.set_study_user_attr(study.study_id, CONTROL_ATTR, control)
 
 
 def delete_campaign(storage: BaseStorage, name: str) -> int:
@@ -168,11 +173,9 @@ def delete_campaign(storage: BaseStorage, name: str) -> int:
         StorageError: the database is away for too long.
     """
     with exclusive(storage, f"campaign {name}"):
-        studies = [study for study in storage.get_all_studies() if study.user_attrs.get(CAMPAIGN_ATTR) == name]
-        if not studies:
-            raise not_found("campaign", name, _campaign_names(storage))
+        studies = _stored_studies(storage, name)
         for study in studies:
-            storage.delete_study(study._study_id)
+            storage.delete_study(study.study_id)
         return len(studies)
 
 
@@ -191,23 +194,34 @@ def check_worker_count(url: StorageUrl, n_workers: int) -> None:
         )
 
 
-def _studies_of(storage: BaseStorage, campaign: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Name and attributes of the completely created studies of a campaign."""
-    for study in storage.get_all_studies():
-        if PLANNED_ATTR in study.user_attrs and study.user_attrs[CAMPAIGN_ATTR] == campaign:
-            yield study.study_name, study.user_attrs
+@dataclass(frozen=True)
+class _Study:
+    name: str
+    study_id: int
+    attrs: Mapping[str, Any]
 
 
-def _campaign_names(storage: BaseStorage) -> list[str]:
-    attrs = [study.user_attrs for study in storage.get_all_studies()]
-    return sorted({a[CAMPAIGN_ATTR] for a in attrs if PLANNED_ATTR in a})
+def _studies_of(storage: BaseStorage, campaign: str) -> list[_Study]:
+    """The completely created studies of a campaign."""
+    return [
+        _Study(study.study_name, study._study_id, study.user_attrs)
+        for study in storage.get_all_studies()
+        if PLANNED_ATTR in study.user_attrs and study.user_attrs[CAMPAIGN_ATTR] == campaign
+    ]
+
+
+def _stored_studies(storage: BaseStorage, campaign: str) -> list[_Study]:
+    studies = _studies_of(storage, campaign)
+    if not studies:
+        raise not_found("campaign", campaign, campaign_names(storage))
+    return studies
 
 
 def _summary(storage: BaseStorage, name: str) -> CampaignSummary:
     store = trial_store(storage)
-    stored = [study for study in storage.get_all_studies() if study.user_attrs.get(CAMPAIGN_ATTR) == name]
-    counts = _sum([store.counts(study._study_id) for study in stored])
-    attrs = stored[0].user_attrs
+    stored = _stored_studies(storage, name)
+    counts = _sum(store.counts(study.study_id) for study in stored)
+    attrs = stored[0].attrs
     description, state = "", _state(counts, attrs[CONTROL_ATTR])
     if attrs[VERSION_ATTR] == SPEC_VERSION:
         spec = StudySpec.model_validate_json(attrs[SPEC_ATTR])

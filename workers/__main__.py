@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from studies.campaigns import list_campaigns, open_campaign
+from studies.campaigns import campaign_names, open_campaign
 from studies.embedded import EmbeddedPostgres
 from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
 from studies.storage import open_storage
@@ -49,7 +49,7 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
     storage = open_storage(url, heartbeat_interval=settings.heartbeat_interval, grace_period=settings.grace_period)
 
     def queues() -> Sequence[TicketQueue]:
-        names = settings.campaigns or [summary.name for summary in list_campaigns(storage)]
+        names = settings.campaigns or campaign_names(storage)
         found: list[TicketQueue] = []
         for name in names:
             try:

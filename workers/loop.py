@@ -73,11 +73,11 @@ def run_worker(
         try:
             ticket = rounds.claim()
             if ticket is None:
-                if refresh is not None:
-                    rounds.queues = list(refresh())
                 if not forever and rounds.all_over():
                     break
                 stop.wait(poll_seconds)
+                if refresh is not None:
+                    rounds.queues = list(refresh())
                 continue
             ending = _run_or_fail(ticket, run, stop)
         except (StorageError, DataUnavailable):

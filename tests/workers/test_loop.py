@@ -1,0 +1,238 @@
+"""The worker's loop, with a `run` that trains nothing."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from optuna.storages import BaseStorage
+
+from studies.campaigns import create_campaign, delete_campaign, set_control
+from studies.errors import DataUnavailable, StorageError, TicketLost
+from studies.spec import StudySpec, TrialResult
+from studies.storage import open_storage
+from studies.storage_url import StorageUrl
+from studies.ticket import Ticket
+from studies.tickets import TicketQueue
+from workers.loop import Ending, WorkerGaveUp, run_worker, worker_id
+from workers.stop import Stop
+
+
+@pytest.fixture
+def storage() -> BaseStorage:
+    return open_storage(StorageUrl.parse("memory://"))
+
+
+def make_queues(storage: BaseStorage, name: str = "campaign", n_trials: int = 3) -> list[TicketQueue]:
+    spec = {
+        "name": name,
+        "pairs": {"sparsity": [0.9, 0.98], "distribution": "erk"},
+        "search": {"lr": {"low": 0.01, "high": 0.1}},
+        "strategy": {"sampler": "random", "n_trials": n_trials, "seeds": [0]},
+    }
+    return create_campaign(storage, StudySpec.model_validate(spec))
+
+
+def complete(ticket: Ticket, stop: Stop) -> Ending:
+    result = TrialResult(
+        seeds=(0,),
+        val_accuracy=(0.5,),
+        test_accuracy=(0.0,),
+        loss=(0.0,),
+        inference_flops=1.0,
+        train_flops=1.0,
+        dense_flops=1.0,
+        n_parameters=1,
+        n_active=1,
+        realised_sparsity=0.9,
+        epochs=2,
+        seconds=0.0,
+    )
+    assert ticket.complete(result)
+    return "complete"
+
+
+def failing(error: BaseException) -> Callable[[Ticket, Stop], Ending]:
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        raise error
+
+    return run
+
+
+def total(queues: list[TicketQueue], state: str) -> int:
+    return sum(getattr(queue.counts(), state) for queue in queues)
+
+
+def test_all_studies_are_worked_in_turn(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    order: list[tuple[str, int]] = []
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        order.append((ticket.spec.study, ticket.number))
+        return complete(ticket, stop)
+
+    assert run_worker(queues, run, Stop(), worker="me") == 6
+    assert order == [(queue.name, number) for number in range(3) for queue in queues]
+    assert total(queues, "complete") == 6
+
+
+def test_max_trials(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    assert run_worker(queues, complete, Stop(), max_trials=4) == 4
+    assert total(queues, "waiting") == 2
+
+
+def test_a_failure_is_told_and_the_worker_goes_on(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        if ticket.number != 1:
+            raise MemoryError("no room")
+        return complete(ticket, stop)
+
+    assert run_worker(queues[:1], run, Stop()) == 3
+    counts = queues[0].counts()
+    assert (counts.complete, counts.failed) == (1, 2)
+
+
+def test_three_failures_in_a_row_end_the_worker(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    with pytest.raises(WorkerGaveUp, match=r"3 trials in a row failed, the last with ValueError: bad") as gave_up:
+        run_worker(queues, failing(ValueError("bad")), Stop())
+    assert gave_up.value.exit_code == 1
+    assert "\n" not in str(gave_up.value)
+    assert (total(queues, "failed"), total(queues, "waiting"), total(queues, "running")) == (3, 3, 0)
+
+
+def test_two_failures_and_a_success_do_not(storage: BaseStorage) -> None:
+    queues = make_queues(storage, n_trials=6)
+    n = 0
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        nonlocal n
+        n += 1
+        return complete(ticket, stop) if n % 3 == 0 else failing(ValueError("bad"))(ticket, stop)
+
+    assert run_worker(queues, run, Stop()) == 12
+    assert (total(queues, "failed"), total(queues, "complete")) == (8, 4)
+
+
+def test_a_lost_ticket_is_no_failure(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    seen = 0
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        nonlocal seen
+        seen += 1
+        ticket.fail("stands for a sweep")
+        raise TicketLost("taken back")
+
+    assert run_worker(queues, run, Stop()) == 0
+    assert seen == 6
+
+
+def test_missing_data_give_the_ticket_back_and_end_the_worker(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    with pytest.raises(DataUnavailable):
+        run_worker(queues, failing(DataUnavailable("no CIFAR here")), Stop())
+    assert total(queues, "waiting") == 6
+
+
+def test_a_database_that_stays_away_ends_the_worker(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    with pytest.raises(StorageError):
+        run_worker(queues, failing(StorageError("gone")), Stop())
+    assert total(queues, "running") == 1, "left to the sweep"
+
+
+def test_an_interrupt_gives_the_ticket_back(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    with pytest.raises(KeyboardInterrupt):
+        run_worker(queues, failing(KeyboardInterrupt()), Stop())
+    assert total(queues, "waiting") == 6
+
+
+def test_stop_ends_it_after_the_ticket_at_hand(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    stop = Stop()
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        stop.request("enough")
+        ticket.give_back(stop.reason)
+        return "given_back"
+
+    assert run_worker(queues, run, stop) == 0
+    assert total(queues, "waiting") == 6
+
+
+class Idle(Stop):
+    """A stop that does something each time the worker waits, instead of waiting."""
+
+    def __init__(self, *events: Callable[[], Any]) -> None:
+        super().__init__()
+        self.events = list(events)
+
+    def wait(self, seconds: float) -> bool:
+        if self.events:
+            self.events.pop(0)()
+        else:
+            self.request("nothing more will happen")
+        return self.is_set()
+
+
+def test_an_idle_worker_waits_for_others_and_takes_over(storage: BaseStorage) -> None:
+    queues = make_queues(storage, n_trials=1)[:1]
+    ticket = queues[0].claim("other")
+    assert ticket is not None
+    stop = Idle(lambda: None, lambda: ticket.give_back("the other one stops"))
+    assert run_worker(queues, complete, stop) == 1
+    assert not stop.is_set()
+
+
+def test_an_idle_worker_ends_when_others_are_done(storage: BaseStorage) -> None:
+    queues = make_queues(storage, n_trials=1)[:1]
+    ticket = queues[0].claim("other")
+    assert ticket is not None
+    stop = Idle(lambda: complete(ticket, stop))
+    assert run_worker(queues, complete, stop) == 0
+    assert not stop.is_set()
+
+
+def test_waiting_ends_at_once_when_stopped(storage: BaseStorage) -> None:
+    queues = make_queues(storage, n_trials=1)[:1]
+    assert queues[0].claim("other") is not None
+    stop = Stop()
+    worker = threading.Thread(target=run_worker, args=[queues, complete, stop], kwargs={"poll_seconds": 3600})
+    worker.start()
+    stop.request("test")
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+def test_a_paused_campaign_is_waited_for_and_a_stopped_one_is_not(storage: BaseStorage) -> None:
+    queues = make_queues(storage)
+    set_control(storage, "campaign", "pause")
+    assert run_worker(queues, complete, Idle(lambda: set_control(storage, "campaign", "run"))) == 6
+
+    others = make_queues(storage, "other")
+    set_control(storage, "other", "stop")
+    assert run_worker(others, complete, stop := Idle()) == 0
+    assert not stop.is_set()
+
+
+def test_a_deleted_campaign_is_dropped(storage: BaseStorage) -> None:
+    queues, others = make_queues(storage), make_queues(storage, "other")
+    delete_campaign(storage, "other")
+    assert run_worker([*others, *queues], complete, Stop()) == 6
+
+
+def test_forever_finds_new_campaigns(storage: BaseStorage) -> None:
+    found = make_queues(storage)
+    stop = Idle(lambda: found.extend(make_queues(storage, "later")))
+    assert run_worker(found[:2], complete, stop, forever=True, refresh=lambda: found) == 12
+    assert stop.reason == "nothing more will happen"
+
+
+def test_worker_ids_differ() -> None:
+    assert worker_id() != worker_id()
+    assert worker_id().count(":") == 2
