@@ -1,0 +1,118 @@
+"""One RigL topology step of a whole network at S = 0.9 ERK: ours against plain PyTorch and against rigl-torch.
+
+Masks, weights and gradients are the same for all. Peers: a stable sort of indices (what a first version would write)
+and rigl-torch's scheduler, if it is installed (`pip install .[bench]`).
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from rigl_core.distributions import erk, layer_budgets
+from rigl_core.masks import MaskState, init_masks, maskable_weights
+from rigl_core.methods import METHODS
+from rigl_core.models import MODELS
+from rigl_core.scores import Layer
+from rigl_core.topology import drop_and_grow
+from rigl_core.torchvision_compat import import_torchvision_datasets
+
+ROUNDS = 7
+DROP_FRACTION = 0.3
+
+
+def prepare(model_name: str, num_classes: int) -> tuple[nn.Module, dict[str, Layer], MaskState]:
+    """A network with masks, zeroed weights and random dense gradients."""
+    torch.manual_seed(0)
+    model: nn.Module = MODELS[model_name](num_classes=num_classes, in_channels=3, image_size=(32, 32))
+    weights = maskable_weights(model)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    generator = torch.Generator().manual_seed(0)
+    masks = init_masks(shapes, layer_budgets(shapes, erk(shapes, 0.9)), generator)
+    layers = {}
+    for name, weight in weights.items():
+        weight.data.mul_(masks.masks[name])
+        weight.grad = torch.randn(weight.shape, generator=generator)
+        if masks.n_active[name] < weight.numel():
+            layers[name] = Layer(weight.detach(), weight.grad, None, generator)
+    return model, layers, masks
+
+
+def by_sorting(layers: dict[str, Layer], masks: MaskState) -> dict[str, torch.Tensor]:
+    """The same step with stable sorts of indices, layer by layer."""
+    new = {}
+    for name, layer in layers.items():
+        mask = masks.masks[name].flatten()
+        n_drop = int(DROP_FRACTION * masks.n_active[name])
+        magnitude = torch.where(mask, layer.weight.abs().flatten(), -1.0)
+        kept = torch.zeros_like(mask)
+        kept[torch.sort(magnitude, descending=True, stable=True).indices[: masks.n_active[name] - n_drop]] = True
+        gradient = torch.where(kept, -1.0, layer.gradient.abs().flatten())
+        kept[torch.sort(gradient, descending=True, stable=True).indices[:n_drop]] = True
+        new[name] = kept.view_as(masks.masks[name])
+    return new
+
+
+def rigl_torch_step(model: nn.Module) -> Callable[[], object] | str:
+    """rigl-torch's topology step on the same network, or why it cannot be had."""
+    import_torchvision_datasets()  # rigl-torch imports torchvision, which fails beside a CPU torch without this
+    try:
+        from rigl_torch.RigL import RigLScheduler
+    except ImportError as error:
+        return f"not measured: {error}"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = RigLScheduler(
+        model,
+        optimizer,
+        dense_allocation=0.1,
+        T_end=10**9,
+        delta=100,
+        alpha=DROP_FRACTION,
+        sparsity_distribution="uniform",
+    )
+    scheduler.step = 99  # its hooks only collect gradients just before an update
+    images = torch.randn(2, 3, 32, 32)
+    model(images).sum().backward()  # fills the gradients its hooks collect
+    return scheduler._rigl_step
+
+
+def medians(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Milliseconds of each, measured in turn, after one round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_number in range(ROUNDS + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if round_number:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    """Measure both networks of the reproduction report."""
+    print("Topology step at S = 0.9 (median of", ROUNDS, "rounds, alternating)")
+    print(f"{'network':12} {'who':18} {'ms':>9} {'ratio to ours':>14}")
+    for model_name, num_classes in (("wrn_22_2", 10), ("resnet50", 100)):
+        model, layers, masks = prepare(model_name, num_classes)
+        ours, _ = drop_and_grow(layers, masks, METHODS["rigl"], DROP_FRACTION)
+        sorted_masks = by_sorting(layers, masks)
+        if not all(torch.equal(ours.masks[name], mask) for name, mask in sorted_masks.items()):
+            raise AssertionError("ours and the plain sort disagree about the new masks")
+        steps: dict[str, Callable[[], object]] = {
+            "ours": lambda layers=layers, masks=masks: drop_and_grow(layers, masks, METHODS["rigl"], DROP_FRACTION),
+            "plain stable sort": lambda layers=layers, masks=masks: by_sorting(layers, masks),
+        }
+        peer = rigl_torch_step(model)
+        if not isinstance(peer, str):
+            steps["rigl-torch"] = peer
+        result = medians(steps)
+        for name, milliseconds in result.items():
+            print(f"{model_name:12} {name:18} {milliseconds:9.1f} {milliseconds / result['ours']:14.2f}")
+        if isinstance(peer, str):
+            print(f"{model_name:12} {'rigl-torch':18} {peer}")
+
+
+if __name__ == "__main__":
+    main()
