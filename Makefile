@@ -32,7 +32,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -W ignore -m benchmarks
 
 docs: setup
 	$(BIN)/python -m docs.generate

@@ -23,7 +23,7 @@ def optuna_study(storage: BaseStorage, plan: StudyPlan, number: int) -> optuna.S
     strategy = plan.spec.strategy
     text = f"{strategy.seed}/{plan.name}/{number}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
-    pruner = PRUNERS[strategy.pruner.name].build(strategy.pruner.options, plan.base_config.epochs)
+    pruner = PRUNERS[strategy.pruner.name].build(strategy.pruner.options, plan.base_config.n_epochs)
     return optuna.Study(
         study_name=plan.name, storage=storage, sampler=SAMPLERS[strategy.sampler].build(seed), pruner=pruner
     )
