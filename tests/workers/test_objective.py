@@ -1,0 +1,178 @@
+"""From a ticket to a training run and back, with real training on synthetic images."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from studies.campaigns import create_campaign, set_control
+from studies.errors import TicketLost, TrainingDiverged
+from studies.spec import StudySpec
+from studies.storage import open_storage
+from studies.storage_url import StorageUrl
+from studies.ticket import Ticket
+from studies.tickets import TicketQueue
+from workers.objective import run_ticket
+from workers.stop import Stop
+
+EPOCHS = 4
+
+
+@pytest.fixture
+def storage() -> BaseStorage:
+    return open_storage(StorageUrl.parse("memory://"))
+
+
+def make_queue(storage: BaseStorage, name: str = "campaign", **changes: Any) -> TicketQueue:
+    spec = {
+        "name": name,
+        "fixed": {
+            "model": "lenet_300_100",
+            "dataset": "synthetic",
+            "dataset_options": {"height": 8, "width": 8, "n_train": 512, "n_eval": 64},
+            "epochs": EPOCHS,
+            "batch_size": 64,
+            "delta_t": 3,
+        },
+        "search": {"lr": [0.2]},
+        "strategy": {"sampler": "grid", "seeds": [0, 1]},
+    }
+    return create_campaign(storage, StudySpec.model_validate({**spec, **changes}))[0]
+
+
+def claim(queue: TicketQueue) -> Ticket:
+    ticket = queue.claim("worker")
+    assert ticket is not None
+    return ticket
+
+
+def stored(storage: BaseStorage, ticket: Ticket) -> FrozenTrial:
+    return storage.get_all_trials(storage.get_study_id_from_name(ticket.spec.study))[ticket.number]
+
+
+class StopAfter(Stop):
+    """Requests itself after being asked so many times, which is once a step (8 steps an epoch)."""
+
+    def __init__(self, n: int, then: Callable[[], Any] | None = None) -> None:
+        super().__init__()
+        self.left, self.then = n, then
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        if self.left == 0:
+            if self.then is not None:
+                self.then()
+            else:
+                self.request("test")
+        return super().is_set()
+
+
+def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStorage, tmp_path: Path) -> None:
+    ticket = claim(make_queue(storage))
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    trial = stored(storage, ticket)
+    told = trial.user_attrs
+    assert trial.state == TrialState.COMPLETE
+    assert sorted(trial.intermediate_values) == list(range(EPOCHS))
+    assert trial.value == trial.intermediate_values[EPOCHS - 1] == sum(told["val_accuracy"]) / 2
+    assert told["seeds"] == [0, 1]
+    assert len(told["test_accuracy"]) == len(told["loss"]) == 2
+    assert told["realised_sparsity"] == pytest.approx(0.9, abs=1e-3)
+    assert told["epochs"] == EPOCHS
+    assert told["epochs_recomputed"] == 0
+    assert told["environment"]["device"] == "cpu"
+    assert list(tmp_path.rglob("*.pt")) == []
+
+
+def test_a_stopped_ticket_is_given_back_and_ends_as_if_nothing_had_been(storage: BaseStorage, tmp_path: Path) -> None:
+    undisturbed = claim(make_queue(storage, "undisturbed"))
+    run_ticket(undisturbed, Stop(), checkpoint_dir=tmp_path)
+
+    queue = make_queue(storage)
+    ticket = claim(queue)
+    assert run_ticket(ticket, StopAfter(20), checkpoint_dir=tmp_path) == "given_back"
+    assert (tmp_path / f"{ticket.checkpoint_key}.pt").exists()
+    waiting = stored(storage, ticket)
+    assert waiting.state == TrialState.WAITING
+    assert waiting.system_attrs["given_back"] == "test"
+    assert sorted(waiting.intermediate_values) == [0, 1]
+
+    again = claim(queue)
+    assert run_ticket(again, Stop(), checkpoint_dir=tmp_path) == "complete"
+    one, other = stored(storage, again), stored(storage, undisturbed)
+    assert one.intermediate_values == other.intermediate_values
+    for key in ("val_accuracy", "test_accuracy", "loss", "layer_sparsity", "n_active"):
+        assert one.user_attrs[key] == other.user_attrs[key]
+    assert one.user_attrs["epochs_recomputed"] == 0
+
+
+def test_epochs_that_had_to_be_trained_twice_are_counted(storage: BaseStorage, tmp_path: Path) -> None:
+    queue = make_queue(storage)
+    ticket = claim(queue)
+    assert run_ticket(ticket, StopAfter(20), checkpoint_dir=tmp_path) == "given_back"
+    (tmp_path / f"{ticket.checkpoint_key}.pt").unlink()
+    assert run_ticket(claim(queue), Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert stored(storage, ticket).user_attrs["epochs_recomputed"] == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_set_aside(storage: BaseStorage, tmp_path: Path, content: bytes) -> None:
+    ticket = claim(make_queue(storage))
+    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(content)
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert checkpoint.with_suffix(".unusable").read_bytes() == content
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_another_campaign_of_that_name_is_set_aside(storage: BaseStorage, tmp_path: Path) -> None:
+    run_ticket(claim(make_queue(storage)), StopAfter(12), checkpoint_dir=tmp_path)
+    fresh = open_storage(StorageUrl.parse("memory://"))
+    ticket = claim(make_queue(fresh, search={"lr": [0.07]}))
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert stored(fresh, ticket).user_attrs["epochs"] == EPOCHS
+
+
+def test_a_stopped_campaign_gets_its_tickets_back(storage: BaseStorage, tmp_path: Path) -> None:
+    queue = make_queue(storage)
+    ticket = claim(queue)
+    stop = StopAfter(2, lambda: set_control(storage, "campaign", "stop"))
+    assert run_ticket(ticket, stop, checkpoint_dir=tmp_path) == "given_back"
+    trial = stored(storage, ticket)
+    assert trial.system_attrs["given_back"] == "the campaign was stopped"
+    assert sorted(trial.intermediate_values) == [0], "at the end of the epoch"
+    assert (tmp_path / f"{ticket.checkpoint_key}.pt").exists()
+
+
+def test_a_lost_ticket_ends_training(storage: BaseStorage, tmp_path: Path) -> None:
+    ticket = claim(make_queue(storage))
+    stop = StopAfter(12, lambda: storage.set_trial_state_values(stored(storage, ticket)._trial_id, TrialState.FAIL))
+    with pytest.raises(TicketLost):
+        run_ticket(ticket, stop, checkpoint_dir=tmp_path)
+    assert stored(storage, ticket).user_attrs == {}
+    assert sorted(stored(storage, ticket).intermediate_values) == [0]
+
+
+def test_a_diverged_training_is_told_and_leaves_no_checkpoint(storage: BaseStorage, tmp_path: Path) -> None:
+    ticket = claim(make_queue(storage, search={"lr": [1e18]}))
+    with pytest.raises(TrainingDiverged):
+        run_ticket(ticket, Stop(), checkpoint_dir=tmp_path)
+    assert list(tmp_path.rglob("*.pt")) == []
+    assert stored(storage, ticket).state == TrialState.RUNNING, "for the caller to tell"
+
+
+def test_the_hopeless_are_pruned(storage: BaseStorage, tmp_path: Path) -> None:
+    pruner = {"name": "median", "n_startup_trials": 1, "n_warmup_steps": 0, "n_min_trials": 1}
+    strategy = {"sampler": "grid", "seeds": [0], "pruner": pruner}
+    queue = make_queue(storage, search={"lr": [0.2, 1e-9]}, strategy=strategy)
+    assert run_ticket(claim(queue), Stop(), checkpoint_dir=tmp_path) == "complete"
+    hopeless = claim(queue)
+    assert run_ticket(hopeless, Stop(), checkpoint_dir=tmp_path) == "pruned"
+    trial = stored(storage, hopeless)
+    assert trial.user_attrs["epochs"] == len(trial.intermediate_values) < EPOCHS
+    assert trial.user_attrs["test_accuracy"] == []
+    assert list(tmp_path.rglob("*.pt")) == []
