@@ -1,12 +1,14 @@
 """The figures of a report: pure functions from frame and analysis to a `Drawing`, or None with nothing to draw."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from studies import marks
-from studies.findings import Analysis, PairResult
+from studies.findings import Analysis, PairResult, Verdict
 from studies.spec import StudySpec
 from studies.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
 from studies.trial_figures import curves, parameters
@@ -20,44 +22,55 @@ def draw_all(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[
 
 
 def comparison(analysis: Analysis) -> Drawing | None:
-    """Reference and best of every pair on test, and their difference with its interval."""
+    """Reference and best of every pair on test, and their difference with its interval where there is a reference."""
     shown = [pair for pair in analysis.pairs if pair.best and np.isfinite(pair.best.test_accuracy.mean)]
     if not shown:
         return None
     hover: Hover = {}
-    title = "Reference and best on test images"
+    roles = ("reference", "best") if any(pair.reference for pair in shown) else ("best",)
+    title = f"{' and '.join(roles)} on test images".capitalize()
+    caption = "Mean and standard deviation over seeds."
     description = " ".join(f"{pair.label}: {_reached(pair)} {verdict(pair)}" for pair in shown)
     with house_style():
-        figure, (left, right) = panels(2, columns=2, width=WIDTH, height=1.2 + 0.42 * len(shown))
-        reach = marks.reach_of(shown)
+        figure, axes = panels(len(roles), columns=len(roles), width=WIDTH, height=1.2 + 0.42 * len(shown))
         for row, pair in enumerate(shown):
-            hover |= _both_roles(left, row, pair)
-            if pair.test_difference:
-                marks.gap(right, row, pair.test_difference, reach, gid=f"difference-{row}")
-                hover[f"difference-{row}"] = [f"{pair.label}: {verdict(pair)}"]
-            else:
-                why = "reference is best" if pair.reference else "no reference"
-                right.text(0.02 * reach, row, why, va="center", color=LIGHT["muted"])
-        for ax, heading in ((left, "Test accuracy"), (right, "Best − reference on test, in points")):
+            hover |= _both_roles(axes[0], row, pair)
+        axes[0].set_yticks(range(len(shown)), [pair.label for pair in shown])
+        axes[0].set_title("Test accuracy")
+        axes[0].margins(x=0.08)
+        axes[0].xaxis.set_major_formatter(marks.PERCENT)
+        if len(roles) == 2:
+            hover |= _differences(axes[1], shown)
+            caption = (
+                "Left: mean and standard deviation over seeds. Right: mean difference (diamond), its 95 % interval "
+                "(line, with an arrow where it leaves the panel) and each seed (dots)."
+            )
+        for ax in axes:
             ax.set_ylim(len(shown) - 0.5, -0.5)
-            ax.set_yticks(range(len(shown)), [pair.label for pair in shown] if ax is left else [""] * len(shown))
             ax.tick_params(axis="y", length=0)
             ax.grid(False, axis="y")
-            ax.set_title(heading)
             ax.xaxis.set_major_locator(MaxNLocator(5))
-        left.xaxis.set_major_formatter(marks.PERCENT)
-        left.margins(x=0.08)
-        right.xaxis.set_major_formatter(marks.POINTS)
-        right.axvline(0, color=LIGHT["muted"], linewidth=1, zorder=1)
-        right.set_xlim(-reach, reach)
-        keys = [marks.role_key(role) for role in ("reference", "best")]
-        figure.legend(handles=keys, loc="outside lower left", ncols=2)
+        figure.legend(handles=[marks.role_key(role) for role in roles], loc="outside lower left", ncols=2)
         svg = render(figure, title=title, description=description, hover=hover)
-    caption = (
-        "Left: mean and standard deviation over seeds. Right: mean difference (diamond), its 95 % interval (line, with "
-        "an arrow where it leaves the panel) and each seed (dots)."
-    )
     return Drawing("comparison", title, caption, description, svg)
+
+
+def _differences(ax: Axes, pairs: Sequence[PairResult]) -> Hover:
+    hover: Hover = {}
+    reach = marks.reach_of(pairs)
+    for row, pair in enumerate(pairs):
+        if pair.test_difference:
+            marks.gap(ax, row, pair.test_difference, reach, gid=f"difference-{row}")
+            hover[f"difference-{row}"] = [f"{pair.label}: {verdict(pair)}"]
+        else:
+            why = "reference is best" if pair.verdict is Verdict.REFERENCE_IS_BEST else "no comparison"
+            ax.text(0.02 * reach, row, why, va="center", color=LIGHT["muted"])
+    ax.set_yticks(range(len(pairs)), [""] * len(pairs))
+    ax.set_title("Best − reference on test, in points")
+    ax.xaxis.set_major_formatter(marks.POINTS)
+    ax.axvline(0, color=LIGHT["muted"], linewidth=1, zorder=1)
+    ax.set_xlim(-reach, reach)
+    return hover
 
 
 def _reached(pair: PairResult) -> str:

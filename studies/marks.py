@@ -85,7 +85,7 @@ def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]") -> float:
 
 def accuracy_axis(ax: Axes, floor: float, top: float) -> None:
     """A vertical axis of accuracies in percent, from `floor` to a little above `top`."""
-    room = max(0.06 * (top - floor), 0.002)
+    room = max(0.06 * (top - floor), 0.005)
     ax.set_ylim(floor - room, top + room)
     ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.yaxis.set_major_formatter(PERCENT)

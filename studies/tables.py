@@ -1,5 +1,6 @@
 """The tables of a report as data, and the three forms they take: HTML (in the template), Markdown and plain text."""
 
+import html
 import math
 import re
 from collections.abc import Sequence
@@ -54,17 +55,15 @@ class Table:
 
 def markdown_text(text: str) -> str:
     """Any text so that Markdown shows it as it is, on one line and inside a table."""
-    one_line = " ".join(text.split())
-    escaped = re.sub(r"([\\`*\[\]|~])", r"\\\1", one_line).replace("&", "&amp;").replace("<", "&lt;")
-    return (
-        re.sub(r"^([#>+=-]|\d+[.)])", r"\\\1", escaped)
-        if re.match(r"[#>+=-]\s|\d+[.)]\s|-{3}|={3}", escaped)
-        else escaped
-    )
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    escaped = re.sub(r"([\\`*\[\]|~])", r"\\\1", one_line)
+    return re.sub(r"^(\d*)([#+=.)-])(?=[\s#=-]|$)", r"\1\\\2", escaped)  # would begin a heading, a list or a rule
 
 
 def answer_table(analysis: Analysis) -> Table:
-    """For each pair the reference, the best and their difference, all on test."""
+    """For each pair the reference, the best and their difference, all on test; or what the only setting reached."""
+    if not analysis.params:
+        return _reached_table(analysis)
     rows = []
     for pair in analysis.pairs:
         gap = pair.test_difference
@@ -81,6 +80,17 @@ def answer_table(analysis: Analysis) -> Table:
         )
     header = ("pair", "reference", "reference, test", "best on validation", "best, test", "difference", "95 % interval")
     return Table("answer", "Reference and best on test images", header, tuple(rows), frozenset({2, 4, 5, 6}))
+
+
+def _reached_table(analysis: Analysis) -> Table:
+    rows = [
+        (pair.label, percent(pair.best.val_accuracy), percent(pair.best.test_accuracy), str(pair.best.test_accuracy.n))
+        if pair.best
+        else (pair.label, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN)
+        for pair in analysis.pairs
+    ]
+    header = ("pair", "validation accuracy", "test accuracy", "seeds")
+    return Table("answer", "What was reached", header, tuple(rows), frozenset({1, 2, 3}))
 
 
 def selection_table(analysis: Analysis) -> Table:
@@ -114,7 +124,8 @@ def cost_table(analysis: Analysis) -> Table:
     """What reference and best cost to train and to use, as multiples of the dense network."""
     rows = []
     for pair in analysis.pairs:
-        roles = [("reference", pair.reference), ("best", None if _is_reference(pair) else pair.best)]
+        best = "best" if analysis.params else "the only setting"
+        roles = [("reference", pair.reference), (best, None if _is_reference(pair) else pair.best)]
         for role, trained in roles:
             if trained:
                 realised = trained.realised_sparsity
@@ -146,7 +157,8 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
             rows.append((pair.label, name, *shown, reached))
     header = ("pair", "trial", *columns, "validation accuracy")
     title = f"The best {RANKED} of each pair on validation"
-    return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))))
+    texts = {2 + i for i, column in enumerate(columns.values()) if not pd.api.types.is_numeric_dtype(frame[column])}
+    return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))) - texts)
 
 
 def provenance_table(frame: pd.DataFrame, provenance: Provenance) -> Table:

@@ -1,5 +1,6 @@
 """The figures that show trials one by one: searched parameters against accuracy, and learning curves."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> Draw
 
 def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     """Validation accuracy by epoch, one panel a study."""
-    trials = frame[[any(map(np.isfinite, curve.values())) for curve in frame["curve"]]]
+    has_curve = frame["curve"].map(lambda curve: any(map(math.isfinite, curve.values()))).astype(bool)
+    trials = frame[has_curve]
     shown = [pair for pair in analysis.pairs if (trials["study"] == pair.study).any()]
     if not shown:
         return None
@@ -89,7 +91,7 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
             ax.set_xlabel("epoch")
         for ax in axes[:: min(2, len(shown))]:
             ax.set_ylabel("validation accuracy")
-        figure.legend(handles=_curve_keys(trials), loc="outside lower left", ncols=4)
+        figure.legend(handles=_curve_keys(trials, shown), loc="outside lower left", ncols=4)
         description = f"Validation accuracy of {count(len(trials), 'trial')} by epoch. " + " ".join(
             f"{pair.label}: {', '.join(f'{n} {state}' for state, n in pair.counts.items() if n)}." for pair in shown
         )
@@ -168,15 +170,16 @@ def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Ho
     every = pd.Series([value for curve in trials["curve"] for value in curve.values()], dtype=float).dropna()
     # The steep rise at the start would leave no room for what comes after it.
     last = max(max(curve) for curve in trials["curve"])
-    start = max(0.04 * last, 1 if last > 1 else 0)
+    start = max(int(0.04 * last), 1 if last > 2 else 0)
     settled = [value for curve in trials["curve"] for epoch, value in curve.items() if epoch >= start]
     marks.accuracy_axis(ax, marks.floor_of(pd.Series(settled, dtype=float).dropna(), every), float(every.max()))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return hover
 
 
-def _curve_keys(trials: pd.DataFrame) -> list[Line2D]:
-    keys = [marks.curve_key("reference"), marks.curve_key("best")]
+def _curve_keys(trials: pd.DataFrame, pairs: Sequence[PairResult]) -> list[Line2D]:
+    roles = {"reference": any(pair.reference for pair in pairs), "best": any(pair.best for pair in pairs)}
+    keys = [marks.curve_key(role) for role, is_there in roles.items() if is_there]
     keys.append(Line2D([], [], color=LIGHT["faint"], linewidth=1, label="other trial"))
     if trials["state"].isin(["pruned", "failed", "retried"]).any():
         keys.append(Line2D([], [], color=LIGHT["faint"], linestyle=EARLY, marker="x", label="stopped early or failed"))

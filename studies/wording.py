@@ -118,12 +118,13 @@ def verdict(pair: PairResult) -> str:
             return f"Not enough to tell: {where}, the same on every seed, which gives no usable interval."
         case Verdict.REFERENCE_IS_BEST:
             return f"Nothing beat the reference on validation among {count(pair.n_compared, 'trial')}."
-        case Verdict.NOT_SEARCHED:
-            return "Nothing was searched; this is the one setting trained."
+        case Verdict.NOT_SEARCHED if pair.best:
+            reached = pair.best.test_accuracy
+            return f"Nothing was searched: the one setting reached {percent(reached)} on test over {seeds(reached.n)}."
         case Verdict.NO_REFERENCE:
             return f"No comparison: {_why_no_reference(pair)}."
         case Verdict.NO_TEST:
-            return "No comparison: best and reference have no test accuracy on a common seed."
+            return "No comparison: best and reference have no common seeds with valid test accuracies."
         case _:
             return f"Nothing to compare: {_why_nothing(pair)}."
 
@@ -157,7 +158,7 @@ _IN_PAIRS = {
     Verdict.NO_INTERVAL: "there are too few seeds for an interval",
     Verdict.REFERENCE_IS_BEST: "nothing beat the reference on validation",
     Verdict.NO_REFERENCE: "there is no finished reference",
-    Verdict.NO_TEST: "test accuracies are missing",
+    Verdict.NO_TEST: "valid test accuracies are missing",
     Verdict.NOT_SEARCHED: "nothing was searched",
     Verdict.NOTHING_COMPLETE: "no trial has finished",
 }

@@ -154,9 +154,8 @@ def _frozen(plan: StudyPlan, number: int, told: Told) -> FrozenTrial:
     state = STATES[told.state]
     curve = list(told.curve if told.curve is not None else ([_mean(told.val)] if told.val else []))
     result = _result(plan, told, curve) if told.state in ("complete", "pruned") else {}
-    attrs = {**result, **({"error": told.error} if told.error else {}), **told.attrs}
-    if told.state not in ("waiting", "running"):
-        attrs |= {"worker": f"w{number % 2}", "attempt": 1}
+    who = {"worker": f"w{number % 2}", "attempt": 1} if state.is_finished() else {}
+    attrs = {**result, **who, **({"error": told.error} if told.error else {}), **told.attrs}
     waits = state == TrialState.WAITING
     system = {FIXED_PARAMS_ATTR: dict(told.params)} | ({} if told.retry_of is None else {RETRY_OF_ATTR: told.retry_of})
     started = None if waits else START + timedelta(minutes=3 * number)

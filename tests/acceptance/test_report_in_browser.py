@@ -1,0 +1,101 @@
+"""The report as people meet it: opened from the disk in a real browser, in light, dark, on a phone, and on paper."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.report import write_report
+from tests.studies.sample_cases import CASES
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+SCREENS = {"light": ("light", 1100), "dark": ("dark", 1100), "phone": ("light", 400)}
+
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=["whole", "unfinished", "all_failed"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frame, provenance = CASES[request.param]().load()
+    return write_report(frame, provenance, tmp_path_factory.mktemp("report")).html
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_opens_without_complaint_or_request(browser: Any, report: Path, screen: str, tmp_path: Path) -> None:
+    scheme, width = SCREENS[screen]
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 900}, java_script_enabled=True
+    )
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.goto(report.as_uri())
+    page.screenshot(path=tmp_path / f"{screen}.png", full_page=True)
+
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # only tables and figures scroll sideways
+    assert (tmp_path / f"{screen}.png").stat().st_size > 10_000
+    context.close()
+
+
+def test_colours_follow_the_theme(browser: Any, report: Path) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto(report.as_uri())
+        grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        for text in page.query_selector_all("svg text"):
+            assert text.evaluate("e => getComputedStyle(e).fill") != grounds[scheme]
+        page.close()
+
+    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 25)"}
+
+
+def test_the_keyboard_reaches_every_link_table_and_figure(browser: Any, report: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    reachable = page.evaluate("document.querySelectorAll('a, summary, [tabindex=\"0\"]').length")
+    visited = set()
+    for _ in range(reachable):
+        page.keyboard.press("Tab")
+        visited.add(page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    page.close()
+
+    assert len(visited) == reachable
+
+
+def test_prints_all_of_it(browser: Any, report: Path, tmp_path: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    page.pdf(path=tmp_path / "report.pdf")
+    page.emulate_media(media="print", color_scheme="dark")
+    ground = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper')")
+    page.close()
+
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert ground.strip() == "#ffffff"  # paper is white, whatever the screen

@@ -1,0 +1,288 @@
+"""The analysis, against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from studies.analysis import analyse, difference, select_best
+from studies.findings import Estimate, PairResult, Verdict
+from studies.health import concerns
+from studies.wording import answer, duration, headline, number, pair_headline, percent, points, verdict
+from tests.studies.sample_campaign import ENVIRONMENT, REFERENCE, Told, make_spec, realistic
+from tests.studies.sample_cases import CASES, OTHER, THIRD, Case, load
+
+ONE_PAIR = make_spec(seeds=(0, 1, 2))
+
+
+def told(params: dict[str, object], val: tuple[float, ...], test: tuple[float, ...], **more: object) -> Told:
+    return Told(params, val=val, test=test, **more)
+
+
+def pair_of(*trials: Told, seeds: tuple[int, ...] = (0, 1, 2)) -> PairResult:
+    frame, _ = load(make_spec(seeds=seeds), [list(trials)])
+    (pair,) = analyse(frame, "sample").pairs
+    return pair
+
+
+def three_seeds() -> PairResult:
+    """Differences on test of 0.4, 0.5 and 0.6 points: mean 0.5, s = 0.1, t(0.975, 2) = 4.3027, half width 0.2484."""
+    return pair_of(
+        told(REFERENCE, (0.850, 0.851, 0.852), (0.840, 0.842, 0.844)),
+        told(OTHER, (0.860, 0.861, 0.862), (0.844, 0.847, 0.850)),
+    )
+
+
+def test_difference_by_hand() -> None:
+    pair = three_seeds()
+    gap = pair.test_difference
+
+    assert gap is not None
+    assert gap.by_seed == pytest.approx({0: 0.004, 1: 0.005, 2: 0.006})
+    assert gap.mean == pytest.approx(0.005)
+    assert gap.std == pytest.approx(0.001)
+    assert gap.standard_error == pytest.approx(0.001 / math.sqrt(3))
+    assert (gap.low, gap.high) == pytest.approx((0.005 - 0.0024841, 0.005 + 0.0024841), abs=1e-7)
+    assert pair.verdict is Verdict.BETTER
+    assert (
+        verdict(pair)
+        == "Tuning gained +0.5 ± 0.1 points on test over 3 seeds; the 95 % interval, +0.3 to +0.7, lies above 0."
+    )
+
+
+def test_estimates_by_hand() -> None:
+    pair = three_seeds()
+
+    assert pair.reference is not None
+    assert pair.best is not None
+    assert pair.reference.test_accuracy == Estimate(pytest.approx(0.842), pytest.approx(0.002), 3)
+    assert pair.best.number == 1
+    assert pair.best.params == OTHER
+    assert pair.n_compared == 2
+
+
+def test_headline_by_hand() -> None:
+    assert pair_headline(three_seeds()) == (
+        "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.2 ± 0.2 % test; best of 2 on validation (lr 0.05, "
+        "alpha 0.4, delta_t 250) 84.7 ± 0.3 %; difference +0.5 ± 0.1 points over 3 seeds (95 % interval +0.3 to +0.7)"
+    )
+
+
+def test_a_difference_that_seeds_leave_open_is_said_to_be_open() -> None:
+    # Differences 0.4 and 0.6: mean 0.5, s = 0.1414; t(0.975, 1) = 12.706, so 0.5 ± 1.27 points.
+    pair = pair_of(
+        told(REFERENCE, (0.85, 0.85), (0.840, 0.842)), told(OTHER, (0.86, 0.86), (0.844, 0.848)), seeds=(0, 1)
+    )
+
+    assert pair.verdict is Verdict.UNDECIDED
+    assert (
+        verdict(pair)
+        == "No gain shown: +0.5 ± 0.1 points on test over 2 seeds, and the 95 % interval, −0.8 to +1.8, includes 0."
+    )
+    assert "95 % interval −0.8 to +1.8, which includes 0" in pair_headline(pair)
+
+
+def test_a_winner_on_validation_may_lose_on_test() -> None:
+    pair = pair_of(
+        told(REFERENCE, (0.850, 0.851, 0.852), (0.850, 0.851, 0.852)),
+        told(OTHER, (0.860, 0.861, 0.862), (0.840, 0.8411, 0.842)),
+    )
+
+    assert pair.verdict is Verdict.WORSE
+    assert verdict(pair).startswith("The setting that won on validation is worse: −1.00 ± 0.01 points")
+
+
+def test_one_seed_gives_no_interval() -> None:
+    pair = pair_of(told(REFERENCE, (0.8,), (0.79,)), told(OTHER, (0.82,), (0.8,)), seeds=(7,))
+
+    assert pair.test_difference is not None
+    assert math.isnan(pair.test_difference.std)
+    assert pair.test_difference.low is None
+    assert pair.verdict is Verdict.NO_INTERVAL
+    assert "over 1 seed (no interval)" in pair_headline(pair)
+
+
+def test_the_same_difference_on_every_seed_is_no_proof() -> None:
+    pair = pair_of(told(REFERENCE, (0.8, 0.8), (0.7, 0.8)), told(OTHER, (0.9, 0.9), (0.75, 0.85)), seeds=(0, 1))
+
+    assert pair.verdict is Verdict.NO_INTERVAL
+    assert "the same on every seed" in verdict(pair)
+
+
+def test_seeds_are_paired_by_their_names_not_by_their_order() -> None:
+    pair = pair_of(
+        told(REFERENCE, (0.80, 0.81, 0.82), (0.70, 0.71, 0.72)),
+        told(OTHER, (0.92, 0.91, 0.90), (0.83, 0.80, 0.77), seeds=(2, 1, 5)),
+    )
+
+    assert pair.test_difference is not None
+    assert pair.test_difference.by_seed == pytest.approx({2: 0.11, 1: 0.09})
+
+
+def test_a_tie_goes_to_the_reference() -> None:
+    pair = pair_of(told(OTHER, (0.8,) * 3, (0.9,) * 3), told(REFERENCE, (0.8,) * 3, (0.7,) * 3))
+
+    assert pair.best == pair.reference
+    assert pair.verdict is Verdict.REFERENCE_IS_BEST
+    assert pair.test_difference is None
+
+
+def test_drawing_the_reference_again_is_no_discovery() -> None:
+    pair = pair_of(told(REFERENCE, (0.80,) * 3, (0.7,) * 3), told(REFERENCE, (0.81,) * 3, (0.9,) * 3))
+
+    assert pair.verdict is Verdict.REFERENCE_IS_BEST
+    assert pair.best is not None
+    assert pair.best.number == 0
+
+
+def test_pruned_failed_and_nan_trials_cannot_win() -> None:
+    pair = pair_of(
+        told(REFERENCE, (0.8,) * 3, (0.7,) * 3),
+        Told(OTHER, "pruned", curve=[0.99]),
+        Told(THIRD, "failed", curve=[0.99], error="x"),
+        told(THIRD, (math.nan,) * 3, (0.99,) * 3),
+    )
+
+    assert pair.best is not None
+    assert pair.best.number == 0
+    assert pair.counts == {"waiting": 0, "running": 0, "complete": 2, "pruned": 1, "failed": 1, "retried": 0}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_selection_never_depends_on_test_accuracy(data: st.DataObject) -> None:
+    spec = make_spec(n_trials=8)
+    frame, _ = load(spec, realistic(spec, n_trials=8, seed=data.draw(st.integers(0, 20))))
+    order = data.draw(st.permutations(range(len(frame))))
+    shuffled = frame.assign(test_accuracy=frame["test_accuracy"].iloc[list(order)].to_numpy())
+
+    assert select_best(shuffled) == select_best(frame)
+    assert [pair.best and pair.best.number for pair in analyse(shuffled, "").pairs] == [
+        pair.best and pair.best.number for pair in analyse(frame, "").pairs
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=6).filter(
+        lambda pairs: np.ptp([a - b for a, b in pairs]) > 1e-6
+    )
+)
+def test_interval_agrees_with_a_paired_t_test(values: list[tuple[float, float]]) -> None:
+    from scipy.stats import ttest_rel
+
+    best, reference = (dict(enumerate(column)) for column in zip(*values, strict=True))
+    gap = difference(best, reference)
+    expected = ttest_rel(list(best.values()), list(reference.values())).confidence_interval(0.95)
+
+    assert gap is not None
+    assert (gap.low, gap.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_difference_without_common_seeds_or_with_nan() -> None:
+    assert difference({0: 0.8}, {1: 0.8}) is None
+    assert difference({0: math.nan, 1: 0.8}, {0: 0.7, 1: 0.8}) is None
+    assert difference({}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    {
+        "nothing_stored": Verdict.NOTHING_COMPLETE,
+        "all_waiting": Verdict.NOTHING_COMPLETE,
+        "first_epoch": Verdict.NOTHING_COMPLETE,
+        "one_complete": Verdict.REFERENCE_IS_BEST,
+        "all_pruned": Verdict.NOTHING_COMPLETE,
+        "all_failed": Verdict.NOTHING_COMPLETE,
+        "no_reference": Verdict.NO_REFERENCE,
+        "reference_pruned": Verdict.NO_REFERENCE,
+        "no_search": Verdict.NOT_SEARCHED,
+        "not_a_number": Verdict.NO_TEST,
+        "no_test": Verdict.NO_TEST,
+        "one_seed": Verdict.NO_INTERVAL,
+    }.items(),
+)
+def test_verdicts_of_the_corners(case: str, expected: Verdict) -> None:
+    frame, _ = CASES[case]().load()
+
+    assert analyse(frame, "").pairs[0].verdict is expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_corner_has_a_headline_and_an_answer(case: str) -> None:
+    frame, provenance = CASES[case]().load()
+    analysis = analyse(frame, provenance.campaign)
+
+    lines = headline(analysis).splitlines()
+    assert len(lines) == len(provenance.spec.plans())
+    for text in (*lines, answer(analysis), *map(verdict, analysis.pairs)):
+        assert "nan" not in text
+        assert "None" not in text
+
+
+def test_the_answer_counts_the_pairs() -> None:
+    spec = make_spec(sparsity=(0.5, 0.8, 0.9, 0.98), seeds=(0, 1, 2))
+    reference = told(REFERENCE, (0.80,) * 3, (0.70, 0.71, 0.72))
+    clear, open_ = told(OTHER, (0.9,) * 3, (0.80, 0.81, 0.825)), told(OTHER, (0.9,) * 3, (0.60, 0.71, 0.90))
+    frame, _ = load(spec, [[reference, clear], [reference, open_], [reference], [Told(REFERENCE, "waiting")]])
+
+    assert answer(analyse(frame, "")) == (
+        "Tuning gained test accuracy in 1 of 4 pairs: in 1 the 95 % interval of the test difference lies above 0; in 1 "
+        "the 95 % interval of the test difference includes 0; in 1 nothing beat the reference on validation; in 1 no "
+        "trial has finished."
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_concerns_name_what_is_wrong(case: str) -> None:
+    frame, provenance = CASES[case]().load()
+    found = concerns(frame, analyse(frame, provenance.campaign))
+
+    assert [c.weight for c in found] == sorted((c.weight for c in found), reverse=True)  # warnings first
+    expected = {
+        "whole": "Two seeds",
+        "nothing_stored": "no trials",
+        "all_failed": "loss is infinite (2×)",
+        "no_reference": "Without a finished reference",
+        "not_a_number": "not a number",
+        "one_seed": "One seed a trial",
+        "unfinished": "Unfinished: 2 waiting and 1 running of 4 trials",
+        "mixed_machines": "different torch versions: 2.11.0, 2.13.0",
+        "retried": "Computed again after an interruption: 1 epoch",
+        "no_test": "2 complete trials without test accuracy",
+    }
+    assert expected.get(case, "") in " ".join(concern.text for concern in found)
+
+
+def test_a_healthy_campaign_raises_no_concern() -> None:
+    trials = [told(REFERENCE, (0.85,) * 3, (0.84,) * 3), told(OTHER, (0.86,) * 3, (0.85,) * 3)]
+    elsewhere = {**ENVIRONMENT, "host": "b", "threads": "8"}
+    frame, _ = load(ONE_PAIR, [[*trials, told(THIRD, (0.8,) * 3, (0.8,) * 3, environment=elsewhere)]])
+
+    assert concerns(frame, analyse(frame, "")) == ()
+
+
+def test_wording_of_numbers() -> None:
+    assert percent(Estimate(0.8462, 0.0021, 3)) == "84.6 ± 0.2 %"
+    assert percent(Estimate(0.8462, 0.0004, 3)) == "84.62 ± 0.04 %"
+    assert percent(Estimate(0.8462, math.nan, 1)) == "84.6 %"
+    assert percent(Estimate(math.nan, math.nan, 0)) == "–"
+    gap = difference({0: 0.8, 1: 0.8}, {0: 0.8, 1: 0.8})
+    assert gap is not None
+    assert points(gap) == "0.00 ± 0.00 points"
+    assert [number(v) for v in (0.1, 100, "rigl", True, 0.07198, 1e-5, 1000.0)] == [
+        *("0.1", "100", "rigl", "True", "0.072", "1e-05", "1000"),
+    ]
+    assert [duration(s) for s in (1.25, 90, 600, 10_000, math.nan)] == ["1.25 s", "90 s", "10.0 min", "2.8 h", "–"]
+
+
+def test_analysis_does_not_change_the_frame() -> None:
+    case: Case = CASES["whole"]()
+    frame, _ = case.load()
+    before = frame.copy(deep=True)
+    analyse(frame, "whole")
+
+    pd.testing.assert_frame_equal(frame, before)

@@ -1,0 +1,192 @@
+"""Figures are the same bytes each time, say their numbers in words, and have a mark for every trial."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies import marks
+from studies.analysis import analyse
+from studies.figures import comparison, draw_all
+from studies.parameter_axis import ParameterAxis
+from studies.search_space import Choice, Range
+from studies.svg import THEME, Drawing, inline
+from studies.trial_figures import MAX_CURVES, curves, parameters
+from tests.studies.sample_campaign import REFERENCE, Told, make_spec, realistic
+from tests.studies.sample_cases import CASES, OTHER, done, load
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawings_of(case: str) -> dict[str, Drawing]:
+    frame, provenance = CASES[case]().load()
+    return {d.name: d for d in draw_all(frame, analyse(frame, provenance.campaign), provenance.spec)}
+
+
+def hover_texts(drawing: Drawing) -> list[str]:
+    root = ET.fromstring(drawing.svg)
+    return [title.text or "" for title in root.iter(f"{SVG}title")][1:]  # the first is the figure's own
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_are_well_formed_and_repeatable(case: str) -> None:
+    first, second = drawings_of(case), drawings_of(case)
+
+    assert {name: d.svg for name, d in first.items()} == {name: d.svg for name, d in second.items()}
+    for drawing in first.values():
+        root = ET.fromstring(drawing.svg)
+        assert root.find(f"{SVG}title").text == drawing.title  # type: ignore[union-attr]
+        assert root.find(f"{SVG}desc").text == drawing.description  # type: ignore[union-attr]
+        assert "<text" in drawing.svg  # text is text, not outlines
+        assert "nan" not in drawing.svg.lower().replace("finance", "")
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    {
+        "nothing_stored": set(),
+        "all_waiting": set(),
+        "first_epoch": {"curves"},
+        "all_pruned": {"parameters", "curves"},
+        "all_failed": set(),
+        "no_search": {"comparison", "curves"},
+        "no_test": {"parameters", "curves"},
+        "whole": {"comparison", "parameters", "curves"},
+    }.items(),
+)
+def test_only_what_there_is_gets_drawn(case: str, expected: set[str]) -> None:
+    assert set(drawings_of(case)) == expected
+
+
+def test_every_trial_has_a_mark_that_tells_its_values() -> None:
+    drawing = drawings_of("whole")["parameters"]
+    texts = hover_texts(drawing)
+
+    assert len(texts) == 3 * 48  # parameters × trials, none of them waiting or failed
+    assert sum("pruned" in text for text in texts) == 3 * sum("pruned" in text for text in texts) // 3
+    assert any(
+        re.fullmatch(r"S = 0\.9 erk, trial 0, reference.*, complete: 8\d\.\d\d % at lr 0\.1, .*", t) for t in texts
+    )
+
+
+def test_marks_lie_in_the_order_of_their_texts() -> None:
+    trials = [done({**REFERENCE, "lr": lr}, val, val) for lr, val in ((0.02, 0.80), (0.05, 0.84), (0.2, 0.82))]
+    spec = make_spec()
+    frame, _ = load(spec, [trials])
+    drawing = parameters(frame, analyse(frame, ""), spec)
+    assert drawing is not None
+    group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == "lr-0-complete")
+    marks_at = [(float(use.get("x", 0)), float(use.get("y", 0)), use[0].text or "") for use in group.iter(f"{SVG}use")]
+
+    assert [re.search(r"lr ([\d.]+)", text)[1] for _, _, text in marks_at] == ["0.02", "0.05", "0.2"]  # type: ignore[index]
+    assert [x for x, _, _ in marks_at] == sorted(x for x, _, _ in marks_at)
+    assert min(marks_at, key=lambda mark: mark[1])[2].endswith("lr 0.05, alpha 0.3, delta_t 100")  # y points down
+
+
+def test_pruned_trials_are_hollow() -> None:
+    frame, _ = load(make_spec(), [[done(REFERENCE, 0.8, 0.8), Told(OTHER, "pruned", curve=[0.7])]])
+    drawing = parameters(frame, analyse(frame, ""), make_spec())
+    assert drawing is not None
+    root = ET.fromstring(drawing.svg)
+    pruned = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "lr-0-pruned")
+
+    assert all("fill: none" in (use.get("style") or "") for use in pruned.iter(f"{SVG}use"))
+
+
+def test_the_comparison_tells_the_numbers_to_those_who_do_not_see_it() -> None:
+    drawing = drawings_of("two_complete")["comparison"]
+
+    assert "reference 84.0 ± 0.3 %; best 85.0 ± 0.3 %;" in drawing.description
+
+
+def test_an_interval_that_leaves_the_panel_is_cut_by_arrows() -> None:
+    reference = Told(REFERENCE, val=(0.8, 0.8), test=(0.800, 0.800))
+    frame, _ = load(make_spec(), [[reference, Told(OTHER, val=(0.81, 0.81), test=(0.801, 0.809))]])
+    analysis = analyse(frame, "")
+    gap = analysis.pairs[0].test_difference
+
+    assert gap is not None
+    assert gap.high is not None
+    assert 0.009 < marks.reach_of(analysis.pairs) < gap.high
+    assert comparison(analysis) is not None
+
+
+def test_hopeless_trials_do_not_flatten_the_others() -> None:
+    values = pd.Series([0.1, 0.1, *np.linspace(0.84, 0.86, 30)])
+
+    assert 0.75 < marks.floor_of(values, values) < 0.84
+    assert marks.floor_of(values[:1], values[:1]) == 0.1
+
+
+def test_a_big_study_is_thinned_but_keeps_reference_and_best() -> None:
+    spec = make_spec(n_trials=200)
+    frame, _ = load(spec, realistic(spec, n_trials=200))
+    analysis = analyse(frame, "")
+    drawing = curves(frame, analysis)
+    assert drawing is not None
+    texts = hover_texts(drawing)
+
+    assert len(texts) <= MAX_CURVES + 2
+    assert any("reference" in text for text in texts)
+    assert any("best" in text for text in texts)
+    assert re.search(r"Not drawn: 1[34]\d trials of middling rank", drawing.caption)
+
+
+def test_the_users_matplotlib_settings_neither_matter_nor_change() -> None:
+    plain = drawings_of("two_complete")["comparison"].svg
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        assert drawings_of("two_complete")["comparison"].svg == plain
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_a_dollar_in_a_name_is_a_dollar() -> None:
+    axis = ParameterAxis.of("name", Choice(values=("$x^2$", "b")), pd.Series(["b"]))
+
+    assert axis.position("$x^2$") == 0
+    spec = make_spec(search={"anneal": ["cosine", "constant"]}, sampler="grid")
+    frame, _ = load(spec, [[done({"anneal": "cosine"}, 0.8, 0.8)]])
+    assert parameters(frame, analyse(frame, ""), spec) is not None
+
+
+def test_parameter_axes() -> None:
+    seen = pd.Series([0.1])
+
+    assert ParameterAxis.of("lr", Range(low=0.01, high=1.0, log=True), seen).log
+    assert not ParameterAxis.of("alpha", Choice(values=(0.1, 0.3, 0.5)), seen).log
+    assert ParameterAxis.of("lr", Choice(values=(0.01, 0.1)), seen).log
+    assert ParameterAxis.of("nesterov", Choice(values=(True, False)), seen).choices == (True, False)
+    assert ParameterAxis.of("one", Choice(values=(3,)), seen).choices == (3,)
+    foreign = ParameterAxis.of("any", None, pd.Series([3.0, 1.0, 2.0]))
+    assert (foreign.choices, foreign.limits) == (None, (0.9, 3.1))
+
+
+def test_inline_has_its_own_identifiers_and_the_pages_colours() -> None:
+    drawing = drawings_of("two_complete")["comparison"]
+    element = inline(drawing.svg, "here")
+
+    ids = re.findall(r'\bid="([^"]+)"', element)
+    assert ids
+    assert len(ids) == len(set(ids))
+    assert all(i.startswith("here-") for i in ids)
+    assert set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", element)) != set()
+    for used in re.findall(r"(?:url\(|href=\")#([^)\"]+)", element):
+        assert used in ids
+    assert not any(light in element for light, _dark in THEME.values())
+    assert "<style" not in element
+
+
+def test_colours_stand_out_against_their_ground() -> None:
+    def luminance(colour: str) -> float:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for mode in (0, 1):
+        paper = luminance(THEME["paper"][mode])
+        for name, colours in THEME.items():
+            low, high = sorted((paper, luminance(colours[mode])))
+            needed = {"paper": 1.0, "grid": 1.0, "faint": 2.0, "ink": 7.0, "muted": 4.5}.get(name, 3.0)
+            assert (high + 0.05) / (low + 0.05) >= needed, f"{name} {colours[mode]}"

@@ -1,0 +1,310 @@
+"""The report as files: complete, self-contained, the same bytes for the same data, harmless to what lies beside it."""
+
+import csv
+import functools
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies import report_folder
+from studies.errors import BadInput
+from studies.report import headline, render_report, write_report
+from studies.summary import KEYS
+from studies.tables import Table, markdown_text
+from tests.studies.sample_cases import CASES
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that tags match, and collects what a browser would fetch, run or jump to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [value for _tag, attribute, value in self.attributes if attribute == name]
+
+
+@functools.cache
+def rendered(case: str) -> dict[str, str]:
+    return render_report(*CASES[case]().load())
+
+
+@pytest.fixture
+def whole() -> dict[str, str]:
+    return rendered("whole")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_corner_gives_a_readable_report(case: str) -> None:
+    made = CASES[case]()
+    files = rendered(case)
+    page = Page(files["report.html"])
+
+    assert made.says in page.text or made.says in files["report.html"]
+    for name in ("report.html", "report.md"):
+        assert not re.search(r"\b(nan|None|NaT|<NA>)\b", files[name].split("<details>")[0]), name
+    json.loads(files["summary.json"], parse_constant=lambda constant: pytest.fail(constant))
+    assert len(list(csv.DictReader(io.StringIO(files["trials.csv"])))) == sum(map(len, made.trials))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_page_needs_nothing_from_elsewhere(case: str) -> None:
+    files = rendered(case)
+    page = Page(files["report.html"])
+
+    assert "script" not in {tag for tag, _, _ in page.attributes}
+    assert page.values("src") == []
+    own = {f"#{name}" for name in page.values("id")} | {"data:,", *files}
+    assert {*page.values("href"), *page.values("xlink:href")} <= own
+    assert not re.search(r"url\((?!#)|@import", files["report.html"])
+    assert set(re.findall(r"https?://[^\s\"'<]+", files["report.html"])) <= {
+        "http://www.w3.org/2000/svg",  # names of XML namespaces, which nobody fetches
+        "http://www.w3.org/1999/xlink",
+    }
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+
+
+def test_identifiers_are_unique(whole: dict[str, str]) -> None:
+    ids = Page(whole["report.html"]).values("id")
+
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_and_scrolling_tables_can_be_reached_by_keyboard_and_have_names(whole: dict[str, str]) -> None:
+    page = whole["report.html"]
+
+    regions = re.findall(r'<div class="scroll[^>]*>', page)
+    assert len(regions) == 9
+    assert all('tabindex="0"' in region and 'aria-label="' in region for region in regions)
+    assert 'role="img" aria-label="Reference and best on test images. S = 0.9 uniform: reference 8' in page
+
+
+def test_the_first_screen_answers(whole: dict[str, str]) -> None:
+    text = Page(whole["report.html"]).text
+    places = [text.index(part) for part in ("Which lr, alpha and delta_t should rigl use", "pairs:", "95 % interval")]
+
+    assert places == sorted(places)
+    assert text.index("Reference and best on test images") < text.index("Learning curves")
+
+
+def test_hostile_names_do_nothing() -> None:
+    files = rendered("hostile_names")
+
+    assert "<script" not in files["report.html"]
+    assert "<script" not in files["report.md"].split("```")[0]
+    assert r"&lt;script&gt;alert(1)&lt;/script&gt; \| \*bold\* &amp; co" in files["report.md"]
+    failed = list(csv.DictReader(io.StringIO(files["trials.csv"])))[1]
+    assert failed["error"].startswith("'=cmd|")
+    assert failed["worker"].startswith("'@SUM")
+
+
+def test_trials_csv_has_a_column_for_every_parameter_and_seed() -> None:
+    files = rendered("unfinished")
+    rows = list(csv.DictReader(io.StringIO(files["trials.csv"])))
+
+    first = rows[0]
+    assert (first["campaign"], first["study"], first["number"]) == ("sample", "sample/rigl-s0.9-erk", "0")
+    assert (first["state"], first["lr"], first["alpha"], first["delta_t"]) == ("complete", "0.1", "0.3", "100")
+    assert (first["val_accuracy_0"], first["val_accuracy_1"]) == ("0.849", "0.851")
+    assert (first["test_accuracy_0"], first["test_accuracy_1"]) == ("0.838", "0.842")
+    assert json.loads(first["curve"]) == {"0": 0.75, "1": 0.85}
+    assert (first["worker"], first["seconds"], first["started"]) == ("w0", "12.5", "2026-03-01T09:00:00")
+    assert float(first["train_flops"]) == pytest.approx(0.19 * 1.02)
+    assert rows[2]["value"] == rows[2]["test_accuracy_0"] == rows[2]["seeds"] == ""
+
+
+def test_summary_has_exactly_the_documented_keys() -> None:
+    found: set[str] = set()
+    for case in CASES:
+        found |= _paths(json.loads(rendered(case)["summary.json"]))
+
+    assert found == set(KEYS)
+
+
+def test_summary_numbers() -> None:
+    summary = json.loads(rendered("two_complete")["summary.json"])
+    (pair,) = summary["pairs"]
+
+    assert summary["schema_version"] == 1
+    assert pair["verdict"] == "no_interval"
+    assert pair["reference"]["test_accuracy"]["mean"] == pytest.approx(0.84)
+    assert pair["best"]["params"] == {"lr": 0.05, "alpha": 0.4, "delta_t": 250}
+    assert pair["test_difference"]["by_seed"] == pytest.approx({"0": 0.01, "1": 0.01})
+    assert pair["test_difference"]["low"] is None
+    assert summary["counts"]["complete"] == 2
+    assert summary["provenance"]["spec"]["name"] == "sample"
+    assert summary["provenance"]["environments"][0]["trials"] == 2
+
+
+def test_markdown_tables_keep_their_columns() -> None:
+    table = Table("t", "T", ("a|b", "c"), (("x|y", "line\nbreak"), ("`code`", "*")), frozenset({1}))
+
+    assert table.markdown().splitlines() == [
+        r"| a\|b | c |",
+        "| --- | ---: |",
+        r"| x\|y | line break |",
+        r"| \`code\` | \* |",
+    ]
+    assert table.plain().splitlines()[0] == "a|b              c"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    {
+        "plain, 84.6 ± 0.2 % −0.1": "plain, 84.6 ± 0.2 % −0.1",
+        "# no heading": r"\# no heading",
+        "- no item": r"\- no item",
+        "1. no item": r"1\. no item",
+        "[a](javascript:x)": r"\[a\](javascript:x)",
+        "<b>": "&lt;b&gt;",
+        "> quote": "&gt; quote",
+        "a_b": "a_b",
+        "a\\|b": r"a\\\|b",
+    }.items(),
+)
+def test_markdown_shows_any_text_as_it_is(text: str, shown: str) -> None:
+    assert markdown_text(text) == shown
+
+
+@pytest.mark.parametrize("case", ["whole", "unfinished"])
+def test_the_same_data_give_the_same_texts(case: str) -> None:
+    assert render_report(*CASES[case]().load()) == rendered(case)
+
+
+def test_headline_for_the_terminal() -> None:
+    frame, _ = CASES["two_complete"]().load()
+
+    assert headline(frame) == (
+        "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.0 ± 0.3 % test; best of 2 on validation (lr 0.05, "
+        "alpha 0.4, delta_t 250) 85.0 ± 0.3 %; difference +1.00 ± 0.00 points over 2 seeds (no interval)"
+    )
+
+
+def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    frame, provenance = CASES["whole"]().load()
+    first = write_report(frame, provenance, tmp_path / "one" / "deep")
+    again = write_report(frame, provenance, tmp_path / "one" / "deep")
+    other = write_report(frame, provenance, tmp_path / "two")
+
+    assert again == first
+    assert first.headline == headline(frame)
+    assert _contents(first.folder) == _contents(other.folder)
+    assert set(_contents(first.folder)) == {
+        *("report.html", "report.md", "trials.csv", "summary.json"),
+        *("figures/comparison.svg", "figures/parameters.svg", "figures/curves.svg"),
+    }
+    assert first.html.stat().st_size < 5_000_000
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_report_replaces_its_predecessor_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+    write_report(*CASES["two_complete"]().load(), tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "figures" / "mine.svg").write_text("mine")
+
+    write_report(*CASES["all_waiting"]().load(), tmp_path)
+
+    assert set(_contents(tmp_path)) == {
+        *("report.html", "report.md", "trials.csv", "summary.json", "notes.txt", "figures/mine.svg"),
+    }
+    assert "2 waiting" in (tmp_path / "report.html").read_text()
+
+
+def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "trials.csv").write_text("precious")
+
+    with pytest.raises(BadInput, match=r"trials\.csv, which no report put there"):
+        write_report(*CASES["two_complete"]().load(), tmp_path)
+
+    assert _contents(tmp_path) == {"trials.csv": b"precious"}
+
+
+def test_a_report_joins_other_files_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+
+    write_report(*CASES["two_complete"]().load(), tmp_path)
+    write_report(*CASES["two_complete"]().load(), tmp_path)
+
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../precious.txt", "/etc/precious", "figures/../notes.svg", "notes.txt"])
+def test_a_doctored_list_of_files_removes_nothing_else(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "report"
+    write_report(*CASES["two_complete"]().load(), folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "files": [name, 3]}))
+    for precious in (tmp_path / "precious.txt", folder / "notes.txt", folder / "notes.svg"):
+        precious.write_text("precious")
+
+    write_report(*CASES["two_complete"]().load(), folder)
+
+    assert (tmp_path / "precious.txt").exists()
+    assert (folder / "notes.txt").exists()
+    assert (folder / "notes.svg").exists()
+
+
+def test_a_crash_while_writing_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_report(*CASES["two_complete"]().load(), tmp_path)
+    before = _contents(tmp_path)
+
+    def full_disk(folder: Path, files: dict[str, str]) -> None:
+        folder.mkdir(parents=True)
+        (folder / "report.html").write_text(files["report.html"][:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report_folder, "_write", full_disk)
+    with pytest.raises(BadInput, match="No space left on device"):
+        write_report(*CASES["all_waiting"]().load(), tmp_path)
+
+    assert _contents(tmp_path) == before
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("a file")
+
+    with pytest.raises(BadInput, match="is a file"):
+        write_report(*CASES["two_complete"]().load(), tmp_path / "report")
+    with pytest.raises(BadInput, match="cannot write a report"):
+        write_report(*CASES["two_complete"]().load(), tmp_path / "report" / "below")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _paths(value: Any, at: str = "") -> set[str]:
+    """Paths of all keys, down to those that hold values; objects by seed or parameter and the spec are values."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return set().union(*(_paths(element, f"{at}[]") for element in value))
+    if not isinstance(value, dict) or at.rpartition(".")[2] in ("by_seed", "params", "spec", "versions", "environment"):
+        absent = value is None and at.rpartition(".")[2] in ("reference", "best", "val_difference", "test_difference")
+        return set() if absent or (value == [] and at in ("concerns", "provenance.environments")) else {at}
+    return set().union(*(_paths(child, f"{at}.{key}" if at else key) for key, child in value.items()))
