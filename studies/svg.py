@@ -162,8 +162,17 @@ def css_variables(*, dark: bool) -> str:
 def _add_hover(group: ET.Element, texts: Sequence[str]) -> None:
     if not texts:
         return
-    marks = [group] if len(texts) == 1 else list(group.iter(f"{{{_SVG}}}use"))
+    marks = [group] if len(texts) == 1 else list(_marks(group))
     for mark, text in zip(marks, texts, strict=True):
         title = ET.Element(f"{{{_SVG}}}title")
         title.text = text
         mark.insert(0, title)
+
+
+def _marks(group: ET.Element) -> Iterator[ET.Element]:
+    """The marks of a scatter in their order: uses of a shape defined once, or paths where that would be longer."""
+    for child in group:
+        if child.tag in (f"{{{_SVG}}}use", f"{{{_SVG}}}path"):
+            yield child
+        elif child.tag != f"{{{_SVG}}}defs":
+            yield from _marks(child)

@@ -86,14 +86,19 @@ def test_marks_lie_in_the_order_of_their_texts() -> None:
     assert min(marks_at, key=lambda mark: mark[1])[2].endswith("lr 0.05, alpha 0.3, delta_t 100")  # y points down
 
 
-def test_pruned_trials_are_hollow() -> None:
-    frame, _ = load(make_spec(), [[done(REFERENCE, 0.8, 0.8), Told(OTHER, "pruned", curve=[0.7])]])
-    drawing = parameters(frame, analyse(frame, ""), make_spec())
+@pytest.mark.parametrize("pair", range(len(marks.PAIR_MARKERS)))
+def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape(pair: int) -> None:
+    spec = make_spec(sparsity=tuple(0.5 + 0.01 * i for i in range(pair + 1)))
+    pruned = [Told({**OTHER, "lr": 0.02 + 0.01 * i}, "pruned", curve=[0.7 + 0.001 * i]) for i in range(12)]
+    frame, _ = load(spec, [[done(REFERENCE, 0.8, 0.8), *pruned]] * (pair + 1))
+    drawing = parameters(frame, analyse(frame, ""), spec)
     assert drawing is not None
-    root = ET.fromstring(drawing.svg)
-    pruned = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "lr-0-pruned")
+    group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == f"lr-{pair}-pruned")
+    hollow = [mark for mark in group.iter() if "fill: none" in mark.get("style", "") and len(mark)]
 
-    assert all("fill: none" in (use.get("style") or "") for use in pruned.iter(f"{SVG}use"))
+    assert [re.search(r"trial (\d+), pruned", mark[0].text or "")[1] for mark in hollow] == [  # type: ignore[index]
+        str(number) for number in range(1, 13)
+    ]
 
 
 def test_the_comparison_tells_the_numbers_to_those_who_do_not_see_it() -> None:
