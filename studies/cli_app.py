@@ -159,5 +159,5 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLineFormatter())
     logger = logging.getLogger("rigl_study")
-    logger.handlers, logger.propagate = [handler], False
+    logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debugging() else logging.WARNING)

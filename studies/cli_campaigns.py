@@ -242,10 +242,16 @@ def delete(
 
     with opened(storage) as database:
         if not yes and name in (campaigns := {campaign.name: campaign for campaign in list_campaigns(database)}):
-            if not sys.stdin.isatty():
+            if not _may_ask():
                 raise BadInput(f"to delete {name} for good, add --yes.")
             c = campaigns[name].counts
             n_trials = c.waiting + c.running + c.complete + c.pruned + c.failed + c.retried
-            typer.confirm(f"Delete {name} with its {n_trials} trials for good?", abort=True, err=True)
+            if not typer.confirm(f"Delete {name} with its {n_trials} trials for good?", err=True):
+                say("nothing was deleted")
+                raise typer.Exit(1)
         n_studies = delete_campaign(database, name)
     say(f"deleted {name} ({n_studies} {'study' if n_studies == 1 else 'studies'})")
+
+
+def _may_ask() -> bool:
+    return sys.stdin.isatty()

@@ -11,13 +11,15 @@ from rigl_core.data import DATASETS
 from studies.errors import BadInput
 
 
-def one_of(registry: Iterable[str], *declarations: str, help: str) -> Any:
+def one_of(registry: Iterable[str], *declarations: str, help: str, show_default: str | bool = True) -> Any:
     """An option that takes a key of `registry`: shown in the help and completed by the shell.
 
     The value itself is checked where every other way to give it is (files, `--set`), with the nearest name as a hint.
     """
     names = list(registry)
-    return typer.Option(*declarations, metavar="|".join(names), help=help, autocompletion=lambda: names)
+    return typer.Option(
+        *declarations, metavar="|".join(names), help=help, show_default=show_default, autocompletion=lambda: names
+    )
 
 
 def _device(text: str) -> str:

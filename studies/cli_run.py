@@ -89,7 +89,7 @@ def run(
     If the same campaign is there already, what it lacks is done. So after Ctrl-C (exit code 130) or a crash the same
     command goes on where it stopped.
     """
-    from studies.campaigns import create_campaign, open_campaign
+    from studies.campaigns import create_campaign
 
     planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
     url = resolve(storage)
@@ -101,11 +101,13 @@ def run(
             word = {"pause": "paused", "stop": "stopped"}[control]
             raise BadInput(f"campaign {planned.name} is {word}; `{PROGRAM} resume {planned.name}` lets it go on.")
 
-        code, stopped = _train(url, [planned.name], planned.name, workers, device, data_dir, checkpoints)
-        if stopped:
-            say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
-            raise typer.Exit(INTERRUPTED)
-        counts = [queue.counts() for queue in open_campaign(database, planned.name).queues]
+        code = 0
+        if not all(queue.counts().is_done for queue in queues):
+            code, stopped = _train(url, [planned.name], planned.name, workers, device, data_dir, checkpoints)
+            if stopped:
+                say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
+                raise typer.Exit(INTERRUPTED)
+        counts = [queue.counts() for queue in queues]
         if not all(c.is_done for c in counts):
             say(f"not all trials are done; `{PROGRAM} status {planned.name}` shows what is left")
             raise typer.Exit(code or 1)

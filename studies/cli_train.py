@@ -3,7 +3,7 @@
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from rigl_core.data import DATASETS
 from rigl_core.distributions import DISTRIBUTIONS
 from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
+from rigl_core.recipes import RECIPES
 from studies.cli_app import INTERRUPTED, print_json, say
 from studies.cli_options import DataDir, Device, Json, one_of
 from studies.errors import BadInput
@@ -27,20 +28,50 @@ Report = Callable[["EpochReport"], None]
 Step = Callable[[int, int], None]
 
 
+DEFAULTS: dict[str, Any] = {
+    "method": "rigl",
+    "model": "lenet_300_100",
+    "dataset": "fashion_mnist",
+    "sparsity": 0.9,
+    "distribution": "erk",
+    "lr": 0.1,
+    "alpha": 0.3,
+    "delta_t": 100,
+    "epochs": 5,
+}
+"""What the help says; of `TrainConfig` itself, but for the epochs, of which its 250 are no quick look.
+
+The options' own defaults are None, so that a recipe is only overridden by what the user says.
+"""
+
+
+def _option(flag: str, about: str) -> Any:
+    default = DEFAULTS[flag.removeprefix("--").replace("-", "_")]
+    return typer.Option(flag, help=about, show_default=str(default))
+
+
+def _name(flag: str, registry: Mapping[str, object], about: str) -> Any:
+    return one_of(registry, flag, help=about, show_default=DEFAULTS[flag.removeprefix("--")])
+
+
 def train(
-    method: Annotated[str, one_of(METHODS, "--method", help="How the masks move.")] = "rigl",
-    model: Annotated[str, one_of(MODELS, "--model", help="The network.")] = "lenet_300_100",
-    dataset: Annotated[str, one_of(DATASETS, "--dataset", help="The images.")] = "fashion_mnist",
-    sparsity: Annotated[float, typer.Option("--sparsity", help="Fraction of weights masked out, in [0, 1).")] = 0.9,
+    recipe: Annotated[
+        str | None, one_of(RECIPES, "--recipe", help="Settings of the reproduction report; other options win.")
+    ] = None,
+    method: Annotated[str | None, _name("--method", METHODS, "How the masks move.")] = None,
+    model: Annotated[str | None, _name("--model", MODELS, "The network.")] = None,
+    dataset: Annotated[str | None, _name("--dataset", DATASETS, "The images.")] = None,
+    sparsity: Annotated[float | None, _option("--sparsity", "Fraction of weights masked out, in [0, 1).")] = None,
     distribution: Annotated[
-        str, one_of(DISTRIBUTIONS, "--distribution", help="How sparsity is spread over the layers.")
-    ] = "erk",
-    lr: Annotated[float, typer.Option("--lr", help="Learning rate.")] = 0.1,
-    alpha: Annotated[float, typer.Option("--alpha", help="Fraction of active weights dropped at first.")] = 0.3,
-    delta_t: Annotated[int, typer.Option("--delta-t", help="Steps between two topology updates.")] = 100,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 5,
+        str | None, _name("--distribution", DISTRIBUTIONS, "How sparsity is spread over the layers.")
+    ] = None,
+    lr: Annotated[float | None, _option("--lr", "Learning rate.")] = None,
+    alpha: Annotated[float | None, _option("--alpha", "Fraction of active weights dropped at first.")] = None,
+    delta_t: Annotated[int | None, _option("--delta-t", "Steps between two topology updates.")] = None,
+    epochs: Annotated[int | None, _option("--epochs", "Passes over the data.")] = None,
     seeds: Annotated[
-        str, typer.Option("--seeds", metavar="N,N,...", help="One network for each, trained in lockstep.")
+        str,
+        typer.Option("--seeds", metavar="N,N,...", help="One network for each, trained in lockstep."),
     ] = "0",
     settings: Annotated[
         list[str] | None,
@@ -59,21 +90,20 @@ def train(
     Ctrl-C finishes the current step, writes the checkpoint if there is one, and exits with 130; the same command then
     goes on from there.
     """
-    config = _config(
-        {
-            "method": method,
-            "model": model,
-            "dataset": dataset,
-            "sparsity": sparsity,
-            "distribution": distribution,
-            "lr": lr,
-            "alpha": alpha,
-            "delta_t": delta_t,
-            "epochs": epochs,
-            "seeds": _seeds(seeds),
-        },
-        settings or (),
-    )
+    given = {
+        "recipe": recipe,
+        "method": method,
+        "model": model,
+        "dataset": dataset,
+        "sparsity": sparsity,
+        "distribution": distribution,
+        "lr": lr,
+        "alpha": alpha,
+        "delta_t": delta_t,
+        "epochs": DEFAULTS["epochs"] if epochs is None and recipe is None else epochs,
+        "seeds": _seeds(seeds),
+    }
+    config = _config({key: value for key, value in given.items() if value is not None}, settings or ())
     from workers.single import train_once
 
     with _progress(config) as (on_epoch, on_step):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rigl_core.config import TrainConfig
 from rigl_core.data import find, get_dataset
 from studies.errors import BadInput, DataUnavailable
 from studies.spec import StudySpec
@@ -27,7 +26,7 @@ def with_available_dataset(
     get_dataset(fallback)
     if "dataset" in spec.search:
         raise BadInput(f"the study searches over data sets, so none can stand in; leave out the fallback ({fallback}).")
-    wanted = str(spec.fixed.get("dataset", TrainConfig.model_fields["dataset"].default))
+    wanted = spec.plans()[0].base_config.dataset
     if wanted == fallback or find.status(wanted, data_dir) is not None:
         return spec
     try:

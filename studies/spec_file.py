@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from studies.catalogue import catalogue_names, catalogue_text
 from studies.errors import BadInput, SpecError, UnknownName
@@ -78,7 +79,11 @@ def validate(document: Document, label: str) -> StudySpec:
     try:
         for key, axis in _axes(document):
             _check_axis(key, axis)
-        return StudySpec.model_validate(document)
+        spec = StudySpec.model_validate(document)
+        spec.canonical_json()
+        return spec
+    except PydanticSerializationError as error:  # bytes of a command line that are not UTF-8, for example
+        raise SpecError(f"{label}: holds a value that cannot be stored ({error}).") from None
     except ValidationError as error:
         raise SpecError(f"{label}: {_hint(error) or one_line(error)}") from None
     except BadInput as error:
@@ -120,10 +125,11 @@ def _parse(text: str, label: str) -> Document:
 
 def _with_line(message: str, text: str) -> str:
     """The parser's message, followed by the line it complains about."""
+    lines = text.splitlines()
     found = re.search(r"at line (\d+)", message)
-    if found is None:
+    if found is None and "end of document" not in message:
         return message
-    line = text.splitlines()[int(found[1]) - 1].strip()
+    line = lines[int(found[1]) - 1 if found else -1].strip()
     return f"{message}: {line[:60]}{'...' if len(line) > 60 else ''}"
 
 
