@@ -4,11 +4,13 @@ User attributes of trials (`TrialResult`, `worker`, `attempt`, `error`, `traceba
 never before, so that whatever is found there is final.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from studies.errors import SpecVersionError
 from studies.sampling import snap
 from studies.search_space import Params
-from studies.spec import StudyPlan
+from studies.spec import SPEC_VERSION, StudyPlan
 from studies.transactions import RETRY_OF_ATTR, LockedTrial
 
 # User attributes of a study.
@@ -56,3 +58,18 @@ def successor_attrs(trial: LockedTrial, *, attempt: int) -> dict[str, Any]:
         ATTEMPT_ATTR: attempt,
         REPORTED_ATTR: max(len(trial.reported()), attrs.get(REPORTED_ATTR, 0)),
     }
+
+
+def check_version(name: str, attrs: Mapping[str, Any]) -> None:
+    """Refuse a study written in another format.
+
+    Raises:
+        SpecVersionError: the versions differ.
+    """
+    version = attrs.get(VERSION_ATTR)
+    if version != SPEC_VERSION:
+        newer = isinstance(version, int) and version > SPEC_VERSION
+        advice = "update rigl-study here" if newer else "finish it with the version that created it"
+        raise SpecVersionError(
+            f"{name} is stored in format {version} and this rigl-study reads format {SPEC_VERSION}; {advice}."
+        )

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 
-from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR
+from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR, check_version
 from studies.errors import BadInput, CampaignExists
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import exclusive
 from studies.storage_url import StorageUrl
-from studies.tickets import TicketQueue, check_version, not_found
+from studies.tickets import TicketQueue, not_found
 from studies.transactions import Counts
 from studies.trial_store import trial_store
 
@@ -71,6 +71,8 @@ def create_campaign(storage: BaseStorage, spec: StudySpec) -> list[TicketQueue]:
     with exclusive(storage, f"campaign {spec.name}"):
         for study in _studies_of(storage, spec.name):
             check_version(study.name, study.attrs)
+            if study.attrs[SPEC_ATTR] == spec.canonical_json():  # the quick way: parsing checks a whole search box
+                continue
             stored = StudySpec.model_validate_json(study.attrs[SPEC_ATTR])
             if stored != spec:
                 raise CampaignExists(

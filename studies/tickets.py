@@ -33,10 +33,11 @@ from studies.attributes import (
     PLANNED_ATTR,
     SPEC_ATTR,
     VERSION_ATTR,
+    check_version,
     successor_attrs,
     ticket_attrs,
 )
-from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError, StorageError
+from studies.errors import BadInput, CampaignExists, NotFound, StorageError
 from studies.sampling import fill, optuna_study
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 from studies.ticket import Claim, Hold, Ticket
@@ -105,7 +106,8 @@ class TicketQueue:
 
         stored = trial_store(storage).run(plan_once)
         check_version(plan.name, stored)
-        if StudySpec.model_validate_json(stored[SPEC_ATTR]) != plan.spec:
+        same_text = stored[SPEC_ATTR] == attrs[SPEC_ATTR]
+        if not same_text and StudySpec.model_validate_json(stored[SPEC_ATTR]) != plan.spec:
             raise CampaignExists(f'a different study "{plan.name}" is already stored; choose another name.')
         return cls(storage, study_id, plan)
 
@@ -272,21 +274,6 @@ class TicketQueue:
             return str(self._storage.get_study_user_attrs(self._study_id).get(CONTROL_ATTR, "run"))
         except KeyError:
             raise NotFound(f"{self.name} was deleted.") from None
-
-
-def check_version(name: str, attrs: Mapping[str, Any]) -> None:
-    """Refuse a study written in another format.
-
-    Raises:
-        SpecVersionError: the versions differ.
-    """
-    version = attrs.get(VERSION_ATTR)
-    if version != SPEC_VERSION:
-        newer = isinstance(version, int) and version > SPEC_VERSION
-        advice = "update rigl-study here" if newer else "finish it with the version that created it"
-        raise SpecVersionError(
-            f"{name} is stored in format {version} and this rigl-study reads format {SPEC_VERSION}; {advice}."
-        )
 
 
 def not_found(kind: str, name: str, known: Sequence[str]) -> NotFound:

@@ -151,13 +151,21 @@ def _is_stale(rdb: RDBStorage, session: Session, trial_id: int) -> bool:
     last = session.query(Heartbeat.heartbeat).filter_by(trial_id=trial_id).scalar()
     if last is None:  # claimed by something else than TicketQueue.claim, which beats in the same transaction
         return False
-    now: datetime = session.execute(sa.func.now()).scalar_one()
+    now: datetime = session.execute(sa.select(_now(rdb))).scalar_one()
     up_since = datetime.min
     if rdb.engine.name == "postgresql":
         # While the server was down nobody could beat; after it is back, live workers need time to say so.
-        up_since = session.execute(sa.text("SELECT pg_postmaster_start_time()")).scalar_one().replace(tzinfo=None)
-    silence = now.replace(tzinfo=None) - max(last, up_since)
-    return bool(silence > timedelta(seconds=grace))
+        started = sa.func.timezone("UTC", sa.func.pg_postmaster_start_time())
+        up_since = session.execute(sa.select(started)).scalar_one()
+    return bool(now - max(last, up_since) > timedelta(seconds=grace))
+
+
+def _now(rdb: RDBStorage) -> sa.ColumnElement[Any]:
+    """The database's clock in UTC, without time zone as in Optuna's column.
+
+    Not the session's zone, which Optuna takes: it may differ between workers, and jumps when summer time begins.
+    """
+    return sa.func.timezone("UTC", sa.func.now()) if rdb.engine.name == "postgresql" else sa.func.now()
 
 
 class _RdbTransaction:
@@ -247,9 +255,9 @@ class _RdbTrial:
     def beat(self) -> None:
         row = Heartbeat.where_trial_id(self.trial_id, self._session)
         if row is None:
-            self._session.add(Heartbeat(trial_id=self.trial_id))  # defaults to the database's time
-        else:
-            row.heartbeat = sa.func.now()
+            row = Heartbeat(trial_id=self.trial_id)
+            self._session.add(row)
+        row.heartbeat = _now(self._rdb)
 
     def is_stale(self) -> bool:
         return _is_stale(self._rdb, self._session, self.trial_id)

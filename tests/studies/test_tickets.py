@@ -101,7 +101,11 @@ def claim(queue: TicketQueue, worker: str = "w") -> Ticket:
 
 def silence(storage: RetryingStorage) -> None:
     """Let all that run have been silent for an hour."""
-    past = "now() - interval '1 hour'" if storage.url.kind == "postgresql" else "datetime('now', '-1 hour')"
+    past = (
+        "timezone('UTC', now()) - interval '1 hour'"
+        if storage.url.kind == "postgresql"
+        else "datetime('now', '-1 hour')"
+    )
     with storage.rdb.engine.begin() as connection:
         connection.execute(sa.text(f"UPDATE trial_heartbeats SET heartbeat = {past}"))
 
@@ -531,6 +535,20 @@ def test_a_sweeper_that_dies_in_the_middle_has_done_nothing(
     assert len(trials(database, queue)) == 3
     assert sweep(database, queue) == 1
     assert len(trials(database, queue)) == 4
+
+
+def test_summer_time_and_other_zones_kill_nobody(postgres_url: StorageUrl) -> None:
+    database = open_storage(postgres_url, heartbeat_interval=1, grace_period=GRACE)
+    assert isinstance(database, RetryingStorage)
+    queue = TicketQueue.create(database, make_plan())
+    ticket = claim(queue)
+    with database.rdb.engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {database.rdb.engine.url.database} SET timezone = 'Asia/Tokyo'"))
+    close_storage(database)  # the next connection lives nine hours later
+    assert queue.sweep() == 0
+    assert ticket.beat()
+    assert queue.sweep() == 0
+    close_storage(database)
 
 
 def test_many_sweepers_issue_one_ticket(postgres_url: StorageUrl) -> None:
