@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+import threading
 from itertools import product
+
+from optuna.storages import BaseStorage
 
 from studies.campaigns import create_campaign
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.storage_url import StorageUrl
+from studies.tickets import TicketQueue
 
 N_PROCESSES = 8
 
@@ -67,3 +71,37 @@ def test_eight_processes_train_each_of_64_grid_points_once(postgres_url: Storage
     counts = queue.counts()
     assert (counts.complete, counts.waiting, counts.running, counts.best) == (64, 0, 0, max(alphas))
     close_storage(storage)
+
+
+def test_a_campaign_that_several_create_at_once_is_there_once(postgres_url: StorageUrl) -> None:
+    spec = StudySpec.model_validate(
+        {
+            "name": "campaign",
+            "pairs": {"sparsity": [0.5, 0.9], "distribution": ["uniform", "erk"]},
+            "search": {"lr": {"low": 0.01, "high": 0.1}},
+            "strategy": {"sampler": "random", "n_trials": 3, "seeds": [0]},
+        }
+    )
+    storages = [open_storage(postgres_url) for _ in range(4)]
+    begin = threading.Barrier(len(storages))
+    created: list[list[TicketQueue]] = []
+
+    def create(storage: BaseStorage, *, together: bool) -> None:
+        begin.wait()
+        if together:
+            created.append(create_campaign(storage, spec))
+        else:  # without the campaign's lock
+            created.append([TicketQueue.create(storage, plan) for plan in spec.plans()])
+
+    threads = [
+        threading.Thread(target=create, args=[storage], kwargs={"together": i % 2 == 0})
+        for i, storage in enumerate(storages)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(created) == len(storages)
+    assert [queue.counts().waiting for queue in created[0]] == [3] * 4
+    for storage in storages:
+        close_storage(storage)
