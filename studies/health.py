@@ -17,6 +17,10 @@ MAY_DIFFER = ("host", "threads", "device", "device_name")
 """Parts of an environment that are no versions. Host and threads do not matter; devices have their own sentence."""
 
 
+SPARSITY_TOLERANCE = 0.01
+"""A network whose sparsity is further from the one asked for is not what its label says."""
+
+
 @dataclass(frozen=True)
 class Concern:
     """One thing to know before believing a number: a warning touches the conclusion, a note does not."""
@@ -33,6 +37,7 @@ def concerns(frame: pd.DataFrame, analysis: Analysis) -> tuple[Concern, ...]:
         *_failed(frame),
         *_seeds(frame, analysis),
         *_missing_values(frame),
+        *_realised_sparsity(frame, analysis),
         *_environment(frame),
         *_interrupted(frame),
     ]
@@ -89,6 +94,19 @@ def _missing_values(frame: pd.DataFrame) -> Iterator[Concern]:
     not_a_number = sum(any(map(math.isnan, (*val, *test))) for val, test in both)
     if not_a_number:
         yield Concern("warning", f"{count(not_a_number, 'complete trial')} with an accuracy that is not a number.")
+
+
+def _realised_sparsity(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
+    sparse = frame[(frame["state"] == "complete") & (frame["realised_sparsity"] > 0)]  # not of dense networks
+    off = sparse[(sparse["realised_sparsity"] - sparse["sparsity"]).abs() > SPARSITY_TOLERANCE]
+    for pair in analysis.pairs:
+        own = off[off["study"] == pair.study]
+        if not own.empty:
+            ends = sorted(
+                {f"{100 * end:.1f} %" for end in (own["realised_sparsity"].min(), own["realised_sparsity"].max())}
+            )
+            dense_first = " because the first layer stays dense" if (own["distribution"] == "uniform").all() else ""
+            yield Concern("warning", f"At {pair.label} the sparsity realised is {' to '.join(ends)}{dense_first}.")
 
 
 def _environment(frame: pd.DataFrame) -> Iterator[Concern]:

@@ -10,13 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.typing import LineStyleType
 
 from studies.findings import Difference, Estimate, PairResult
 from studies.svg import LIGHT
 from studies.wording import count
 
 ROLE_COLOUR = {"reference": LIGHT["vermilion"], "best": LIGHT["blue"]}
-ROLE_LINE = {"reference": (0, (5, 2)), "best": "solid"}
+ROLE_LINE: dict[str, LineStyleType] = {"reference": (0, (5, 2)), "best": "solid"}
 _ROLE_MARKER = {"reference": "s", "best": "o"}
 
 PAIR_COLOURS = tuple(LIGHT[name] for name in ("blue", "vermilion", "green", "purple", "ochre", "slate"))

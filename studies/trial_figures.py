@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
 
 from studies import marks
 from studies.analysis import params_of
@@ -24,7 +25,7 @@ MAX_CURVES = 60
 MAX_MARKS = 600
 """A figure shows at most so many trials a study besides reference and best, and says so."""
 
-EARLY = (0, (1, 1.5))
+EARLY: LineStyleType = (0, (1, 1.5))
 """The dotted line of a trial that was stopped early."""
 
 
@@ -75,8 +76,8 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     has_curve = frame["curve"].map(lambda curve: any(map(math.isfinite, curve.values()))).astype(bool)
     trials = frame[has_curve]
     shown = [pair for pair in analysis.pairs if (trials["study"] == pair.study).any()]
-    if not shown:
-        return None
+    if max(map(len, trials["curve"]), default=0) < 2:
+        return None  # a point is no curve
     hover: Hover = {}
     n_hidden = 0
     title = "Learning curves"
@@ -154,9 +155,11 @@ def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Ho
         epochs, values = [epoch + 1 for epoch in curve], list(curve.values())
         role, gid = roles.get(number, ""), f"{prefix}-{number}"
         words = [f"trial {number}", *filter(None, [role]), str(state)]
-        text = f"{', '.join(words)}: {100 * values[-1]:.2f} % after {count(len(epochs), 'epoch')}"
+        reached = f"{100 * values[-1]:.2f} %" if math.isfinite(values[-1]) else "not a number"
+        text = f"{', '.join(words)}: {reached} after {count(epochs[-1], 'epoch')}"
         ends_early = state in ("pruned", "failed", "retried")
-        colour, line, width = LIGHT["faint"], EARLY if ends_early else "solid", 0.9
+        line: LineStyleType = EARLY if ends_early else "solid"
+        colour, width = LIGHT["faint"], 0.9
         for name in ("best", "reference"):  # both, dashed over solid, where the reference is the best
             if name in role:
                 colour, line, width = marks.ROLE_COLOUR[name], marks.ROLE_LINE[name], 2.0

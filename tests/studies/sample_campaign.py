@@ -61,6 +61,7 @@ class Told:
     curve: Sequence[float] | None = None
     error: str | None = None
     retry_of: int | None = None
+    realised: float = 1.0
     environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -193,7 +194,7 @@ def _result(plan: StudyPlan, told: Told, curve: Sequence[float]) -> dict[str, An
         dense_flops=532_000.0,
         n_parameters=266_610,
         n_active=round(266_200 * (1 - float(sparsity))),
-        realised_sparsity=float(sparsity),
+        realised_sparsity=float(sparsity) * told.realised,
         layer_sparsity={"layers.0.weight": float(sparsity)},
         epochs=len(curve),
         seconds=12.5,

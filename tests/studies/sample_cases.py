@@ -148,6 +148,13 @@ def _no_test() -> Case:
     return Case(make_spec(), [trials], "no common seeds with valid test accuracies")
 
 
+def _first_layer_dense() -> Case:
+    spec = make_spec(distribution=("uniform",))
+    trials = [done(REFERENCE, 0.85, 0.84, realised=0.116), done(OTHER, 0.84, 0.83, realised=0.116)]
+    says = "At S = 0.98 uniform the sparsity realised is 11.4 % because the first layer stays dense."
+    return Case(spec, [trials], says)
+
+
 def _hostile_names() -> Case:
     spec = make_spec(description="<script>alert(1)</script> | *bold* & co")
     error = "=cmd|' /C calc'!A0 <script>alert(2)</script>"
@@ -160,6 +167,6 @@ CASES: dict[str, Callable[[], Case]] = {
     for make in (
         *(_whole, _nothing_stored, _all_waiting, _first_epoch, _one_complete, _two_complete, _all_pruned, _all_failed),
         *(_no_reference, _reference_pruned, _no_search, _one_parameter, _methods, _any_sparsity, _not_a_number),
-        *(_one_seed, _unfinished, _mixed_machines, _retried, _no_test, _hostile_names),
+        *(_one_seed, _unfinished, _mixed_machines, _retried, _no_test, _first_layer_dense, _hostile_names),
     )
 }

@@ -49,11 +49,12 @@ def test_figures_are_well_formed_and_repeatable(case: str) -> None:
     {
         "nothing_stored": set(),
         "all_waiting": set(),
-        "first_epoch": {"curves"},
+        "first_epoch": set(),
+        "one_seed": {"comparison", "parameters"},
         "all_pruned": {"parameters", "curves"},
         "all_failed": set(),
         "no_search": {"comparison", "curves"},
-        "no_test": {"parameters", "curves"},
+        "no_test": {"parameters"},
         "whole": {"comparison", "parameters", "curves"},
     }.items(),
 )
@@ -117,6 +118,15 @@ def test_an_interval_that_leaves_the_panel_is_cut_by_arrows() -> None:
     assert gap.high is not None
     assert 0.009 < marks.reach_of(analysis.pairs) < gap.high
     assert comparison(analysis) is not None
+
+
+def test_a_curve_that_ends_in_nan_is_drawn_as_far_as_it_goes() -> None:
+    diverged = Told(OTHER, "failed", curve=[0.5, float("nan")], error="diverged")
+    frame, _ = load(make_spec(), [[done(REFERENCE, 0.8, 0.8), diverged]])
+    drawing = curves(frame, analyse(frame, ""))
+
+    assert drawing is not None
+    assert "trial 1, failed: not a number after 2 epochs" in hover_texts(drawing)
 
 
 def test_hopeless_trials_do_not_flatten_the_others() -> None:
