@@ -1,8 +1,5 @@
 """`SparseOptimizer` against the independent NumPy reference: 50 topology steps of every method and optimizer."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +10,7 @@ from rigl_core.masks import init_masks
 from rigl_core.methods import METHODS
 from rigl_core.optimizer import SparseOptimizer
 from rigl_core.schedules import CubicRamp, UpdateSchedule
+from tests.rigl_core.numpy_reference import Adam, Reference, Sgd
 
 sys.path.insert(0, str(Path(__file__).parent))
 from numpy_reference import Adam, Reference, Sgd
