@@ -25,7 +25,7 @@ from studies.tickets import TicketQueue
 from workers.pool import WorkerSettings, run_workers
 from workers.stop import Stop
 
-HEARTBEAT, GRACE = 1, 3  # seconds
+HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
 
 SPEC = {
     "name": "survival",
