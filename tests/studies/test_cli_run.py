@@ -1,0 +1,152 @@
+"""The commands that train, as processes of their own, on scikit-learn's digits and SQLite."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SPEC = """
+name = "tiny"
+[fixed]
+dataset = "digits"
+epochs = 2
+delta_t = 5
+[pairs]
+sparsity = 0.5
+distribution = ["uniform", "erk"]
+[search]
+lr = [0.05, 0.1]
+[strategy]
+sampler = "grid"
+seeds = [0]
+reference = { lr = 0.1 }
+"""
+RIGL_STUDY = [sys.executable, "-m", "studies"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
+    Path("tiny.toml").write_text(SPEC)
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*RIGL_STUDY, *arguments], capture_output=True, text=True, check=False)
+
+
+def counts() -> list[tuple[int, int]]:
+    studies = json.loads(run("status", "tiny", "--json").stdout)["studies"]
+    return [(study["waiting"] + study["running"], study["complete"]) for study in studies]
+
+
+def stopped_after(line: str, command: list[str], signum: int) -> tuple[int, str]:
+    """Exit code and remaining stderr of a command that gets a signal when it says `line`."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        for told in process.stderr:
+            if line in told:
+                break
+        process.send_signal(signum)
+        rest = process.stderr.read()
+    return process.returncode, rest
+
+
+def test_run_goes_on_where_it_was_stopped_and_reports_when_all_is_done() -> None:
+    command = ["run", "tiny.toml", "--out", "out"]
+    code, rest = stopped_after("begins", [*RIGL_STUDY, *command], signal.SIGINT)
+
+    assert code == 130
+    assert "stopped by SIGINT" in rest
+    assert not Path("out").exists()
+    assert sum(left for left, _ in counts()) >= 2
+
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 trials done" in done.stderr
+    report = Path("out/report.html").absolute()
+    assert done.stdout.splitlines()[-1] == f"report: {report}"
+    assert {path.name for path in report.parent.iterdir()} >= {"report.html", "report.md", "trials.csv", "summary.json"}
+    assert counts() == [(0, 2), (0, 2)]
+
+    again = run(*command)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert "begins" not in again.stderr
+
+
+def test_work_gives_back_and_exits_0_when_stopped() -> None:
+    assert run("create", "tiny.toml", "--set", "fixed.epochs=200").returncode == 0
+    code, rest = stopped_after("begins", [*RIGL_STUDY, "work", "--checkpoints", "kept"], signal.SIGTERM)
+
+    assert code == 0
+    assert "stopped by SIGTERM; trials in progress were given back" in rest
+    assert counts() == [(2, 0), (2, 0)]
+    assert json.loads(run("status", "tiny", "--json").stdout)["state"] == "waiting"
+
+
+def test_work_ends_after_max_trials_and_a_failing_worker_shows_in_the_exit_code() -> None:
+    assert run("create", "tiny.toml").returncode == 0
+    assert run("work", "--max-trials", "1").returncode == 0
+    assert sum(complete for _, complete in counts()) == 1
+
+    done = run("work", "--device", "cuda:99")
+    assert done.returncode == 2
+    assert "cuda:99" in done.stderr
+
+
+def test_train_goes_on_from_its_checkpoint_to_the_same_result() -> None:
+    command = [*RIGL_STUDY, "train", "--dataset", "digits", "--delta-t", "5", "--epochs", "30", "--json"]
+    kept = [*command, "--checkpoint", "run.pt"]
+    code, rest = stopped_after("epoch 2/30", kept, signal.SIGINT)
+
+    assert code == 130
+    assert "the same command goes on from run.pt" in rest
+    resumed = subprocess.run(kept, capture_output=True, text=True, check=True)
+    straight = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "epoch 1/30" in resumed.stderr
+    assert "(from the checkpoint)" in resumed.stderr
+    assert len(straight.stderr.splitlines()) == 30
+    one, other = (json.loads(done.stdout) for done in (resumed, straight))
+    assert one["config"] == other["config"]
+    assert one["status"] == other["status"] == "complete"
+    assert one["val_accuracy"] == other["val_accuracy"]
+    assert one["test_accuracy"] == other["test_accuracy"]
+
+
+def test_a_terminal_gets_a_live_display_with_the_workers_words_above() -> None:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*RIGL_STUDY, "run", "tiny.toml"],
+        stdout=subprocess.PIPE,
+        stderr=child,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"},
+    )
+    os.close(child)
+    shown = b"".join(iter(_reader(parent), b""))
+    os.close(parent)
+
+    assert process.stdout is not None
+    assert b"report: " in process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert b"[worker 0]" in shown
+    assert b"4 of 4 trials done" in shown
+    assert b"\x1b[3" not in shown  # no colours: NO_COLOR is set
+    assert shown.rstrip().endswith(b"\x1b[?25h")  # the cursor is back
+
+
+def _reader(terminal: int) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            return os.read(terminal, 65536)
+        except OSError:  # the last process that had the terminal has ended
+            return b""
+
+    return read
