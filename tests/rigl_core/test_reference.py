@@ -12,9 +12,6 @@ from rigl_core.optimizer import SparseOptimizer
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 from tests.rigl_core.numpy_reference import Adam, Reference, Sgd
 
-sys.path.insert(0, str(Path(__file__).parent))
-from numpy_reference import Adam, Reference, Sgd
-
 N_INPUTS, N_HIDDEN, N_CLASSES, BATCH = 12, 10, 5, 8
 DELTA_T, T_START, SPARSITY, ALPHA = 3, 2, 0.6, 0.5
 N_STEPS = DELTA_T * 52
