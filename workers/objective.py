@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from rigl_core.train import EpochReport, TrainOutcome, train
-from studies.errors import CheckpointError, TrainingDiverged
+from studies.errors import CheckpointError, TicketLost, TrainingDiverged
 from studies.spec import TrialResult
 from studies.ticket import Ticket
 from workers.heartbeat import Heartbeat
@@ -58,8 +58,6 @@ class _TicketRun:
 
     def to_the_end(self) -> Ending:
         outcome = self._train()
-        if self._heartbeat.lost:
-            return "lost"
         if outcome is None or outcome.status == "stopped":
             return "given_back" if self._ticket.give_back(self._why_stopped()) else "lost"
         tell = self._ticket.complete if outcome.status == "complete" else self._ticket.prune
@@ -113,7 +111,10 @@ class _TicketRun:
         return prune
 
     def _should_stop(self) -> bool:
-        return self._stop.is_set() or self._heartbeat.lost or self._heartbeat.recalled
+        if self._heartbeat.lost:
+            # Raised, not returned: a stop would write a checkpoint, over that of the worker that has the ticket now.
+            raise TicketLost(f"{self._ticket} was taken back from {self._ticket.worker}.")
+        return self._stop.is_set() or self._heartbeat.recalled
 
     def _why_stopped(self) -> str:
         return self._stop.reason or "the campaign was stopped"

@@ -15,6 +15,7 @@ from studies.storage import open_storage
 from studies.storage_url import StorageUrl
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
+from workers.heartbeat import Heartbeat
 from workers.objective import run_ticket
 from workers.stop import Stop
 
@@ -155,6 +156,20 @@ def test_a_lost_ticket_ends_training(storage: BaseStorage, tmp_path: Path) -> No
         run_ticket(ticket, stop, checkpoint_dir=tmp_path)
     assert stored(storage, ticket).user_attrs == {}
     assert sorted(stored(storage, ticket).intermediate_values) == [0]
+
+
+def test_a_worker_that_wakes_up_late_leaves_the_next_ones_checkpoint_alone(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = claim(make_queue(storage))
+    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
+    checkpoint.parent.mkdir(parents=True)
+    monkeypatch.setattr(Heartbeat, "lost", property(lambda _: calls.append(1) or len(calls) > 3))
+    calls: list[int] = []
+    with pytest.raises(TicketLost):
+        run_ticket(ticket, Stop(), checkpoint_dir=tmp_path)
+    assert len(calls) == 4
+    assert not checkpoint.exists()
 
 
 def test_a_diverged_training_is_told_and_leaves_no_checkpoint(storage: BaseStorage, tmp_path: Path) -> None:
