@@ -57,8 +57,8 @@ def resized_crop_flip(
     """A random box of each image, stretched to the whole, then a random mirroring (Szegedy et al. 2015, §6).
 
     As torchvision's RandomResizedCrop, in one pass over the batch and without its ten tries for a box that fits: a box
-    whose area is uniform in `scale` of the image and whose logarithmic aspect ratio is uniform in `ratio`, cut to the image where it is too long, in whole pixels;
-    bilinear, clamped at the edge of the box.
+    whose area is uniform in `scale` of the image and whose logarithmic aspect ratio is uniform in `ratio`, cut to the
+    image where it is too long, in whole pixels; bilinear, clamped at the edge of the box.
 
     Args:
         images: float, (N, C, H, W).
