@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rigl_core.data import get_dataset
+from rigl_core.data.text_file import text_candidates, text_digest
 from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput
 from rigl_core.methods import get_method
-from rigl_core.models import get_model
+from rigl_core.models import MODELS, get_model
 from rigl_core.recipes import with_recipe
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 
@@ -41,8 +42,12 @@ class TrainConfig(BaseModel):
     model_options: dict[str, float] = Field(default_factory=dict)
     dataset: str = "fashion_mnist"
     dataset_options: dict[str, float] = Field(default_factory=dict)
+    text_file: str | None = None
+    "The file of the data set text, see `rigl_core.data.text_file` for where a relative path is looked for."
+    text_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    "What is in it, as `sha256sum` prints it: a path alone could be another text tomorrow or on another machine."
     train_size: Annotated[int, Field(ge=1)] | None = None
-    "Use only the first so many training images (after the seeded split)."
+    "Use only the first so many training images or sequences of text (after the split)."
 
     sparsity: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     distribution: str = "erk"
@@ -61,11 +66,15 @@ class TrainConfig(BaseModel):
     train_multiplier: Positive = 1.0
     "Train so many times longer: epochs, warm-up, learning-rate drops and t_end all stretch by it."
     batch_size: Count = 128
-    optimizer: Literal["sgd"] = "sgd"
+    optimizer: Literal["sgd", "adam"] = "sgd"
     lr: Positive = 0.1
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    "Of SGD, as is `nesterov`; Adam has moments of its own (β₁ 0.9, β₂ 0.999, ε 1e-8)."
     nesterov: bool = True
     weight_decay: NonNegative = 5e-4
+    "L2: added to the gradients of maskable weights, times the weight, by either optimizer (not AdamW's decay)."
+    clip_norm: Positive | None = None
+    "Scale gradients down to this norm, all of the network's taken together; see `SparseOptimizer`."
     lr_drop_every: Annotated[int, Field(ge=0)] = 0
     "Multiply the learning rate by `lr_drop_factor` every so many steps; 0 never does."
     lr_drop_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
@@ -92,10 +101,14 @@ class TrainConfig(BaseModel):
         _check_options("model", self.model, self.model_options, get_model(self.model).takes)
         _check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
         UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
-        if method.needs_momentum and self.momentum == 0.0:
-            raise BadInput(f'method "{self.method}" looks at momentum, which is 0; set it above 0, for example 0.9.')
-        if self.nesterov and self.momentum == 0.0:
-            raise BadInput("nesterov is true but momentum is 0; set momentum above 0 or nesterov = false.")
+        _check_data(self)
+        if self.optimizer == "sgd" and self.momentum == 0.0:
+            if method.needs_momentum:
+                raise BadInput(
+                    f'method "{self.method}" looks at momentum, which is 0; set it above 0, for example 0.9.'
+                )
+            if self.nesterov:
+                raise BadInput("nesterov is true but momentum is 0; set momentum above 0 or nesterov = false.")
         if len(set(self.seeds)) != len(self.seeds):
             raise BadInput(f"seeds are {list(self.seeds)}; every seed may appear once.")
         return self
@@ -135,3 +148,26 @@ def _check_options(kind: str, name: str, options: dict[str, float], takes: Any) 
             raise BadInput(f'{kind} "{name}" takes no option "{key}" ({value}); it takes: {allowed}.')
         if takes[key] is int and value != int(value):
             raise BadInput(f'{kind} "{name}": option {key} is {value}; it must be a whole number.')
+
+
+def _check_data(config: TrainConfig) -> None:
+    """The model reads what is in the data set, and a text is named by path and content."""
+    dataset, model = get_dataset(config.dataset), get_model(config.model)
+    if model.reads != dataset.kind:
+        fitting = ", ".join(name for name, row in MODELS.items() if row.reads == dataset.kind)
+        raise BadInput(
+            f'model "{config.model}" reads {model.reads}, and data set "{config.dataset}" holds {dataset.kind}; '
+            f"models for {dataset.kind}: {fitting}."
+        )
+    if dataset.kind == "text" and config.augmentation != "none":
+        raise BadInput(f'augmentation is "{config.augmentation}", which changes images; set it to "none" for text.')
+    if not dataset.reads_file:
+        if config.text_file is not None or config.text_sha256 is not None:
+            raise BadInput(f'text_file and text_sha256 belong to data set "text", not to "{config.dataset}".')
+        return
+    if config.text_file is None:
+        raise BadInput(f'data set "{config.dataset}" is a file of yours; name it with text_file.')
+    if config.text_sha256 is None:
+        found = text_candidates(config.text_file)
+        example = f'text_sha256 = "{text_digest(found[0])}" for {found[0]}' if found else "what `sha256sum` prints"
+        raise BadInput(f"text_file needs text_sha256 beside it, which pins what is in the file: {example}.")

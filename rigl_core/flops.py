@@ -77,16 +77,17 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo).eval()
 
 
-def forward_flops(model: nn.Module, input_shape: Shape) -> dict[str, int]:
+def forward_flops(model: nn.Module, input_shape: Shape, dtype: torch.dtype | None = None) -> dict[str, int]:
     """Dense FLOPs of one forward pass of one sample, for each maskable layer.
 
     A dry run on the meta device: nothing is computed, and the model, its training flag, BatchNorm statistics, hooks and
-    every random number generator stay as they are. A layer that is called twice counts twice, one that is never called
-    counts 0.
+    every random number generator stay as they are. A layer that is called twice counts twice (that of a recurrent
+    network once for each position of the sequence), one that is never called counts 0.
 
     Args:
         model: any network made of PyTorch modules.
-        input_shape: shape of one sample, without the batch dimension: (C, H, W) for images.
+        input_shape: shape of one sample, without the batch dimension: (C, H, W) for images, (L,) for text.
+        dtype: of a sample, torch.int64 for text; None takes that of the weights.
 
     Returns:
         FLOPs by the name of the weight, in model order (the keys of `maskable_weights`).
@@ -99,7 +100,7 @@ def forward_flops(model: nn.Module, input_shape: Shape) -> dict[str, int]:
     weights = maskable_weights(twin)
     if not weights:
         raise BadInput("the model has no maskable weights (no Conv or Linear layer); there are no FLOPs to count.")
-    dtype = next(iter(weights.values())).dtype
+    dtype = dtype or next(iter(weights.values())).dtype
     counter = _FlopCounter(weights)
     # Tensors which the model makes on its way belong on the meta device too: hence the device context.
     try:

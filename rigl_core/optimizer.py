@@ -44,6 +44,10 @@ class SparseOptimizer:
         schedule: when the topology changes; a `CubicRamp` for a method with a ramp.
         generator: random numbers for scores that need them, on the weights' device.
         grow_accumulation: steps over which gradients are averaged for the scores of a topology step, its own included.
+        clip_norm: at a weight step, scale down all gradients that reach the wrapped optimizer so that their norm taken
+            together is at most this; None never does. Those are the gradients of active weights (of all weights where
+            momentum is dense) and of what is not maskable, so that a sparse network is not clipped for the gradients
+            of weights it does not have. Scores look at the gradients as they were.
 
     Raises:
         BadInput: a weight without a mask or not in the optimizer, a mask of another shape, or a schedule of the wrong
@@ -60,6 +64,7 @@ class SparseOptimizer:
         schedule: UpdateSchedule | CubicRamp,
         generator: torch.Generator,
         grow_accumulation: int = 1,
+        clip_norm: float | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.weights = dict(weights)
@@ -68,6 +73,7 @@ class SparseOptimizer:
         self.schedule = schedule
         self.generator = generator
         self.grow_accumulation = grow_accumulation
+        self.clip_norm = clip_norm
         optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
         for name, weight in self.weights.items():
             if name not in masks.masks or masks.masks[name].shape != weight.shape:
@@ -113,6 +119,9 @@ class SparseOptimizer:
             for name, weight in self.weights.items():
                 if weight.grad is not None:
                     weight.grad.mul_(self.masks.masks[name])
+        if self.clip_norm is not None:
+            parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         self.optimizer.step()
         if self.method.dense_momentum:
             for name, weight in self.weights.items():

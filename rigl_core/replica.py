@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from rigl_core.config import TrainConfig
 from rigl_core.data.augment import AUGMENTATIONS
-from rigl_core.data.images import ImageData, Split
+from rigl_core.data.task import Task
 from rigl_core.distributions import DISTRIBUTIONS, Shape, layer_budgets
 from rigl_core.masks import MaskState, init_masks, maskable_weights
 from rigl_core.methods import get_method
@@ -19,28 +20,36 @@ from rigl_core.models.dropout import seed_dropout
 from rigl_core.optimizer import SparseOptimizer, TopologyChange
 from rigl_core.runtime import derive_seed, make_generator
 
-EVAL_BATCH = 1000
-"""Images a forward pass when evaluating; has no effect on results beyond rounding."""
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on held-out data.
+
+    Attributes:
+        accuracy: fraction of the targets it ranks first, in [0, 1]: labels of images, next characters of text.
+        bits_per_character: mean of −log₂ of the probability it gives the next character (log₂ of the perplexity); None
+            for images.
+    """
+
+    accuracy: float
+    bits_per_character: float | None
 
 
-def build_model(config: TrainConfig, data: ImageData, seed: int, *, narrow: bool | None = None) -> nn.Module:
-    """The network of `config` for images of `data`, on the CPU, its weights a function of `seed` alone.
+def build_model(config: TrainConfig, data: Task, seed: int, *, narrow: bool | None = None) -> nn.Module:
+    """The network of `config` for `data`, on the CPU, its weights a function of `seed` alone.
 
     Args:
         config: what to train.
-        data: only its image shape and number of classes matter.
+        data: only what it says of itself to models matters (`model_arguments`).
         seed: of the weights.
         narrow: whether to build it at width √(1 − S); None as the method says.
     """
-    channels, height, width = data.image_shape
     options: dict[str, Any] = dict(config.model_options)
     if get_method(config.method).narrow if narrow is None else narrow:
         options["width_multiplier"] = math.sqrt(1.0 - config.sparsity)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        model: nn.Module = get_model(config.model)(
-            num_classes=data.num_classes, in_channels=channels, image_size=(height, width), **options
-        )
+        model: nn.Module = get_model(config.model)(**data.model_arguments(), **options)
     return model
 
 
@@ -49,6 +58,9 @@ def initial_budgets(config: TrainConfig, shapes: Mapping[str, Shape]) -> dict[st
     method = get_method(config.method)
     if not method.sparse or method.ramp:
         return layer_budgets(shapes, dict.fromkeys(shapes, 0.0))
+    if config.distribution == "uniform" and get_model(config.model).reads == "text":
+        # The first layer, which `uniform` leaves dense, is the embedding here, and that is never masked.
+        return layer_budgets(shapes, dict.fromkeys(shapes, config.sparsity))
     return layer_budgets(shapes, DISTRIBUTIONS[config.distribution](shapes, config.sparsity))
 
 
@@ -60,13 +72,13 @@ class Replica:
 
     Args:
         config: what to train.
-        data: the images, on `device`.
+        data: what to learn from, on `device`.
         seed: of this replica.
         n_steps: mini-batches of the whole training.
         device: a torch device.
     """
 
-    def __init__(self, config: TrainConfig, data: ImageData, seed: int, n_steps: int, device: str) -> None:
+    def __init__(self, config: TrainConfig, data: Task, seed: int, n_steps: int, device: str) -> None:
         self.config, self.data, self.seed, self.device = config, data, seed, device
         self.model = build_model(config, data, seed).to(device)
         self.augment_random = make_generator(seed, "augment", device=device)
@@ -76,13 +88,14 @@ class Replica:
         weights = maskable_weights(self.model)
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         self.sparse = SparseOptimizer(
-            _sgd(config, self.model, weights),
+            _optimizer(config, self.model, weights),
             weights=weights,
             masks=init_masks(shapes, initial_budgets(config, shapes), make_generator(seed, "masks"), device),
             method=get_method(config.method),
             schedule=config.topology_schedule(n_steps),
             generator=make_generator(seed, "topology", device=device),
             grow_accumulation=config.grow_accumulation,
+            clip_norm=config.clip_norm,
         )
         self.loss_sum = torch.zeros((), device=device)
         self._order: tuple[int, Tensor] | None = None
@@ -93,10 +106,10 @@ class Replica:
         return self.sparse.masks
 
     def order(self, epoch: int) -> Tensor:
-        """The permutation of the training images in `epoch`, int64 (N,): a function of seed and epoch alone."""
+        """The permutation of the training items in `epoch`, int64 (N,): a function of seed and epoch alone."""
         if self._order is None or self._order[0] != epoch:
             generator = make_generator(self.seed, "order", epoch)
-            order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
+            order = torch.randperm(self.data.n_train, generator=generator).to(self.device)
             self._order = (epoch, order)
         return self._order[1]
 
@@ -104,13 +117,12 @@ class Replica:
         """One mini-batch: the `batch`-th of `epoch`, the `step`-th of the training. Nothing waits for the device."""
         config = self.config
         chosen = self.order(epoch)[batch * config.batch_size : (batch + 1) * config.batch_size]
-        images = self.data.normalise(self.data.train.images[chosen])
-        images = self.augment(images, self.augment_random)
+        inputs, targets = self.data.batch(chosen)
+        inputs = self.augment(inputs, self.augment_random)
         self.model.train()
         self.sparse.zero_grad()
-        loss = functional.cross_entropy(
-            self.model(images), self.data.train.labels[chosen], label_smoothing=config.label_smoothing
-        )
+        logits, targets = _one_row_a_target(self.model(inputs), targets)
+        loss = functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         for group in self.sparse.optimizer.param_groups:
             group["lr"] = config.lr_at(step)
@@ -119,20 +131,24 @@ class Replica:
         return change
 
     def take_loss(self) -> float:
-        """The mean loss a training image since the last call."""
-        mean = float(self.loss_sum) / len(self.data.train)
+        """The mean loss a training item (each the mean of its targets') since the last call."""
+        mean = float(self.loss_sum) / self.data.n_train
         self.loss_sum = torch.zeros_like(self.loss_sum)
         return mean
 
     @torch.no_grad()
-    def accuracy(self, split: Split) -> float:
-        """The fraction of `split` classified correctly, in [0, 1]."""
+    def evaluate(self, part: Literal["val", "test"]) -> Evaluation:
+        """How the network does on the validation or the test part. The device is waited for once."""
         self.model.eval()
-        n_correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for start in range(0, len(split), EVAL_BATCH):
-            batch = split[start : start + EVAL_BATCH]
-            n_correct += (self.model(self.data.normalise(batch.images)).argmax(1) == batch.labels).sum()
-        return int(n_correct) / len(split)
+        n_targets, n_correct, nats = 0, [], []
+        for inputs, targets in self.data.held_out(part):
+            logits, targets = _one_row_a_target(self.model(inputs), targets)
+            n_targets += len(targets)
+            n_correct.append((logits.argmax(1) == targets).sum())
+            if self.data.predicts_characters:
+                nats.append(functional.cross_entropy(logits, targets, reduction="sum"))
+        bits = math.fsum(torch.stack(nats).tolist()) / math.log(2) / n_targets if nats else None
+        return Evaluation(int(torch.stack(n_correct).sum()) / n_targets, bits)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training changes."""
@@ -153,11 +169,18 @@ class Replica:
         self.loss_sum = state["loss_sum"].to(self.device)
 
 
-def _sgd(config: TrainConfig, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with weight decay on the maskable weights only, not on biases and normalisation (report, §4)."""
+def _one_row_a_target(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (T, K) and targets (T,) of a whole batch; every position of a sequence is a target of its own."""
+    return logits.flatten(0, -2), targets.flatten()
+
+
+def _optimizer(config: TrainConfig, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer, with L2 on the maskable weights only, not on biases, normalisation, embeddings (report, §4)."""
     maskable = {id(weight) for weight in weights.values()}
     others = [parameter for parameter in model.parameters() if id(parameter) not in maskable]
     groups = [{"params": list(weights.values()), "weight_decay": config.weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.lr)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)

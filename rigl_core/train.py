@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from rigl_core.checkpoint import load_checkpoint, save_checkpoint
 from rigl_core.config import TrainConfig
-from rigl_core.data.images import ImageData, load_dataset
+from rigl_core.data.task import Task, load_task
 from rigl_core.errors import CheckpointError, TrainingDiverged
 from rigl_core.flops import forward_flops, inference_flops, train_flops
-from rigl_core.replica import Replica, build_model
+from rigl_core.replica import Evaluation, Replica, build_model
 from rigl_core.runtime import environment
 
 log = logging.getLogger("rigl_study.train")
@@ -28,7 +28,8 @@ class EpochReport:
         epoch: from 0.
         n_epochs: of the whole training.
         loss: mean training loss of the epoch.
-        val_accuracy: fraction in [0, 1].
+        val_accuracy: fraction in [0, 1]; for text, of the characters predicted.
+        bits_per_character: on the validation part of a text; empty for images.
         explored: fraction of maskable weights active at least once so far (R_s, Liu et al. 2021).
         sparsity: masked-out fraction of the maskable weights at the end of the epoch.
         inference_flops: of the network at the end of the epoch, as a multiple of the dense one's.
@@ -45,6 +46,7 @@ class EpochReport:
     sparsity: tuple[float, ...] = ()
     inference_flops: tuple[float, ...] = ()
     replayed: bool = False
+    bits_per_character: tuple[float, ...] = ()
 
     @property
     def mean_val_accuracy(self) -> float:
@@ -60,10 +62,12 @@ class TrainOutcome:
         status: complete, pruned (`on_epoch` said so) or stopped (`should_stop` said so; a checkpoint holds the rest).
         test_accuracy: empty unless complete.
         train_flops: of the whole training, against a dense one without `train_multiplier`.
-        dense_flops: forward FLOPs of one sample through the dense network.
+        dense_flops: forward FLOPs of one sample (an image, or one whole sequence of text) through the dense network.
         n_parameters: of the network that was trained (fewer than the dense one's for `small_dense`).
         n_active: active maskable weights at the end, the same for every seed; sparsities and FLOPs are means.
         seconds: wall time, earlier attempts included.
+        bits_per_character: of the last epoch, on the validation part of a text; empty for images.
+        test_bits_per_character: on its test part; empty unless complete.
     """
 
     status: Literal["complete", "pruned", "stopped"]
@@ -82,19 +86,21 @@ class TrainOutcome:
     epochs: int
     seconds: float
     environment: dict[str, str] = field(default_factory=dict)
+    bits_per_character: tuple[float, ...] = ()
+    test_bits_per_character: tuple[float, ...] = ()
 
 
 class Run:
     """A run in progress: its replicas and how far they are."""
 
-    def __init__(self, config: TrainConfig, data: ImageData, device: str) -> None:
+    def __init__(self, config: TrainConfig, data: Task, device: str) -> None:
         self.config, self.data, self.device = config, data, device
-        self.batches_per_epoch = math.ceil(len(data.train) / config.batch_size)
+        self.batches_per_epoch = math.ceil(data.n_train / config.batch_size)
         n_steps = self.batches_per_epoch * config.n_epochs
         self.replicas = [Replica(config, data, seed, n_steps, device) for seed in config.seeds]
-        shape = data.image_shape
-        self.layer_flops = forward_flops(self.replicas[0].model, shape)
-        self.dense_flops = float(sum(forward_flops(build_model(config, data, 0, narrow=False), shape).values()))
+        self.layer_flops = forward_flops(self.replicas[0].model, data.input_shape, data.input_dtype)
+        dense = build_model(config, data, 0, narrow=False)
+        self.dense_flops = float(sum(forward_flops(dense, data.input_shape, data.input_dtype).values()))
         self.step = 0
         self.history: list[EpochReport] = []
         self.seconds = 0.0
@@ -124,14 +130,15 @@ class Run:
                     f"the loss of seed {seed} became {value} in epoch {epoch + 1} of {self.config.n_epochs} "
                     f"(lr {self.config.lr}); a smaller lr may help."
                 )
-        val_accuracy = tuple(replica.accuracy(self.data.val) for replica in self.replicas)
+        evaluations = [replica.evaluate("val") for replica in self.replicas]
         self._lap()
         seconds = self.seconds - math.fsum(report.seconds for report in self.history)
         report = EpochReport(
             epoch=epoch,
             n_epochs=self.config.n_epochs,
             loss=loss,
-            val_accuracy=val_accuracy,
+            val_accuracy=tuple(evaluation.accuracy for evaluation in evaluations),
+            bits_per_character=_bits(evaluations),
             explored=tuple(replica.sparse.explored_fraction() for replica in self.replicas),
             sparsity=tuple(replica.masks.sparsity() for replica in self.replicas),
             inference_flops=tuple(flops / self.dense_flops for flops in self._flops_now),
@@ -175,7 +182,7 @@ class Run:
 
     def outcome(self, status: Literal["complete", "pruned", "stopped"]) -> TrainOutcome:
         """Sum up; test accuracy is only computed for a complete run."""
-        test = tuple(r.accuracy(self.data.test) for r in self.replicas) if status == "complete" else ()
+        test = [replica.evaluate("test") for replica in self.replicas] if status == "complete" else []
         self._lap()
         last = self.history[-1] if self.history else None
         all_masks = [replica.masks for replica in self.replicas]
@@ -187,7 +194,7 @@ class Run:
             history=tuple(self.history),
             seeds=self.config.seeds,
             val_accuracy=last.val_accuracy if last else (),
-            test_accuracy=test,
+            test_accuracy=tuple(evaluation.accuracy for evaluation in test),
             loss=last.loss if last else (),
             inference_flops=f_s / self.dense_flops,
             train_flops=self.config.train_multiplier * step_flops / (3 * self.dense_flops),
@@ -199,7 +206,14 @@ class Run:
             epochs=len(self.history),
             seconds=self.seconds,
             environment=environment(self.device),
+            bits_per_character=last.bits_per_character if last else (),
+            test_bits_per_character=_bits(test),
         )
+
+
+def _bits(evaluations: list[Evaluation]) -> tuple[float, ...]:
+    """Bits per character of each; none for images."""
+    return tuple(e.bits_per_character for e in evaluations if e.bits_per_character is not None)
 
 
 def train(
@@ -211,7 +225,7 @@ def train(
     checkpoint_to: Path | None = None,
     device: str = "cpu",
     data_dir: Path | None = None,
-    data: ImageData | None = None,
+    data: Task | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> TrainOutcome:
     """Train `config` on all its seeds.
@@ -236,10 +250,10 @@ def train(
         DataUnavailable: the data set cannot be had.
         TrainingDiverged: a loss became NaN or infinite.
     """
-    images = (data or load_dataset(config.dataset, data_dir=data_dir, options=config.dataset_options)).to(device)
+    task = (data or load_task(config, data_dir)).to(device)
     if config.train_size is not None:
-        images = images.first(config.train_size)
-    run = Run(config, images, device)
+        task = task.first(config.train_size)
+    run = Run(config, task, device)
     if resume_from is not None:
         run.load_state_dict(load_checkpoint(resume_from, config, device))
         for report in list(run.history):

@@ -60,7 +60,7 @@ def train(
     ] = None,
     method: Annotated[str | None, _name("--method", METHODS, "How the masks move.")] = None,
     model: Annotated[str | None, _name("--model", MODELS, "The network.")] = None,
-    dataset: Annotated[str | None, _name("--dataset", DATASETS, "The images.")] = None,
+    dataset: Annotated[str | None, _name("--dataset", DATASETS, "The images or the text.")] = None,
     sparsity: Annotated[float | None, _option("--sparsity", "Fraction of weights masked out, in [0, 1).")] = None,
     distribution: Annotated[
         str | None, _name("--distribution", DISTRIBUTIONS, "How sparsity is spread over the layers.")
@@ -170,13 +170,16 @@ def _in_words(report: "EpochReport") -> str:
     loss = statistics.fmean(report.loss)
     again = " (from the checkpoint)" if report.replayed else ""
     accuracy = 100 * report.mean_val_accuracy
-    return f"epoch {report.epoch + 1}/{report.n_epochs}  loss {loss:.4f}  validation {accuracy:.2f} %{again}"
+    bits = f"  bits/char {statistics.fmean(report.bits_per_character):.4f}" if report.bits_per_character else ""
+    return f"epoch {report.epoch + 1}/{report.n_epochs}  loss {loss:.4f}  validation {accuracy:.2f} %{bits}{again}"
 
 
 def _print_outcome(outcome: "TrainOutcome") -> None:
     rows = {
         "validation accuracy": _percent(outcome.val_accuracy),
         "test accuracy": _percent(outcome.test_accuracy),
+        "bits per character": _bits(outcome.bits_per_character),
+        "test bits per char.": _bits(outcome.test_bits_per_character),
         "loss": ", ".join(f"{value:.4f}" for value in outcome.loss),
         "sparsity": f"{outcome.realised_sparsity:.4f} ({outcome.n_active:,} active weights)",
         "inference FLOPs": f"{outcome.inference_flops:.3g}× dense",
@@ -184,7 +187,12 @@ def _print_outcome(outcome: "TrainOutcome") -> None:
         "seconds": f"{outcome.seconds:.1f}",
     }
     for key, value in rows.items():
-        print(f"{key:<20} {value}")
+        if value:
+            print(f"{key:<20} {value}")
+
+
+def _bits(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from rigl_core.errors import UnknownName
 from rigl_core.lazy import Lazy
@@ -10,19 +11,25 @@ from rigl_core.lazy import Lazy
 
 @dataclass(frozen=True)
 class Dataset(Lazy):
-    """A data set: called with `data_dir` (or None), `download` and its options, gives a `data.images.ImageData`.
+    """A data set: called with `data_dir` (or None), `download` and its options, gives its `rigl_core.data.task.Task`.
+
+    That is a `data.images.ImageData` for images and a `data.text.TextData` for text.
 
     Attributes:
         summary: one line for people.
-        num_classes: how many labels there are.
+        num_classes: how many labels there are; of images only, a text's symbols are counted when it is read.
         image_shape: (C, H, W) of one image.
         takes: the options a user may set (`dataset_options` in a study), with their types.
+        kind: what is in it; a model must read it.
+        reads_file: whether the user names the file, with `text_file` and `text_sha256`.
     """
 
     summary: str = ""
     num_classes: int = 10
     image_shape: tuple[int, int, int] = (1, 28, 28)
     takes: Mapping[str, type] = field(default_factory=dict)
+    kind: Literal["images", "text"] = "images"
+    reads_file: bool = False
 
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
@@ -59,6 +66,21 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             summary="made-up images with a learnable class pattern, of any shape, for tests and timing",
             image_shape=(3, 32, 32),
             takes={"channels": int, "height": int, "width": int, "num_classes": int, "n_train": int, "n_eval": int},
+        ),
+        "text": Dataset(
+            "rigl_core.data.text",
+            "load",
+            summary="the characters of any UTF-8 text you name with text_file; 90 % / 5 % / 5 %",
+            takes={"sequence_length": int},
+            kind="text",
+            reads_file=True,
+        ),
+        "synthetic_text": Dataset(
+            "rigl_core.data.synthetic_text",
+            "load",
+            summary="made-up sentences with a learnable grammar, of any length, for tests and timing",
+            takes={"n_characters": int, "sequence_length": int},
+            kind="text",
         ),
     }
 )

@@ -81,7 +81,7 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("rigl-study", appauthor=False)) / "data"
 
 
-def _roots(data_dir: Path | None) -> dict[str, Path]:
+def search_roots(data_dir: Path | None) -> dict[str, Path]:
     """The folders of the search that the user decides on, by what they are called in messages, in order."""
     roots = {}
     if data_dir is not None:
@@ -94,13 +94,13 @@ def _roots(data_dir: Path | None) -> dict[str, Path]:
 
 def download_dir(data_dir: Path | None) -> Path:
     """The folder that a download goes to: `data_dir`, else RIGL_STUDY_DATA, else the download cache."""
-    return next(iter(_roots(data_dir).values()))
+    return next(iter(search_roots(data_dir).values()))
 
 
 def _candidates(files: Files, data_dir: Path | None) -> dict[str, list[Path]]:
     """Folders that may hold the files, in the order of the search, by what they are called in messages."""
     candidates = {}
-    for origin, root in _roots(data_dir).items():
+    for origin, root in search_roots(data_dir).items():
         if origin == "download cache" and files.system_folder is not None:
             candidates["system package"] = [files.system_folder]
         candidates[origin] = [root / folder for folder in files.folders]
@@ -152,7 +152,8 @@ def status(name: str, data_dir: Path | None = None) -> str | None:
     Raises:
         UnknownName: no such data set.
     """
-    get_dataset(name)
+    if get_dataset(name).reads_file:
+        return "a file of yours, named with text_file"
     if name not in FILES:
         return "built in"
     location = locate(name, data_dir)
@@ -169,6 +170,7 @@ def fetch(name: str, data_dir: Path | None = None) -> str:
 
     Raises:
         UnknownName: no such data set.
+        BadInput: it is a file of the user's, which only a run names.
         DataUnavailable: it is nowhere and cannot be downloaded, or its files are damaged.
     """
     get_dataset(name)(data_dir=data_dir, download=True)

@@ -1,11 +1,11 @@
 """Labelled images in memory: what every data set is once it is read, and `load_dataset`, which reads it by name."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from rigl_core.errors import BadInput
 
 SPLIT_SEED = 0
 """Fixes which training images are held out for validation, for all data sets, replicas and studies."""
+
+EVAL_BATCH = 1000
+"""Images a forward pass when evaluating; has no effect on results beyond rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,9 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A data set, split for training, validation (which selects) and test (which selection never looks at).
+    """Images, split for training, validation (which selects) and test (which selection never looks at).
+
+    A `rigl_core.data.task.Task`: an item is an image, its target its label.
 
     Attributes:
         name: key of DATASETS.
@@ -74,11 +79,40 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    predicts_characters: ClassVar[bool] = False
+    input_dtype: ClassVar[torch.dtype] = torch.float32
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of what the network takes, one sample: (C, H, W)."""
+        return self.image_shape
+
+    @property
+    def n_train(self) -> int:
+        """How many images there are to train on."""
+        return len(self.train)
+
+    def model_arguments(self) -> dict[str, Any]:
+        """What a model must know of the data: `num_classes`, `in_channels` and `image_size` (H, W)."""
+        channels, height, width = self.image_shape
+        return {"num_classes": self.num_classes, "in_channels": channels, "image_size": (height, width)}
+
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised training images, float32 (N, C, H, W), and labels, int64 (N,), at the indices `chosen` (N,)."""
+        return self.normalise(self.train.images[chosen]), self.train.labels[chosen]
+
+    def held_out(self, part: Literal["val", "test"]) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images and labels of a held-out part, in batches as `batch` gives them."""
+        split = self.val if part == "val" else self.test
+        for start in range(0, len(split), EVAL_BATCH):
+            piece = split[start : start + EVAL_BATCH]
+            yield self.normalise(piece.images), piece.labels
 
     def to(self, device: torch.device | str) -> Self:
         """The same data set with all images and labels on `device`."""
@@ -159,20 +193,22 @@ def load_dataset(
     download: bool = True,
     options: Mapping[str, float] = MappingProxyType({}),
 ) -> ImageData:
-    """Read a data set into memory (on the CPU), downloading it first if it is nowhere on this machine.
+    """Read a data set of images into memory (on the CPU), downloading it first if it is nowhere on this machine.
 
     Args:
-        name: key of DATASETS.
+        name: key of DATASETS; for data of any kind there is `rigl_core.data.task.load_task`.
         data_dir: where to look first and to download to; see `rigl_core.data.find` for the whole search.
         download: whether to download it when it is not found.
         options: the data set's own options (`Dataset.takes`).
 
     Raises:
         UnknownName: no such data set.
-        BadInput: an option it does not take, or a value outside its range.
+        BadInput: it holds no images, an option it does not take, or a value outside its range.
         DataUnavailable: not found and not to be downloaded, or a file is damaged.
     """
     dataset = get_dataset(name)
+    if dataset.kind != "images":
+        raise BadInput(f'data set "{name}" holds {dataset.kind}, not images.')
     for option in options:
         if option not in dataset.takes:
             raise BadInput(

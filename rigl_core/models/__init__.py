@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from rigl_core.errors import UnknownName
 from rigl_core.lazy import Lazy
@@ -10,17 +11,20 @@ from rigl_core.lazy import Lazy
 
 @dataclass(frozen=True)
 class Model(Lazy):
-    """A network: called with `num_classes`, `in_channels`, `image_size` (H, W) and its own options, gives the module.
+    """A network: called with what its data say of themselves and its own options, gives the module.
 
-    Every model also takes a `width_multiplier`, for the method `small_dense`.
+    Images say `num_classes`, `in_channels` and `image_size` (H, W), text says `num_classes`. Every model also takes a
+    `width_multiplier`, for the method `small_dense`.
 
     Attributes:
         summary: one line for people.
         takes: the options a user may set (`model_options` in a study), with their types.
+        reads: the kind of data set it learns from. A network that reads text begins with an embedding of its symbols.
     """
 
     summary: str = ""
     takes: Mapping[str, type] = field(default_factory=dict)
+    reads: Literal["images", "text"] = "images"
 
 
 _WRN = "rigl_core.models.wide_resnet"
@@ -55,6 +59,13 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             {"depth": 16, "width": 1, "dropout": 0.0},
             summary="Wide ResNet of any depth (6n + 4) and width",
             takes={"depth": int, "width": float, "dropout": float},
+        ),
+        "char_gru": Model(
+            "rigl_core.models.char_gru",
+            "char_gru",
+            summary="the RigL paper's character-level GRU of 512 units, for text",
+            takes={"width": float},
+            reads="text",
         ),
     }
 )

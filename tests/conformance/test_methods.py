@@ -1,10 +1,10 @@
-"""What every method must do on every model (DESIGN §5), step by step on small images."""
+"""What every method must do on every model (DESIGN §5), step by step on small images and a short text."""
 
 import pytest
 import torch
 
 from rigl_core.config import TrainConfig
-from rigl_core.data.images import ImageData, load_dataset
+from rigl_core.data.task import Task, load_task
 from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
 from rigl_core.replica import Replica
@@ -12,21 +12,32 @@ from rigl_core.schedules import CubicRamp
 
 N_STEPS = 12
 IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 64, "n_eval": 32}
-SMALL = {"wrn": {"depth": 10, "width": 1, "dropout": 0.2}, "resnet50": {"width": 0.05}}
+TEXT = {"n_characters": 64 * 8 * 10 // 9 + 20, "sequence_length": 8}
+"""64 sequences to train on, as there are images."""
+DATA = {"images": {"dataset": "synthetic", "dataset_options": IMAGES},
+        "text": {"dataset": "synthetic_text", "dataset_options": TEXT}}  # fmt: skip
+SMALL = {"wrn": {"depth": 10, "width": 1, "dropout": 0.2}, "resnet50": {"width": 0.05}, "char_gru": {"width": 0.05}}
 """Options that keep a model small enough for a step to take milliseconds."""
+BY_ADAM = {"lenet_300_100 by adam", "char_gru by adam"}
+"""Models once more, trained by Adam with clipped gradients instead of SGD."""
 
 pytestmark = [
     pytest.mark.parametrize("method", METHODS),
-    pytest.mark.parametrize("model", MODELS),
+    pytest.mark.parametrize("model", [*MODELS, *sorted(BY_ADAM)]),
 ]
 
 
 @pytest.fixture(scope="module")
-def images() -> ImageData:
-    return load_dataset("synthetic", options=IMAGES)
+def tasks() -> dict[str, Task]:
+    """One of each kind, read once."""
+    return {kind: load_task(TrainConfig.model_validate({"model": model, **DATA[kind]})) for kind, model in
+            (("images", "lenet_300_100"), ("text", "char_gru"))}  # fmt: skip
 
 
-def make(method: str, model: str, images: ImageData, *, seed: int = 0, **changes: object) -> Replica:
+def make(method: str, model: str, tasks: dict[str, Task], *, seed: int = 0, **changes: object) -> Replica:
+    by_adam = {"optimizer": "adam", "lr": 0.01, "clip_norm": 0.5} if model in BY_ADAM else {}
+    model = model.removesuffix(" by adam")
+    kind = MODELS[model].reads
     arguments = {
         "sparsity": 0.8,
         "alpha": 0.4,
@@ -43,14 +54,14 @@ def make(method: str, model: str, images: ImageData, *, seed: int = 0, **changes
             "method": method,
             "model": model,
             "model_options": SMALL.get(model, {}),
-            "dataset": "synthetic",
-            "dataset_options": IMAGES,
+            **DATA[kind],
             "epochs": 3,
             "seeds": [seed],
+            **by_adam,
             **changes,
         }
     )
-    return Replica(config, images, seed, N_STEPS, "cpu")
+    return Replica(config, tasks[kind], seed, N_STEPS, "cpu")
 
 
 def advance(replica: Replica, first: int, last: int) -> None:
@@ -58,9 +69,10 @@ def advance(replica: Replica, first: int, last: int) -> None:
         replica.train_step(*divmod(step, 4), step)
 
 
-def momentum(replica: Replica, name: str) -> torch.Tensor | None:
+def moments(replica: Replica, name: str) -> list[torch.Tensor]:
+    """What the optimizer remembers of each weight: SGD's momentum or both moments of Adam; nothing before a step."""
     state = replica.sparse.optimizer.state[replica.sparse.weights[name]]
-    return state.get("momentum_buffer")
+    return [state[key] for key in ("momentum_buffer", "exp_avg", "exp_avg_sq") if state.get(key) is not None]
 
 
 def masks(replica: Replica) -> dict[str, torch.Tensor]:
@@ -76,8 +88,8 @@ def expected_total(replica: Replica, step: int, before: int) -> int:
     return round((1 - schedule.sparsity_at(last)) * before)
 
 
-def test_zero_outside_the_mask_and_counts_kept_at_every_step(method: str, model: str, images: ImageData) -> None:
-    replica = make(method, model, images)
+def test_zero_outside_the_mask_and_counts_kept_at_every_step(method: str, model: str, tasks: dict[str, Task]) -> None:
+    replica = make(method, model, tasks)
     row, budgets = METHODS[method], dict(replica.masks.n_active)
     for step in range(N_STEPS):
         advance(replica, step, step + 1)
@@ -87,13 +99,13 @@ def test_zero_outside_the_mask_and_counts_kept_at_every_step(method: str, model:
             if row.redistribute is None and not row.ramp:
                 assert replica.masks.n_active[name] == budgets[name], (step, name)
             assert torch.count_nonzero(weight[~mask]) == 0, (step, name)
-            buffer = momentum(replica, name)
-            assert buffer is None or row.dense_momentum or torch.count_nonzero(buffer[~mask]) == 0, (step, name)
+            for moment in moments(replica, name):
+                assert row.dense_momentum or torch.count_nonzero(moment[~mask]) == 0, (step, name)
         assert sum(replica.masks.n_active.values()) == expected_total(replica, step, sum(budgets.values())), step
 
 
-def test_a_topology_step_moves_masks_but_trains_nothing(method: str, model: str, images: ImageData) -> None:
-    replica = make(method, model, images)
+def test_a_topology_step_moves_masks_but_trains_nothing(method: str, model: str, tasks: dict[str, Task]) -> None:
+    replica = make(method, model, tasks)
     first_update = next((s for s in range(1, N_STEPS) if replica.sparse.schedule.is_update_step(s)), 2)
     advance(replica, 0, first_update)
     before, weights = masks(replica), {n: w.detach().clone() for n, w in replica.sparse.weights.items()}
@@ -111,15 +123,15 @@ def test_a_topology_step_moves_masks_but_trains_nothing(method: str, model: str,
         dropped += int((old & ~new).sum())
         assert torch.count_nonzero(weight[newborn]) == 0, name
         assert torch.equal(weight[survivors], weights[name][survivors]), name
-        buffer = momentum(replica, name)
-        assert buffer is not None
-        assert torch.count_nonzero(buffer[newborn]) == 0, name
+        assert len(moments(replica, name)) == (2 if model in BY_ADAM else 1)
+        for moment in moments(replica, name):
+            assert torch.count_nonzero(moment[newborn]) == 0, name
         assert int((old & ~new).sum()) <= change.n_drop[name]
     assert dropped > 0
 
 
-def test_explored_only_grows_and_holds_the_masks(method: str, model: str, images: ImageData) -> None:
-    replica = make(method, model, images)
+def test_explored_only_grows_and_holds_the_masks(method: str, model: str, tasks: dict[str, Task]) -> None:
+    replica = make(method, model, tasks)
     fractions = [replica.sparse.explored_fraction()]
     for step in range(N_STEPS):
         advance(replica, step, step + 1)
@@ -127,31 +139,32 @@ def test_explored_only_grows_and_holds_the_masks(method: str, model: str, images
         for name, mask in replica.masks.masks.items():
             assert (replica.sparse.explored[name] | ~mask).all()
     assert fractions == sorted(fractions)
-    assert fractions[0] == pytest.approx(1 - make(method, model, images).masks.sparsity())
+    assert fractions[0] == pytest.approx(1 - make(method, model, tasks).masks.sparsity())
     moves = METHODS[method].updates_topology and not METHODS[method].ramp
     assert (fractions[-1] > fractions[0]) == moves
 
 
-def test_a_dense_layer_stays_dense(method: str, model: str, images: ImageData) -> None:
+def test_a_dense_layer_stays_dense(method: str, model: str, tasks: dict[str, Task]) -> None:
     if METHODS[method].ramp:
         pytest.skip("pruning drops from every layer")
-    replica = make(method, model, images, distribution="uniform")
+    replica = make(method, model, tasks, distribution="uniform")
     advance(replica, 0, N_STEPS)
     first = next(iter(replica.masks.masks.values()))
-    assert first.all()
+    # Of a network that reads text the first layer is the embedding, which has no mask.
+    assert first.all() == (MODELS[model.removesuffix(" by adam")].reads == "images" or not METHODS[method].sparse)
 
 
-def test_alpha_zero_changes_nothing(method: str, model: str, images: ImageData) -> None:
+def test_alpha_zero_changes_nothing(method: str, model: str, tasks: dict[str, Task]) -> None:
     if METHODS[method].ramp:
         pytest.skip("pruning has no alpha")
-    replica = make(method, model, images, alpha=0.0)
+    replica = make(method, model, tasks, alpha=0.0)
     before = masks(replica)
     advance(replica, 0, N_STEPS)
     assert all(torch.equal(before[name], mask) for name, mask in replica.masks.masks.items())
 
 
-def test_averaged_gradients_resume_in_the_middle(method: str, model: str, images: ImageData) -> None:
-    straight, first, second = (make(method, model, images, grow_accumulation=3, delta_t=5) for _ in range(3))
+def test_averaged_gradients_resume_in_the_middle(method: str, model: str, tasks: dict[str, Task]) -> None:
+    straight, first, second = (make(method, model, tasks, grow_accumulation=3, delta_t=5) for _ in range(3))
     advance(straight, 0, N_STEPS)
     advance(first, 0, 5)  # two of three gradients are remembered
     second.load_state_dict(first.state_dict())
@@ -160,23 +173,23 @@ def test_averaged_gradients_resume_in_the_middle(method: str, model: str, images
     assert all(torch.equal(weight, second.sparse.weights[name]) for name, weight in straight.sparse.weights.items())
 
 
-def test_alpha_one_keeps_the_counts(method: str, model: str, images: ImageData) -> None:
-    replica = make(method, model, images, alpha=1.0, anneal="constant")
+def test_alpha_one_keeps_the_counts(method: str, model: str, tasks: dict[str, Task]) -> None:
+    replica = make(method, model, tasks, alpha=1.0, anneal="constant")
     advance(replica, 0, N_STEPS)
     assert all(int(mask.sum()) == replica.masks.n_active[name] for name, mask in replica.masks.masks.items())
 
 
-def test_delta_t_beyond_training_is_static(method: str, model: str, images: ImageData) -> None:
+def test_delta_t_beyond_training_is_static(method: str, model: str, tasks: dict[str, Task]) -> None:
     if METHODS[method].ramp:
         pytest.skip("pruning always ends at its sparsity")
-    replica = make(method, model, images, delta_t=1000)
+    replica = make(method, model, tasks, delta_t=1000)
     before = masks(replica)
     advance(replica, 0, N_STEPS)
     assert all(torch.equal(before[name], mask) for name, mask in replica.masks.masks.items())
 
 
-def test_same_seed_same_run_and_another_seed_another(method: str, model: str, images: ImageData) -> None:
-    one, two, other = (make(method, model, images, seed=seed) for seed in (3, 3, 4))
+def test_same_seed_same_run_and_another_seed_another(method: str, model: str, tasks: dict[str, Task]) -> None:
+    one, two, other = (make(method, model, tasks, seed=seed) for seed in (3, 3, 4))
     for replica in (one, two, other):
         advance(replica, 0, N_STEPS)
     for name, weight in one.sparse.weights.items():
@@ -186,12 +199,14 @@ def test_same_seed_same_run_and_another_seed_another(method: str, model: str, im
 
 
 @pytest.mark.parametrize("middle", [1, 2, 5, 8])
-def test_saved_and_loaded_in_the_middle_is_identical(method: str, model: str, middle: int, images: ImageData) -> None:
-    straight = make(method, model, images)
+def test_saved_and_loaded_in_the_middle_is_identical(
+    method: str, model: str, middle: int, tasks: dict[str, Task]
+) -> None:
+    straight = make(method, model, tasks)
     advance(straight, 0, N_STEPS)
-    first_half = make(method, model, images)
+    first_half = make(method, model, tasks)
     advance(first_half, 0, middle)
-    second_half = make(method, model, images, seed=99)
+    second_half = make(method, model, tasks, seed=99)
     second_half.seed = first_half.seed  # everything else must come from the state
     second_half.load_state_dict(first_half.state_dict())
     advance(second_half, middle, N_STEPS)

@@ -48,11 +48,13 @@ class Sgd:
 @dataclass
 class Adam:
     lr: float
+    weight_decay: float = 0.0
     t: dict[int, int] = field(default_factory=dict)
     first: dict[int, Matrix] = field(default_factory=dict)
     second: dict[int, Matrix] = field(default_factory=dict)
 
     def step(self, i: int, w: Matrix, g: Matrix) -> Matrix:
+        g = g + self.weight_decay * w
         self.t[i] = self.t.get(i, 0) + 1
         self.first[i] = 0.9 * self.first.get(i, np.zeros_like(w)) + 0.1 * g
         self.second[i] = 0.999 * self.second.get(i, np.zeros_like(w)) + 0.001 * g * g

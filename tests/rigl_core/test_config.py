@@ -1,12 +1,17 @@
 """One configuration: ranges, names, the learning-rate and update schedules."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from rigl_core.config import TrainConfig
+from rigl_core.data import DATASETS
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.recipes import RECIPES
 from rigl_core.schedules import CubicRamp, UpdateSchedule
+
+TEXT = {"model": "char_gru", "dataset": "text", "text_file": "corpus.txt", "text_sha256": "0" * 64}
 
 
 def test_round_trip_through_json() -> None:
@@ -47,10 +52,39 @@ def test_a_recipe_fills_in_what_is_not_set() -> None:
         TrainConfig.model_validate({"recipe": "cifar"})
 
 
+def test_the_recipe_of_the_character_level_gru() -> None:
+    config = TrainConfig.model_validate({"recipe": "char_gru", **TEXT, "epochs": 50})
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+    assert (config.optimizer, config.lr, config.weight_decay, config.clip_norm) == ("adam", 7e-4, 5e-4, 10.0)
+    assert (config.sparsity, config.distribution, config.alpha, config.delta_t) == (0.75, "uniform", 0.1, 200)
+    assert (config.batch_size, config.dataset_options, config.epochs) == (32, {"sequence_length": 512}, 50)
+
+
+def test_a_text_without_its_digest_is_told_it(tmp_path: Path) -> None:
+    file = tmp_path / "corpus.txt"
+    file.write_bytes(b"abc")
+    with pytest.raises(BadInput, match=r'text_sha256 = "ba7816bf8f01cfea[0-9a-f]{48}" for .*corpus\.txt'):
+        TrainConfig.model_validate({**TEXT, "text_file": str(file), "text_sha256": None})
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_momentum_concerns_sgd_only(optimizer: str) -> None:
+    def make() -> TrainConfig:
+        return TrainConfig.model_validate({"method": "snfs", "momentum": 0.0, "optimizer": optimizer})
+
+    if optimizer == "adam":
+        assert make().nesterov
+    else:
+        with pytest.raises(BadInput, match="looks at momentum"):
+            make()
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_a_valid_configuration(name: str) -> None:
-    config = TrainConfig.model_validate({"recipe": name})
-    assert (config.epochs, config.batch_size, config.momentum, config.nesterov) == (250, 128, 0.9, True)
+    file = {"text_file": "corpus.txt", "text_sha256": "0" * 64} if DATASETS[RECIPES[name]["dataset"]].reads_file else {}
+    config = TrainConfig.model_validate({"recipe": name, **file})
+    if name != "char_gru":
+        assert (config.epochs, config.batch_size, config.momentum, config.nesterov) == (250, 128, 0.9, True)
 
 
 def test_the_wrn_recipe_runs_as_many_steps_as_the_report() -> None:
@@ -77,6 +111,7 @@ def test_training_longer_stretches_everything_together() -> None:
         ("sparsity", 1.0), ("sparsity", -0.1), ("alpha", 1.1), ("alpha", float("nan")), ("delta_t", 0),
         ("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("lr", float("inf")), ("momentum", 1.0), ("weight_decay", -1e-4),
         ("seeds", ()), ("seeds", (-1, 2)), ("augmentation", "mixup"), ("optimizer", "adamw"), ("no_such_key", 1),
+        ("clip_norm", 0.0), ("text_sha256", "0" * 63), ("text_sha256", "G" * 64),
         ("label_smoothing", 1.0), ("train_size", 0), ("t_end_fraction", 1.5), ("lr_drop_factor", 0.0),
     ],
 )  # fmt: skip
@@ -104,6 +139,16 @@ def test_values_out_of_range(field: str, value: object) -> None:
             'method "snfs" looks at momentum, which is 0',
         ),
         ({"seeds": (1, 1)}, BadInput, "every seed may appear once"),
+        (
+            {"model": "char_gru"},
+            BadInput,
+            'model "char_gru" reads text, and data set "fashion_mnist" holds images; models for images: lenet_300_100,',
+        ),
+        ({"dataset": "synthetic_text"}, BadInput, "models for text: char_gru."),
+        ({**TEXT, "augmentation": "crop_flip"}, BadInput, 'augmentation is "crop_flip", which changes images'),
+        ({**TEXT, "text_file": None}, BadInput, 'data set "text" is a file of yours; name it with text_file'),
+        ({"text_file": "corpus.txt"}, BadInput, 'belong to data set "text", not to "fashion_mnist"'),
+        ({**TEXT, "text_sha256": None}, BadInput, "text_file needs text_sha256 beside it"),
     ],
 )
 def test_values_that_do_not_fit_together(changes: dict, error: type[Exception], complaint: str) -> None:

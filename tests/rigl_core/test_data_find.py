@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rigl_core.data import DATASETS, find
-from rigl_core.errors import DataUnavailable, UnknownName
+from rigl_core.errors import BadInput, DataUnavailable, UnknownName
 from rigl_core.torchvision_compat import import_torchvision_datasets
 
 
@@ -77,6 +77,7 @@ def test_status_in_words(machine):
     assert find.status("cifar10", machine["given"]) is None
     put("cifar10", machine["given"] / "cifar-10-batches-py")
     assert find.status("cifar10", machine["given"]) == f"{machine['given'] / 'cifar-10-batches-py'} (--data-dir)"
+    assert find.status("text") == "a file of yours, named with text_file"
     assert find.status("digits") == find.status("synthetic") == "built in"
     with pytest.raises(UnknownName, match='Did you mean "cifar10"'):
         find.status("cifar11")
@@ -101,6 +102,8 @@ def test_fetch_reads_a_data_set_once_and_says_where_it_is(machine):
         find.fetch("fashion_mnist", machine["given"])
     with pytest.raises(UnknownName):
         find.fetch("mnist")
+    with pytest.raises(BadInput, match="a run names it with text_file"):
+        find.fetch("text")
 
 
 def test_the_file_names_are_torchvisions():

@@ -110,3 +110,5 @@ def test_unknown_names_and_options_are_refused():
         load_dataset("digits", options={"height": 8})
     with pytest.raises(BadInput, match="it takes: channels, height"):
         load_dataset("synthetic", options={"depth": 8})
+    with pytest.raises(BadInput, match='"synthetic_text" holds text, not images'):
+        load_dataset("synthetic_text")

@@ -85,6 +85,19 @@ def test_a_layer_called_twice_counts_twice_and_one_never_called_counts_zero():
     }  # fmt: skip
 
 
+def test_a_recurrent_layer_counts_once_for_each_position_of_a_sequence():
+    model = MODELS["char_gru"](num_classes=30)
+    assert forward_flops(model, (7,), torch.int64) == {
+        "gru.input.weight": 7 * 2 * 128 * 3 * 512, "gru.recurrent.weight": 7 * 2 * 512 * 3 * 512,
+        "hidden1.weight": 7 * 2 * 512 * 256, "hidden2.weight": 7 * 2 * 256 * 128, "logits.weight": 7 * 2 * 128 * 30,
+    }  # fmt: skip
+
+
+def test_numbers_of_the_wrong_type_are_refused():
+    with pytest.raises(BadInput, match=r"one sample of shape \(7,\)"):
+        forward_flops(MODELS["char_gru"](num_classes=30), (7,))
+
+
 def test_a_weight_shared_by_two_layers_counts_under_its_first_name():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight

@@ -115,6 +115,36 @@ def test_adam_state_is_zero_outside_the_mask() -> None:
             assert torch.count_nonzero(sparse.optimizer.state[weight][key][outside]) == 0, (step, key)
 
 
+def test_clipping_measures_active_weights_only_and_leaves_scores_alone() -> None:
+    sparse, weight = make([[1.0, 0.0], [3.0, 0.5]], [[True, False], [True, True]], lr=1.0)
+    sparse.clip_norm = 1.0
+    give_gradient(weight, [[3.0, 100.0], [0.0, 4.0]])  # norm 5 of the active ones
+    sparse.step(1)
+    assert weight.detach().flatten().tolist() == pytest.approx([1 - 0.6, 0.0, 3.0, 0.5 - 0.8], abs=1e-5)
+    give_gradient(weight, [[3.0, 100.0], [0.0, 4.0]])
+    sparse.step(2)  # a topology step, which clips nothing
+    assert sparse.masks.masks["w"].tolist() == [[True, True], [True, False]]
+    assert weight.grad.tolist() == [[3.0, 100.0], [0.0, 4.0]]
+
+
+def test_clipping_leaves_a_small_gradient_alone() -> None:
+    sparse, weight = make([[1.0, 2.0]], [[True, True]], lr=1.0)
+    sparse.clip_norm = 10.0
+    give_gradient(weight, [[0.5, 0.25]])
+    sparse.step(1)
+    assert weight.tolist() == [[0.5, 1.75]]
+
+
+def test_clipping_measures_all_weights_where_momentum_is_dense() -> None:
+    sparse, weight = make([[1.0, 0.0]], [[True, False]], method="snfs", lr=1.0, momentum=0.9)
+    sparse.clip_norm = 1.0
+    give_gradient(weight, [[3.0, 4.0]])
+    sparse.step(1)
+    assert weight.detach().flatten().tolist() == pytest.approx([1 - 0.6, 0.0], abs=1e-5)
+    buffer = sparse.optimizer.state[weight]["momentum_buffer"]
+    assert buffer.flatten().tolist() == pytest.approx([0.6, 0.8], abs=1e-5)
+
+
 def test_state_round_trip() -> None:
     sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], momentum=0.9)
     give_gradient(weight, [[1.0, 7.0], [1.0, 0.2]])

@@ -37,7 +37,7 @@ def test_fifty_topology_steps_equal_the_reference(method: str, optimizer: str) -
     )
     torch_optimizer = {
         "sgd": lambda: torch.optim.SGD(weights.values(), lr=LR["sgd"], momentum=0.9, nesterov=True, weight_decay=0.01),
-        "adam": lambda: torch.optim.Adam(weights.values(), lr=LR["adam"]),
+        "adam": lambda: torch.optim.Adam(weights.values(), lr=LR["adam"], weight_decay=0.01),
     }[optimizer]()
     sparse = SparseOptimizer(
         torch_optimizer,
@@ -51,7 +51,7 @@ def test_fifty_topology_steps_equal_the_reference(method: str, optimizer: str) -
         method,
         [value.numpy() for value in start.values()],
         [mask.numpy() for mask in masks.masks.values()],
-        Sgd(LR["sgd"], weight_decay=0.01) if optimizer == "sgd" else Adam(LR["adam"]),
+        Sgd(LR["sgd"], weight_decay=0.01) if optimizer == "sgd" else Adam(LR["adam"], weight_decay=0.01),
         alpha=ALPHA,
         delta_t=DELTA_T,
         t_end=T_END,

@@ -1,5 +1,6 @@
 """The training loop: stopping, resuming, pruning, diverging, and replicas that do not know of each other."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rigl_core.config import TrainConfig
-from rigl_core.errors import BadInput, CheckpointError, TrainingDiverged
+from rigl_core.data.text_file import text_digest
+from rigl_core.errors import BadInput, CheckpointError, DataUnavailable, TrainingDiverged
 from rigl_core.methods import METHODS
 from rigl_core.train import EpochReport, TrainOutcome, train
 
@@ -26,6 +28,22 @@ CONFIG = TrainConfig(
     seeds=(7, 8),
     augmentation="crop_flip",
 )
+TEXT = TrainConfig(
+    model="char_gru",
+    model_options={"width": 0.1},
+    dataset="synthetic_text",
+    dataset_options={"n_characters": 2900, "sequence_length": 32},  # 81 sequences to train on, 4 to validate, 4 to test
+    sparsity=0.75,
+    distribution="uniform",
+    delta_t=3,
+    epochs=3,
+    batch_size=16,
+    optimizer="adam",
+    lr=0.01,
+    clip_norm=0.5,
+    seeds=(7, 8),
+)
+TEXT_BATCHES = 6
 
 
 def never() -> bool:
@@ -44,7 +62,9 @@ def run(config: TrainConfig = CONFIG, *, should_stop: Callable[[], bool] = never
 def results(outcome: TrainOutcome) -> tuple[object, ...]:
     """Everything but the clock."""
     curve = [replace(report, seconds=0.0, replayed=False) for report in outcome.history]
-    return (outcome.status, curve, outcome.val_accuracy, outcome.test_accuracy, outcome.loss, outcome.layer_sparsity)
+    bits = outcome.bits_per_character, outcome.test_bits_per_character
+    scores = outcome.val_accuracy, outcome.test_accuracy, outcome.loss
+    return (outcome.status, curve, *scores, *bits, outcome.layer_sparsity)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +82,7 @@ def test_a_complete_run_tells_everything(undisturbed: TrainOutcome) -> None:
     assert undisturbed.history[-1].mean_val_accuracy == pytest.approx(sum(undisturbed.val_accuracy) / 2)
     assert undisturbed.realised_sparsity == pytest.approx(0.8, abs=1e-3)
     assert 0 < undisturbed.inference_flops < undisturbed.train_flops < 1
+    assert undisturbed.bits_per_character == undisturbed.test_bits_per_character == ()
     assert undisturbed.environment["device"] == "cpu"
     assert undisturbed.seconds == pytest.approx(sum(report.seconds for report in undisturbed.history), rel=0.5)
 
@@ -190,3 +211,76 @@ def test_a_checkpoint_that_cannot_be_written_does_not_cost_the_run(
     assert "cannot write the checkpoint" in caplog.text
     with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
         run(should_stop=after(1), checkpoint_to=tmp_path / "file" / "run.pt")
+
+
+@pytest.fixture(scope="module")
+def undisturbed_text() -> TrainOutcome:
+    return run(TEXT)
+
+
+def test_a_text_is_told_in_bits_per_character(undisturbed_text: TrainOutcome) -> None:
+    uniform_guess = math.log2(30)  # symbols of the made-up sentences, about
+    for bits in (undisturbed_text.bits_per_character, undisturbed_text.test_bits_per_character):
+        assert len(bits) == 2
+        assert all(0.5 < value < uniform_guess for value in bits)
+    assert undisturbed_text.history[-1].bits_per_character == undisturbed_text.bits_per_character
+    curve = [report.bits_per_character[0] for report in undisturbed_text.history]
+    assert curve == sorted(curve, reverse=True)
+    assert curve[0] == pytest.approx(undisturbed_text.history[1].loss[0] / math.log(2), rel=0.25)
+    for accuracy in undisturbed_text.val_accuracy:
+        assert (accuracy * 4 * 32) == pytest.approx(round(accuracy * 4 * 32))
+    assert undisturbed_text.realised_sparsity == pytest.approx(0.75, abs=1e-3)  # of every layer: no first one is dense
+    assert 0.24 < undisturbed_text.inference_flops < 0.26
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6, 7, 16])
+def test_a_text_stopped_at_any_step_and_resumed_is_bit_identical(
+    stop_after: int, undisturbed_text: TrainOutcome, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "run.pt"
+    stopped = run(TEXT, should_stop=after(stop_after), checkpoint_to=checkpoint)
+    assert (stopped.status, stopped.epochs) == ("stopped", (stop_after - 1) // TEXT_BATCHES)
+    assert results(run(TEXT, resume_from=checkpoint)) == results(undisturbed_text)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_text_stopped_twice_is_bit_identical_for_every_method(method: str, optimizer: str, tmp_path: Path) -> None:
+    changes = {"method": method, "optimizer": optimizer, "seeds": (1,), "epochs": 2, "ramp_start": 0}
+    config = TEXT.model_copy(update=changes)
+    checkpoint = tmp_path / "run.pt"
+    run(config, should_stop=after(2), checkpoint_to=checkpoint)
+    run(config, should_stop=after(5), checkpoint_to=checkpoint, resume_from=checkpoint)
+    assert results(run(config, resume_from=checkpoint)) == results(run(config))
+
+
+def test_each_replica_of_a_text_equals_a_run_with_that_seed_alone(undisturbed_text: TrainOutcome) -> None:
+    alone = run(TEXT.model_copy(update={"seeds": (8,)}))
+    for name in ("val_accuracy", "test_accuracy", "loss", "bits_per_character", "test_bits_per_character"):
+        assert getattr(undisturbed_text, name)[1] == getattr(alone, name)[0]
+
+
+def test_flops_of_a_text_are_those_of_a_whole_sequence() -> None:
+    one, two = (
+        run(TEXT.model_copy(update={"dataset_options": {"n_characters": 2900, "sequence_length": length}, "epochs": 1}))
+        for length in (8, 16)
+    )
+    assert two.dense_flops == 2 * one.dense_flops
+
+
+def test_a_run_does_not_go_on_with_another_text(tmp_path: Path) -> None:
+    file, checkpoint = tmp_path / "corpus.txt", tmp_path / "run.pt"
+    file.write_text("one man went to mow, went to mow a meadow.\n" * 60)
+    changes = {"dataset": "text", "dataset_options": {"sequence_length": 32}, "seeds": [1]}
+
+    def config() -> TrainConfig:
+        named = {"text_file": str(file), "text_sha256": text_digest(file)}
+        return TrainConfig.model_validate({**TEXT.model_dump(), **changes, **named})
+
+    planned = config()
+    run(planned, should_stop=after(2), checkpoint_to=checkpoint)
+    file.write_text("two men went to mow, went to mow a meadow.\n" * 60)
+    with pytest.raises(DataUnavailable, match="is not the one of this run"):
+        run(planned, resume_from=checkpoint)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        run(config(), resume_from=checkpoint)
