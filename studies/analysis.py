@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from studies.findings import CONFIDENCE, Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.frame import STATES, param_columns
+from studies.reporting.findings import CONFIDENCE, Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.search_space import Params
 
 

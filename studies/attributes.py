@@ -7,11 +7,11 @@ never before, so that whatever is found there is final.
 from collections.abc import Mapping
 from typing import Any
 
+from studies.database.transactions import RETRY_OF_ATTR, LockedTrial
 from studies.errors import SpecVersionError
 from studies.sampling import snap
 from studies.search_space import Params
 from studies.spec import SPEC_VERSION, StudyPlan
-from studies.transactions import RETRY_OF_ATTR, LockedTrial
 
 # User attributes of a study.
 CAMPAIGN_ATTR = "campaign"

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from optuna.storages import BaseStorage
 
 from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR, check_version
+from studies.database.storage_url import StorageUrl
+from studies.database.transactions import Counts
+from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import exclusive
-from studies.storage_url import StorageUrl
 from studies.tickets import TicketQueue, not_found
-from studies.transactions import Counts
-from studies.trial_store import trial_store
 
 Control = Literal["run", "pause", "stop"]
 State = Literal["waiting", "running", "paused", "stopped", "complete"]

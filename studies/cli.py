@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from studies.cli_app import DEBUG_VARIABLE, PROGRAM, command, log_to_stderr, new_app
-from studies.cli_campaigns import create, delete, list_, pause, resume, retry, show, status, stop
-from studies.cli_catalogue import catalogue_app, data_app
-from studies.cli_run import report, run, work
-from studies.cli_storage import dashboard, storage_app
-from studies.cli_train import train
+from studies.commands.app import DEBUG_VARIABLE, PROGRAM, command, log_to_stderr, new_app
+from studies.commands.campaigns import create, delete, list_, pause, resume, retry, show, status, stop
+from studies.commands.catalogue import catalogue_app, data_app
+from studies.commands.run import report, run, work
+from studies.commands.storage import dashboard, storage_app
+from studies.commands.train import train
 
 app = new_app(example="rigl-study run fashion-lenet-smoke")
 

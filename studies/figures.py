@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from studies import marks
-from studies.findings import Analysis, PairResult, Verdict
+from studies.reporting import marks
+from studies.reporting.findings import Analysis, PairResult, Verdict
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
+from studies.reporting.trial_figures import curves, parameters
+from studies.reporting.wording import percent, setting, verdict
 from studies.spec import StudySpec
-from studies.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
-from studies.trial_figures import curves, parameters
-from studies.wording import percent, setting, verdict
 
 
 def draw_all(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[Drawing, ...]:

@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.attributes import FIXED_PARAMS_ATTR
 from studies.campaigns import open_campaign
+from studies.database.transactions import RETRY_OF_ATTR
 from studies.search_space import Params, Value
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
-from studies.transactions import RETRY_OF_ATTR
 
 STATES = ("waiting", "running", "complete", "pruned", "failed", "retried")
 """Where a trial stands. "retried" is a trial that died and whose ticket another trial has taken over."""

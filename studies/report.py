@@ -13,18 +13,19 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from studies import tables, wording
+from studies import tables
 from studies.analysis import analyse
 from studies.figures import draw_all
-from studies.findings import Analysis
 from studies.frame import Provenance
-from studies.health import concerns
-from studies.report_folder import replace_files
+from studies.reporting import wording
+from studies.reporting.findings import Analysis
+from studies.reporting.health import concerns
+from studies.reporting.report_folder import replace_files
+from studies.reporting.summary import summarise
+from studies.reporting.svg import css_variables, inline
+from studies.reporting.trials_csv import trials_csv
 from studies.search_space import Choice
 from studies.spec import StudySpec
-from studies.summary import summarise
-from studies.svg import css_variables, inline
-from studies.trials_csv import trials_csv
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The front desk to the database: which one, open it, wait for it.
 
-What `open_storage` returns is an Optuna storage whose every call rides out an outage; see `studies.retrying_storage`.
+What `open_storage` returns is an Optuna storage whose every call rides out an outage; see
+`studies.database.retrying_storage`.
 """
 
 import os
@@ -12,13 +13,13 @@ import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
 
-from studies.embedded import EmbeddedPostgres
-from studies.engines import engine_options, lead_connections, unpooled_engine
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.engines import engine_options, lead_connections, unpooled_engine
+from studies.database.locks import exclusive, lock
+from studies.database.retrying import Retrier, mark_unknown_commits
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
-from studies.locks import exclusive, lock
-from studies.retrying import Retrier, mark_unknown_commits
-from studies.retrying_storage import RetryingStorage
-from studies.storage_url import StorageUrl
 
 __all__ = ["StorageUrl", "close_storage", "exclusive", "open_storage", "resolve_storage", "wait_until_reachable"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from studies.analysis import params_of
-from studies.findings import Analysis, Estimate, PairResult, Setting
 from studies.frame import STATES, Provenance, param_columns
-from studies.health import device_words
-from studies.wording import NOT_KNOWN, count, duration, interval, multiple, number, percent, points, setting
+from studies.reporting.findings import Analysis, Estimate, PairResult, Setting
+from studies.reporting.health import device_words
+from studies.reporting.wording import NOT_KNOWN, count, duration, interval, multiple, number, percent, points, setting
 
 RANKED = 5
 """So many of the best trials of a pair are listed."""

@@ -21,10 +21,10 @@ from studies.attributes import (
     REPORTED_ATTR,
     ROOT_ATTR,
 )
+from studies.database.transactions import LockedTrial, Transaction, TrialStore
 from studies.errors import TicketLost
 from studies.search_space import Params
 from studies.spec import StudyPlan, TrialResult, TrialSpec
-from studies.transactions import LockedTrial, Transaction, TrialStore
 
 log = logging.getLogger("rigl_study.queue")
 

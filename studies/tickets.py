@@ -37,12 +37,12 @@ from studies.attributes import (
     successor_attrs,
     ticket_attrs,
 )
+from studies.database.transactions import Counts, Transaction, TrialStore
+from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, NotFound, StorageError
 from studies.sampling import fill, optuna_study
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 from studies.ticket import Claim, Hold, Ticket
-from studies.transactions import Counts, Transaction, TrialStore
-from studies.trial_store import trial_store
 
 log = logging.getLogger("rigl_study.queue")
 

@@ -16,8 +16,8 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from studies.embedded import EmbeddedPostgres
-from studies.storage_url import StorageUrl
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.storage_url import StorageUrl
 
 
 def pytest_configure() -> None:

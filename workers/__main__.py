@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from studies.campaigns import campaign_names, open_campaign
-from studies.embedded import EmbeddedPostgres
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
 from studies.storage import open_storage
-from studies.storage_url import StorageUrl
 from studies.tickets import TicketQueue
 from workers.devices import choose_device
 from workers.loop import run_worker

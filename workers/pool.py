@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO
 
+from studies.database.storage_url import StorageUrl
 from studies.storage import GRACE_SECONDS, HEARTBEAT_SECONDS
-from studies.storage_url import StorageUrl
 from workers.devices import threads_per_worker
 from workers.loop import POLL_SECONDS
 from workers.stop import Stop

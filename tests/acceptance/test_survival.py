@@ -16,11 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from rigl_core.train import TrainOutcome, train
 from studies.campaigns import create_campaign, set_control
-from studies.embedded import EmbeddedPostgres
-from studies.retrying_storage import RetryingStorage
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
-from studies.storage_url import StorageUrl
 from studies.tickets import TicketQueue
 from workers.pool import WorkerSettings, run_workers
 from workers.stop import Stop

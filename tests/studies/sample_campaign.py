@@ -21,9 +21,9 @@ from studies.attributes import (
     SPEC_ATTR,
     VERSION_ATTR,
 )
+from studies.database.transactions import RETRY_OF_ATTR
 from studies.search_space import Choice, Params, Range
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec, TrialResult
-from studies.transactions import RETRY_OF_ATTR
 
 START = datetime(2026, 3, 1, 9, 0, 0)
 ENVIRONMENT = {

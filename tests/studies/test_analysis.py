@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studies.analysis import analyse, difference, select_best
-from studies.findings import Estimate, PairResult, Verdict
-from studies.health import concerns
-from studies.wording import answer, duration, headline, number, pair_headline, percent, points, verdict
+from studies.reporting.findings import Estimate, PairResult, Verdict
+from studies.reporting.health import concerns
+from studies.reporting.wording import answer, duration, headline, number, pair_headline, percent, points, verdict
 from tests.studies.sample_campaign import ENVIRONMENT, REFERENCE, Told, make_spec, realistic
 from tests.studies.sample_cases import CASES, OTHER, THIRD, Case, load
 

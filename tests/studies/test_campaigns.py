@@ -15,10 +15,10 @@ from studies.campaigns import (
     open_campaign,
     set_control,
 )
+from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
 from studies.spec import StudySpec, TrialResult
 from studies.storage import close_storage, open_storage
-from studies.storage_url import StorageUrl
 from studies.tickets import TicketQueue
 
 

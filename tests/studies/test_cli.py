@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import studies.catalogue
 from studies.catalogue import catalogue_text
 from studies.cli import app
-from studies.storage_url import StorageUrl
+from studies.database.storage_url import StorageUrl
 
 ENTRY = "fashion-lenet-smoke"
 SECRET = "s3cr3t"

@@ -8,8 +8,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from rigl_core.config import TrainConfig
-from studies import cli_train
 from studies.cli import app
+from studies.commands import train as cli_train
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

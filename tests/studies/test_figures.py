@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies import marks
 from studies.analysis import analyse
 from studies.figures import comparison, draw_all
-from studies.parameter_axis import ParameterAxis
+from studies.reporting import marks
+from studies.reporting.parameter_axis import ParameterAxis
+from studies.reporting.svg import THEME, Drawing, inline
+from studies.reporting.trial_figures import MAX_CURVES, curves, parameters
 from studies.search_space import Choice, Range
-from studies.svg import THEME, Drawing, inline
-from studies.trial_figures import MAX_CURVES, curves, parameters
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, realistic
 from tests.studies.sample_cases import CASES, OTHER, done, load
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from studies import report_folder
 from studies.errors import BadInput
 from studies.report import headline, render_report, write_report
-from studies.summary import KEYS
+from studies.reporting import report_folder
+from studies.reporting.summary import KEYS
 from studies.tables import Table, markdown_text
 from tests.studies.sample_cases import CASES
 

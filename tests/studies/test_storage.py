@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from studies.embedded import EmbeddedPostgres
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError, StorageUrlError
-from studies.retrying_storage import RetryingStorage
 from studies.storage import open_storage, resolve_storage, wait_until_reachable
-from studies.storage_url import StorageUrl
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
+from studies.database.transactions import Transaction
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError, TicketLost
-from studies.retrying_storage import RetryingStorage
 from studies.spec import StudyPlan, StudySpec, TrialResult
 from studies.storage import close_storage, open_storage
-from studies.storage_url import StorageUrl
 from studies.ticket import Hold, Ticket
 from studies.tickets import MAX_ATTEMPTS, TicketQueue
-from studies.transactions import Transaction
 
 T = TypeVar("T")
 
@@ -191,7 +191,7 @@ def test_create_that_dies_in_the_middle_leaves_no_ticket(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("studies.transactions_rdb._RdbTransaction.set_study_attrs", die)
+        patch.setattr("studies.database.transactions_rdb._RdbTransaction.set_study_attrs", die)
         with pytest.raises(KeyboardInterrupt):
             TicketQueue.create(database, make_plan())
     assert database.get_all_trials(database.get_study_id_from_name(make_plan().name)) == []
@@ -529,7 +529,7 @@ def test_a_sweeper_that_dies_in_the_middle_has_done_nothing(
     queue = TicketQueue.create(database, make_plan())
     claim(queue)
     with monkeypatch.context() as patch:
-        patch.setattr("studies.transactions_rdb._RdbTrial.become", die)  # after the successor was inserted
+        patch.setattr("studies.database.transactions_rdb._RdbTrial.become", die)  # after the successor was inserted
         with pytest.raises(KeyboardInterrupt):
             sweep(database, queue)
     assert len(trials(database, queue)) == 3

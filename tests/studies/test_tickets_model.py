@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from optuna.trial import TrialState
 
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, TicketLost
-from studies.retrying_storage import RetryingStorage
 from studies.spec import StudySpec, TrialResult
 from studies.storage import close_storage, open_storage
-from studies.storage_url import StorageUrl
 from studies.ticket import Ticket
 from studies.tickets import MAX_ATTEMPTS, TicketQueue
 

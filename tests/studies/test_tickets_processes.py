@@ -9,9 +9,9 @@ from itertools import product
 from optuna.storages import BaseStorage
 
 from studies.campaigns import create_campaign
+from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
-from studies.storage_url import StorageUrl
 from studies.tickets import TicketQueue
 
 N_PROCESSES = 8
@@ -20,7 +20,7 @@ WORKER = """
 import json, sys
 from studies.spec import TrialResult
 from studies.storage import open_storage
-from studies.storage_url import StorageUrl
+from studies.database.storage_url import StorageUrl
 from studies.tickets import TicketQueue
 
 queue = TicketQueue.open(open_storage(StorageUrl.parse(sys.stdin.readline().strip())), "grid/rigl-s0.9-erk")

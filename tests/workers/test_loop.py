@@ -8,10 +8,10 @@ import pytest
 from optuna.storages import BaseStorage
 
 from studies.campaigns import create_campaign, delete_campaign, set_control
+from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, StorageError, TicketLost
 from studies.spec import StudySpec, TrialResult
 from studies.storage import open_storage
-from studies.storage_url import StorageUrl
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from workers.loop import Ending, WorkerGaveUp, run_worker, worker_id

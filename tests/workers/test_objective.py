@@ -9,10 +9,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.campaigns import create_campaign, set_control
+from studies.database.storage_url import StorageUrl
 from studies.errors import TicketLost, TrainingDiverged
 from studies.spec import StudySpec
 from studies.storage import open_storage
-from studies.storage_url import StorageUrl
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from workers.heartbeat import Heartbeat

@@ -1,0 +1,1 @@
+"""The commands of `rigl-study`, a module a group."""

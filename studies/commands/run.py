@@ -1,0 +1,205 @@
+"""The commands that need many trainings: work, run, report. Workers are imported here, and only when one is started.
+
+Ctrl-C and SIGTERM give every running trial back with its checkpoint. `work` then has done what it was asked to and
+exits 0; `run` has not, because there is no report, and exits 130: the same command goes on where it stopped.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from studies.commands.app import INTERRUPTED, PROGRAM, say
+from studies.commands.campaigns import describe, plan_campaign
+from studies.commands.options import (
+    CampaignName,
+    Checkpoints,
+    DataDir,
+    Device,
+    FallbackDataset,
+    NewName,
+    Out,
+    Overrides,
+    Spec,
+    Storage,
+    Workers,
+)
+from studies.commands.progress import CampaignProgress
+from studies.commands.storage import opened, resolve
+from studies.errors import BadInput, NotFound
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from studies.database.storage_url import StorageUrl
+    from studies.database.transactions import Counts
+
+LOOK_PATIENCE = 1.0
+"Seconds that the display waits for a database that is away. The workers wait longer."
+
+
+def work(
+    campaign: Annotated[
+        list[str] | None,
+        typer.Option("--campaign", metavar="NAME", help="Work on this campaign only; repeatable. Default: all."),
+    ] = None,
+    workers: Workers = 1,
+    device: Device = "auto",
+    forever: Annotated[bool, typer.Option("--forever", help="Wait for new campaigns when all is done.")] = False,
+    max_trials: Annotated[
+        int | None, typer.Option("--max-trials", min=1, metavar="N", help="Each worker ends after N trials.")
+    ] = None,
+    data_dir: DataDir = None,
+    checkpoints: Checkpoints = None,
+    storage: Storage = None,
+) -> None:
+    """Train the waiting trials of campaigns until all are done; start it on as many machines as there are.
+
+    Ctrl-C or SIGTERM: the current step is finished, the trial checkpointed and given back, exit code 0. A second one
+    ends the workers at once; their trials are taken over by others half a minute later.
+    """
+    url = resolve(storage, must_exist=True)
+    _check_workers(url, workers)
+    with opened(storage) as database:
+        _check_campaigns(database, campaign or (), forever=forever)
+    title = ", ".join(campaign) if campaign else "all campaigns"
+    code, stopped = _train(
+        url, campaign or (), title, workers, device, data_dir, checkpoints, forever=forever, max_trials=max_trials
+    )
+    if stopped:
+        say(f"stopped by {stopped}; trials in progress were given back")
+    raise typer.Exit(code)
+
+
+def run(
+    spec: Spec,
+    overrides: Overrides = None,
+    name: NewName = None,
+    workers: Workers = 1,
+    out: Out = None,
+    device: Device = "auto",
+    fallback_dataset: FallbackDataset = None,
+    data_dir: DataDir = None,
+    checkpoints: Checkpoints = None,
+    storage: Storage = None,
+) -> None:
+    """Create a campaign, train it on this machine, and write its report: `create`, `work` and `report` in one.
+
+    If the same campaign is there already, what it lacks is done. So after Ctrl-C (exit code 130) or a crash the same
+    command goes on where it stopped.
+    """
+    from studies.campaigns import create_campaign
+
+    planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
+    url = resolve(storage)
+    _check_workers(url, workers)
+    with opened(storage, must_exist=False) as database:
+        queues = create_campaign(database, planned)
+        say(f"{planned.name}: {describe(queues)}")
+        if (control := queues[0].control()) != "run":
+            word = {"pause": "paused", "stop": "stopped"}[control]
+            raise BadInput(f"campaign {planned.name} is {word}; `{PROGRAM} resume {planned.name}` lets it go on.")
+
+        code = 0
+        if not all(queue.counts().is_done for queue in queues):
+            code, stopped = _train(url, [planned.name], planned.name, workers, device, data_dir, checkpoints)
+            if stopped:
+                say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
+                raise typer.Exit(INTERRUPTED)
+        counts = [queue.counts() for queue in queues]
+        if not all(c.is_done for c in counts):
+            say(f"not all trials are done; `{PROGRAM} status {planned.name}` shows what is left")
+            raise typer.Exit(code or 1)
+        _write_report(database, planned.name, out)
+        if not any(c.complete for c in counts):
+            say(f"no trial was completed; `{PROGRAM} show {planned.name} TRIAL` tells why each failed")
+            raise typer.Exit(1)
+
+
+def report(name: CampaignName, out: Out = None, storage: Storage = None) -> None:
+    """Write the report of a campaign, finished or not: HTML, Markdown, a table of all trials, JSON, figures.
+
+    Prints the result in a few lines and where the report is.
+    """
+    with opened(storage) as database:
+        _write_report(database, name, out)
+
+
+def _write_report(database: "BaseStorage", name: str, out: Path | None) -> None:
+    from studies.frame import load_frame, load_provenance
+    from studies.report import write_report
+
+    provenance = load_provenance(database, name)
+    written = write_report(load_frame(database, name), provenance, out or Path("reports") / name)
+    print(written.headline)
+    print(f"report: {written.html}")
+
+
+def _train(
+    url: "StorageUrl",
+    campaigns: Sequence[str],
+    title: str,
+    n_workers: int,
+    device: str,
+    data_dir: Path | None,
+    checkpoints: Path | None,
+    *,
+    forever: bool = False,
+    max_trials: int | None = None,
+) -> tuple[int, str]:
+    """Run workers with live progress. Their exit code, and what stopped them early ("" if nothing did)."""
+    from studies.database.embedded_files import default_home
+    from studies.storage import close_storage, open_storage
+    from workers.pool import WorkerSettings, run_workers
+    from workers.stop import Stop, on_signals
+
+    where = WorkerSettings.storage_of(url)
+    settings = WorkerSettings(
+        storage=where["storage"],
+        home=where["home"],
+        campaigns=tuple(campaigns),
+        checkpoint_dir=str((checkpoints or default_home() / "checkpoints").absolute()),
+        data_dir=None if data_dir is None else str(data_dir.absolute()),
+        device=device,
+        forever=forever,
+        max_trials=max_trials,
+    )
+    stop = Stop()
+    with on_signals(stop):
+        database = open_storage(url, patience=LOOK_PATIENCE, should_stop=stop.is_set)
+        try:
+            with CampaignProgress(title, lambda: _counts(database, campaigns)) as progress:
+                code = run_workers(settings, n_workers, stop, output=progress.output, on_progress=progress.update)
+        finally:
+            close_storage(database)
+    return code if code in (0, 2) else 1, stop.reason
+
+
+def _counts(database: "BaseStorage", campaigns: Sequence[str]) -> Mapping[str, "Counts"]:
+    """What the display shows: the studies of a single campaign, or every campaign as one."""
+    from studies.campaigns import list_campaigns, open_campaign
+
+    if len(campaigns) == 1:
+        try:
+            queues = open_campaign(database, campaigns[0]).queues
+            return {queue.name.partition("/")[2]: queue.counts() for queue in queues}
+        except NotFound:  # deleted meanwhile; the workers notice too, and end
+            return {}
+    return {c.name: c.counts for c in list_campaigns(database) if not campaigns or c.name in campaigns}
+
+
+def _check_workers(url: "StorageUrl", n_workers: int) -> None:
+    from studies.campaigns import check_worker_count
+
+    check_worker_count(url, n_workers)
+
+
+def _check_campaigns(database: "BaseStorage", campaigns: Sequence[str], *, forever: bool) -> None:
+    """Refuse work on what is not there, before workers are started that would each say so."""
+    from studies.campaigns import list_campaigns, open_campaign
+
+    for name in campaigns:
+        open_campaign(database, name)
+    if not campaigns and not forever and not list_campaigns(database):
+        raise NotFound(f"nothing is stored yet; `{PROGRAM} create SPEC` makes a campaign, --forever waits for one.")

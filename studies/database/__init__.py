@@ -1,0 +1,1 @@
+"""The database behind the queue: URLs, engines that ride out outages, locks, transactions, the embedded Postgres."""

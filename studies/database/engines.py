@@ -1,0 +1,64 @@
+"""How connections to the database are made: time limits, liveness checks, and the way to an embedded server."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import NullPool
+
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.storage_url import StorageUrl
+
+# One for the training thread, one for its heartbeat. Many workers share one server's connection limit.
+POOL_SIZE = 2
+
+_POSTGRES_CONNECTION = {
+    "application_name": "rigl-study",
+    "connect_timeout": 10,  # seconds
+    # A network that swallows packets is noticed within about a minute, not after the two hours of the defaults.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+_SQLITE_CONNECTION = {
+    "timeout": 30,  # seconds to wait for another process's transaction
+    "isolation_level": None,  # `lead_connections` begins transactions itself
+}
+
+
+def engine_options(url: StorageUrl) -> dict[str, Any]:
+    """The arguments of `sqlalchemy.create_engine` for `url`; what its query says goes before our defaults."""
+    options: dict[str, Any] = {"hide_parameters": True, "pool_size": POOL_SIZE, "max_overflow": 0}
+    if url.kind == "sqlite":
+        return {**options, "connect_args": dict(_SQLITE_CONNECTION)}
+    given = sa.make_url(url.secret()).query
+    connection = {name: value for name, value in _POSTGRES_CONNECTION.items() if name not in given}
+    return {**options, "pool_pre_ping": True, "connect_args": connection}
+
+
+def lead_connections(engine: sa.Engine, url: StorageUrl) -> None:
+    """Make every connection of `engine` one that is right for `url`.
+
+    To an embedded server: wherever it runs by now, and started again if it is gone. In SQLite, which locks no rows:
+    whole transactions take turns, as between seeing that a ticket waits and claiming it nobody else may claim it.
+    """
+    if url.kind == "sqlite":
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    if url.embedded_home is not None:
+        server = EmbeddedPostgres(url.embedded_home)
+
+        def lead(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> DBAPIConnection | None:
+            parameters["port"] = sa.make_url(server.ensure_running().secret()).port
+            return None
+
+        sa.event.listen(engine, "do_connect", lead)
+
+
+def unpooled_engine(url: StorageUrl) -> sa.Engine:
+    """An engine whose connections are closed as soon as they are given back: for locks and checks."""
+    options = engine_options(url)
+    options = {name: options[name] for name in ("hide_parameters", "connect_args")}
+    engine = sa.create_engine(url.secret(), poolclass=NullPool, **options)
+    lead_connections(engine, url)
+    return engine

@@ -1,0 +1,108 @@
+"""Transactions on Optuna's in-memory storage (`studies.database.transactions` says what they are for)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState, create_trial
+
+from studies.database.transactions import RETRY_OF_ATTR, Counts, LockedTrial, Transaction
+
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """A TrialStore over Optuna's in-memory storage, for one process. No heartbeats: its workers die with it."""
+
+    def __init__(self, storage: InMemoryStorage) -> None:
+        self.storage: BaseStorage = storage
+        self.heartbeat_interval: float | None = None
+        self._memory = storage
+
+    def run(self, change: Callable[[Transaction], T]) -> T:
+        """See TrialStore. There is no rollback, so a `change` must check before it writes (they all do)."""
+        with self._memory._lock:
+            return change(_MemoryTransaction(self._memory))
+
+    def stale(self, study_id: int) -> list[int]:  # noqa: ARG002
+        """None: see the class."""
+        return []
+
+    def counts(self, study_id: int) -> Counts:
+        """See TrialStore."""
+        trials = self._memory.get_all_trials(study_id, deepcopy=False)
+        states = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+        superseded = {trial.system_attrs.get(RETRY_OF_ATTR) for trial in trials}
+        retried = sum(trial.state == TrialState.FAIL and trial.number in superseded for trial in trials)
+        values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+        return Counts.of(states, retried=retried, best=max(values, default=None))
+
+
+class _MemoryTransaction:
+    def __init__(self, memory: InMemoryStorage) -> None:
+        self._memory = memory
+
+    def lock(self, trial_id: int) -> LockedTrial:
+        return _MemoryTrial(self._memory, trial_id)
+
+    def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
+        # Not the tuple (WAITING,): for exactly that question Optuna starts at the first trial that was waiting last
+        # time, and would never again find a lower one that was given back.
+        waiting = self._memory.get_all_trials(study_id, deepcopy=False, states=[TrialState.WAITING])
+        return _MemoryTrial(self._memory, waiting[0]._trial_id) if waiting else None
+
+    def successor_of(self, study_id: int, number: int) -> int | None:
+        trials = self._memory.get_all_trials(study_id, deepcopy=False)
+        return next((trial.number for trial in trials if trial.system_attrs.get(RETRY_OF_ATTR) == number), None)
+
+    def append(self, study_id: int, tickets: Sequence[Mapping[str, Any]]) -> int:
+        first = len(self._memory.get_all_trials(study_id, deepcopy=False))
+        for attrs in tickets:
+            self._memory.create_new_trial(study_id, create_trial(state=TrialState.WAITING, system_attrs=dict(attrs)))
+        return first
+
+    def study_attrs(self, study_id: int) -> dict[str, Any]:
+        return dict(self._memory.get_study_user_attrs(study_id))
+
+    def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
+        for key, value in attrs.items():
+            self._memory.set_study_user_attr(study_id, key, value)
+
+
+class _MemoryTrial:
+    def __init__(self, memory: InMemoryStorage, trial_id: int) -> None:
+        self._memory = memory
+        self.trial_id = trial_id
+        self.number = memory.get_trial(trial_id).number
+
+    @property
+    def state(self) -> TrialState:
+        return self._memory.get_trial(self.trial_id).state
+
+    @property
+    def system_attrs(self) -> Mapping[str, Any]:
+        return self._memory.get_trial(self.trial_id).system_attrs
+
+    def params(self) -> dict[str, Any]:
+        return dict(self._memory.get_trial(self.trial_id).params)
+
+    def reported(self) -> Sequence[int]:
+        return list(self._memory.get_trial(self.trial_id).intermediate_values)
+
+    def report(self, epoch: int, value: float) -> None:
+        self._memory.set_trial_intermediate_value(self.trial_id, epoch, value)
+
+    def set_system_attr(self, key: str, value: Any) -> None:
+        self._memory.set_trial_system_attr(self.trial_id, key, value)
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        self._memory.set_trial_user_attr(self.trial_id, key, value)
+
+    def beat(self) -> None:
+        return
+
+    def is_stale(self) -> bool:
+        return False
+
+    def become(self, state: TrialState, value: float | None = None) -> None:
+        self._memory.set_trial_state_values(self.trial_id, state, None if value is None else [value])

@@ -1,0 +1,140 @@
+"""What makes a campaign's result less trustworthy than its numbers look, in sentences for the banner of the report."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from studies.reporting.findings import Analysis, Verdict
+from studies.reporting.wording import count
+
+Weight = Literal["warning", "note"]
+
+MAY_DIFFER = ("host", "threads", "device", "device_name")
+"""Parts of an environment that are no versions. Host and threads do not matter; devices have their own sentence."""
+
+
+SPARSITY_TOLERANCE = 0.01
+"""A network whose sparsity is further from the one asked for is not what its label says."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One thing to know before believing a number: a warning touches the conclusion, a note does not."""
+
+    weight: Weight
+    text: str
+
+
+def concerns(frame: pd.DataFrame, analysis: Analysis) -> tuple[Concern, ...]:
+    """Everything to be said, warnings first."""
+    found = [
+        *_unfinished(frame, analysis),
+        *_reference(analysis),
+        *_failed(frame),
+        *_seeds(frame, analysis),
+        *_missing_values(frame),
+        *_realised_sparsity(frame, analysis),
+        *_environment(frame),
+        *_interrupted(frame),
+    ]
+    return tuple(sorted(found, key=lambda concern: concern.weight != "warning"))
+
+
+def _unfinished(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
+    if frame.empty:
+        yield Concern("warning", "The campaign has no trials.")
+        return
+    if analysis.n_unfinished:
+        states = f"{analysis.total('waiting')} waiting and {analysis.total('running')} running"
+        yield Concern("warning", f"Unfinished: {states} of {count(len(frame), 'trial')}; the best may still change.")
+    ended = [pair.label for pair in analysis.pairs if pair.best is None and pair.n_unfinished == 0]
+    if ended:
+        yield Concern("warning", f"No trial finished its training at {'; '.join(ended)}.")
+
+
+def _reference(analysis: Analysis) -> Iterator[Concern]:
+    without = [pair for pair in analysis.pairs if pair.verdict is Verdict.NO_REFERENCE]
+    if without:
+        where = "; ".join(pair.label for pair in without)
+        yield Concern("warning", f"Without a finished reference there is nothing to compare with at {where}.")
+
+
+def _failed(frame: pd.DataFrame) -> Iterator[Concern]:
+    failed = frame[frame["state"] == "failed"]
+    if failed.empty:
+        return
+    reasons = Counter(_first_line(error) for error in failed["error"])
+    shown = "; ".join(f"{reason} ({n}×)" if n > 1 else reason for reason, n in reasons.most_common(3))
+    more = f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
+    yield Concern("warning", f"{count(len(failed), 'trial')} of {len(frame)} failed: {shown}{more}.")
+
+
+def _seeds(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
+    n_seeds = analysis.n_seeds
+    if n_seeds == 1:
+        yield Concern("warning", "One seed a trial: differences have no interval and may be chance.")
+    elif n_seeds == 2 and analysis.params:
+        yield Concern(
+            "note", "Two seeds a trial: a 95 % interval is then 9 times the standard deviation to either side."
+        )
+    if len(set(frame.loc[frame["state"] == "complete", "seeds"])) > 1:
+        yield Concern("warning", "Trials were trained on different seeds; differences use the seeds both have.")
+
+
+def _missing_values(frame: pd.DataFrame) -> Iterator[Concern]:
+    complete = frame[frame["state"] == "complete"]
+    without = sum(not values for values in complete["test_accuracy"])
+    if without:
+        yield Concern("warning", f"{count(without, 'complete trial')} without test accuracy.")
+    both = zip(complete["val_accuracy"], complete["test_accuracy"], strict=True)
+    not_a_number = sum(any(map(math.isnan, (*val, *test))) for val, test in both)
+    if not_a_number:
+        yield Concern("warning", f"{count(not_a_number, 'complete trial')} with an accuracy that is not a number.")
+
+
+def _realised_sparsity(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
+    sparse = frame[(frame["state"] == "complete") & (frame["realised_sparsity"] > 0)]  # not of dense networks
+    off = sparse[(sparse["realised_sparsity"] - sparse["sparsity"]).abs() > SPARSITY_TOLERANCE]
+    for pair in analysis.pairs:
+        own = off[off["study"] == pair.study]
+        if not own.empty:
+            ends = sorted(
+                {f"{100 * end:.1f} %" for end in (own["realised_sparsity"].min(), own["realised_sparsity"].max())}
+            )
+            dense_first = " because the first layer stays dense" if (own["distribution"] == "uniform").all() else ""
+            yield Concern("warning", f"At {pair.label} the sparsity realised is {' to '.join(ends)}{dense_first}.")
+
+
+def _environment(frame: pd.DataFrame) -> Iterator[Concern]:
+    environments = [environment for environment in frame["environment"] if environment]
+    devices = sorted({" ".join(device_words(environment)) for environment in environments})
+    if len(devices) > 1:
+        yield Concern("warning", f"Trials ran on different devices: {'; '.join(devices)}.")
+    for key in sorted({key for environment in environments for key in environment} - set(MAY_DIFFER)):
+        versions = sorted({environment.get(key, "unknown") for environment in environments})
+        if len(versions) > 1:
+            yield Concern("warning", f"Trials ran with different {key} versions: {', '.join(versions)}.")
+
+
+def device_words(environment: dict[str, str]) -> list[str]:
+    """Kind and name of a trial's device, each once."""
+    return list(dict.fromkeys(environment[key] for key in ("device", "device_name") if environment.get(key)))
+
+
+def _interrupted(frame: pd.DataFrame) -> Iterator[Concern]:
+    n_retried = int((frame["state"] == "retried").sum())
+    recomputed = int(frame["epochs_recomputed"].fillna(0).sum())
+    if n_retried:
+        yield Concern("note", f"Taken over by another worker after theirs died: {count(n_retried, 'trial')}.")
+    if recomputed:
+        yield Concern("note", f"Computed again after an interruption: {count(recomputed, 'epoch')}.")
+
+
+def _first_line(error: object) -> str:
+    text = error.strip() if isinstance(error, str) else ""
+    first = text.splitlines()[0] if text else "no reason given"
+    return first if len(first) <= 100 else first[:99] + "…"

@@ -1,0 +1,135 @@
+"""The visual language of the figures: what stands for the reference, the best, a pair, a trial that was stopped early.
+
+Every distinction by colour is made by shape, filling or line style as well, for people who do not see the colours.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.typing import LineStyleType
+
+from studies.reporting.findings import Difference, Estimate, PairResult
+from studies.reporting.svg import LIGHT
+from studies.reporting.wording import count
+
+ROLE_COLOUR = {"reference": LIGHT["vermilion"], "best": LIGHT["blue"]}
+ROLE_LINE: dict[str, LineStyleType] = {"reference": (0, (5, 2)), "best": "solid"}
+_ROLE_MARKER = {"reference": "s", "best": "o"}
+
+PAIR_COLOURS = tuple(LIGHT[name] for name in ("blue", "vermilion", "green", "purple", "ochre", "slate"))
+PAIR_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Another number than colours, so that the first 42 pairs all differ in one of the two."""
+
+PERCENT = FuncFormatter(lambda fraction, _position: f"{100 * fraction:.4g} %")
+POINTS = FuncFormatter(lambda fraction, _position: f"{100 * fraction:+.3g}".replace("-", "−") if fraction else "0")
+
+
+def pair_colour(i: int) -> str:
+    """The colour of the i-th pair."""
+    return PAIR_COLOURS[i % len(PAIR_COLOURS)]
+
+
+def pair_marker(i: int) -> str:
+    """The marker of the i-th pair."""
+    return PAIR_MARKERS[i % len(PAIR_MARKERS)]
+
+
+def estimate(ax: Axes, y: float, value: Estimate, role: str, gid: str) -> None:
+    """A mean and its standard deviation over seeds, lying on the row `y`."""
+    if value.n > 1 and np.isfinite(value.std):
+        ax.plot([value.mean - value.std, value.mean + value.std], [y, y], color=ROLE_COLOUR[role], linewidth=1.6)
+    filled = ROLE_COLOUR[role] if role == "best" else LIGHT["paper"]
+    ax.scatter(
+        [value.mean], [y], s=46, marker=_ROLE_MARKER[role], color=filled, edgecolors=ROLE_COLOUR[role], linewidths=1.6,
+        zorder=3, gid=gid,
+    )  # fmt: skip
+
+
+def gap(ax: Axes, y: float, value: Difference, reach: float, gid: str) -> None:
+    """A mean difference, its interval (cut by an arrow where it leaves the panel) and its seeds, on the row `y`."""
+    ink = LIGHT["ink"]
+    if value.low is not None and value.high is not None:
+        ends = [max(value.low, -reach), min(value.high, reach)]
+        ax.plot(ends, [y, y], color=ink, linewidth=1.6, solid_capstyle="butt")
+        for end, is_cut, arrow in ((-reach, value.low < -reach, "<"), (reach, value.high > reach, ">")):
+            if is_cut:
+                ax.plot([end], [y], marker=arrow, color=ink, markersize=6, clip_on=False)
+    seeds = list(value.by_seed.values())
+    ax.scatter(seeds, [y + 0.2] * len(seeds), s=9, color=LIGHT["muted"], linewidths=0)
+    ax.scatter([value.mean], [y], s=42, marker="D", color=ink, linewidths=0, zorder=3, gid=gid)
+
+
+def reach_of(pairs: Collection[PairResult]) -> float:
+    """How far the axis of differences goes to either side.
+
+    Far enough for every seed and most intervals, but not for all of an interval over two seeds, beside which every
+    difference would look like none.
+    """
+    shown = [pair.test_difference for pair in pairs if pair.test_difference]
+    seeds = [abs(value) for difference in shown for value in difference.by_seed.values()]
+    ends = [max(abs(d.low), abs(d.high)) for d in shown if d.low is not None and d.high is not None]
+    widest = max(seeds, default=0.0)
+    return max(1.15 * min(max(ends, default=0.0), 4 * widest), 1.3 * widest, 0.002)
+
+
+def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]") -> float:
+    """Where the axis of accuracies ends below, so that a few hopeless trials do not flatten all others."""
+    typical = complete if len(complete) else every
+    low, middle = np.quantile(typical, [0.25, 0.5])
+    fence = low - 3 * max(middle - low, 0.005)
+    return float(max(min(fence, typical.max() - 0.005), every.min()))
+
+
+def accuracy_axis(ax: Axes, floor: float, top: float) -> None:
+    """A vertical axis of accuracies in percent, from `floor` to a little above `top`."""
+    room = max(0.06 * (top - floor), 0.005)
+    ax.set_ylim(floor - room, top + room)
+    ax.yaxis.set_major_locator(MaxNLocator(6))
+    ax.yaxis.set_major_formatter(PERCENT)
+
+
+def thin(rows: pd.DataFrame, at_most: int, *, keep: Collection[int]) -> pd.DataFrame:
+    """At most so many trials, evenly picked over their ranks by value, and always those numbered `keep`."""
+    if len(rows) <= at_most:
+        return rows
+    ranked = rows.sort_values(["value", "number"], kind="stable")
+    picked = ranked.iloc[np.unique(np.linspace(0, len(ranked) - 1, at_most).astype(int))]
+    kept = rows["number"].isin(picked["number"]) | rows["number"].isin(list(keep))
+    return rows[kept]
+
+
+def marked(pair: PairResult) -> dict[int, str]:
+    """The trials of a pair that stand out, by number, with their role."""
+    roles: dict[int, str] = {}
+    if pair.reference:
+        roles[pair.reference.number] = "reference"
+    if pair.best:
+        both = pair.best.number in roles
+        roles[pair.best.number] = "reference, also best" if both else "best"
+    return roles
+
+
+def role_key(role: str) -> Line2D:
+    """The legend's entry for reference or best in a figure of estimates."""
+    colour = ROLE_COLOUR[role]
+    face = colour if role == "best" else LIGHT["paper"]
+    return Line2D([], [], color=colour, marker=_ROLE_MARKER[role], markerfacecolor=face, markersize=7, label=role)
+
+
+def curve_key(role: str) -> Line2D:
+    """The legend's entry for reference or best in a figure of curves."""
+    return Line2D([], [], color=ROLE_COLOUR[role], linestyle=ROLE_LINE[role], linewidth=2, label=role)
+
+
+def left_out(n_below: int, n_hidden: int, floor: float) -> str:
+    """What a figure does not show in its place or at all, as a sentence; empty if nothing."""
+    parts = []
+    if n_below:
+        parts.append(f"On the lower edge: {count(n_below, 'trial')} below {100 * floor:.3g} %.")
+    if n_hidden:
+        parts.append(f"Not drawn: {count(n_hidden, 'trial')} of middling rank (all are in trials.csv).")
+    return " ".join(parts)

@@ -1,0 +1,82 @@
+"""The horizontal axis of a searched parameter: where a value lies, and how its scale and ticks look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from studies.reporting.wording import number
+from studies.search_space import Axis, Range, Value
+
+
+@dataclass(frozen=True)
+class ParameterAxis:
+    """How one parameter is laid out.
+
+    Attributes:
+        name: the parameter.
+        choices: the values of a category, each with a place of its own; None for a number line.
+        log: whether the number line is logarithmic.
+        ticks: values to label, None to let the scale decide.
+        limits: ends of the number line.
+    """
+
+    name: str
+    choices: tuple[Value, ...] | None
+    log: bool
+    ticks: tuple[float, ...] | None
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(cls, name: str, axis: Axis | None, seen: "pd.Series[Any]") -> Self:
+        """The layout for an axis of the search box; without one, for the values seen."""
+        if isinstance(axis, Range):
+            return cls(name, None, axis.log, None, _padded(axis.low, axis.high, log=axis.log))
+        values = list(axis.values) if axis is not None else sorted(seen.dropna().unique().tolist())
+        if len(values) < 2 or any(isinstance(value, bool | str) for value in values):
+            return cls(name, tuple(values), False, None, (-0.6, len(values) - 0.4))
+        low, high = float(min(values)), float(max(values))
+        log = low > 0 and high / low >= 10
+        ticks = tuple(float(value) for value in values) if axis is not None else None
+        return cls(name, None, log, ticks, _padded(low, high, log=log))
+
+    def position(self, value: Value) -> float:
+        """Where a value lies."""
+        return float(value) if self.choices is None else float(self.choices.index(value))
+
+    def dodge(self, i: int, n: int) -> float:
+        """How far series `i` of `n` stands beside the place of a category, so that they do not hide each other."""
+        return 0.0 if self.choices is None else 0.6 * ((i + 0.5) / n - 0.5)
+
+    def prepare(self, ax: Axes) -> None:
+        """Give `ax` this axis."""
+        plain = FuncFormatter(lambda value, _position: number(float(value)))
+        if self.choices is not None:
+            ax.set_xticks(range(len(self.choices)), [number(choice) for choice in self.choices])
+            ax.grid(False, axis="x")
+        elif self.log:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=_subs(*self.limits)))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(5))
+        if self.ticks is not None and len(self.ticks) <= 8:
+            ax.set_xticks(self.ticks)
+            ax.minorticks_off()
+        if self.choices is None:
+            ax.xaxis.set_major_formatter(plain)
+        ax.set_xlim(*self.limits)
+
+
+def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
+    if log:
+        ratio = (high / low) ** 0.05
+        return low / ratio, high * ratio
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _subs(low: float, high: float) -> Sequence[float]:
+    return (1.0,) if high / low > 1000 else (1.0, 3.0)

@@ -1,0 +1,158 @@
+"""summary.json: the results of a campaign for other programs. `KEYS` is its documentation, and a test keeps it true."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from studies.frame import STATES, Provenance
+from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting
+from studies.reporting.health import Concern
+from studies.reporting.wording import answer, headline, verdict
+
+SCHEMA_VERSION = 1
+GENERATOR = "rigl-study report"
+
+_ESTIMATE = {
+    "mean": "over the seeds, a fraction; null where it is not known",
+    "std": "over the seeds (n - 1); null for fewer than two",
+    "n": "number of seeds",
+    "by_seed": "the accuracy of each seed",
+}
+_SETTING = {
+    "number": "of the trial in its study",
+    "params": "searched parameters by name",
+    **{f"val_accuracy.{key}": f"validation: {meaning}" for key, meaning in _ESTIMATE.items()},
+    **{f"test_accuracy.{key}": f"test: {meaning}" for key, meaning in _ESTIMATE.items()},
+    "inference_flops": "multiple of the dense network's",
+    "train_flops": "multiple of dense training's",
+    "realised_sparsity": "of the maskable weights at the end",
+    "seconds": "of training",
+}
+_DIFFERENCE = {
+    "by_seed": "best minus reference for each seed both have, a fraction",
+    "mean": "of these",
+    "std": "of these; null for fewer than two seeds",
+    "standard_error": "of the mean; null for fewer than two seeds",
+    "low": "lower end of the 95 % t-interval; null where there is none",
+    "high": "upper end",
+    "n": "number of seeds",
+}
+KEYS: Mapping[str, str] = {
+    "generator": "what wrote the file",
+    "schema_version": "raised when a key changes its meaning or goes away",
+    "campaign": "its name",
+    "answer": "the result in a sentence",
+    "headline": "one line a pair, as printed in the terminal",
+    "concerns[].weight": '"warning" if it touches the conclusion, else "note"',
+    "concerns[].text": "what makes the result less trustworthy",
+    "params": "names of the searched parameters",
+    **{f"counts.{state}": f"trials {state}, over all pairs" for state in STATES},
+    "pairs[].study": "name of the Optuna study",
+    "pairs[].label": "the pair in words",
+    **{f"pairs[].counts.{state}": f"trials {state}" for state in STATES},
+    "pairs[].n_compared": "trials the best was chosen from: complete and pruned",
+    "pairs[].verdict": "key of studies.reporting.findings.Verdict",
+    "pairs[].sentence": "the verdict in words",
+    "pairs[].reference_state": "where the reference stands; null if no trial has its parameters",
+    **{f"pairs[].reference.{key}": f"the reference: {meaning}" for key, meaning in _SETTING.items()},
+    **{f"pairs[].best.{key}": f"the best on validation: {meaning}" for key, meaning in _SETTING.items()},
+    **{f"pairs[].val_difference.{key}": f"validation, biased: {meaning}" for key, meaning in _DIFFERENCE.items()},
+    **{f"pairs[].test_difference.{key}": f"test: {meaning}" for key, meaning in _DIFFERENCE.items()},
+    "provenance.spec": "the specification the campaign was created from",
+    "provenance.spec_version": "version of its format",
+    "provenance.versions": "of the programs that wrote the report",
+    "provenance.environments[].environment": "versions, device and host of some trials",
+    "provenance.environments[].trials": "how many trials",
+    "files": "what the report consists of, relative to its folder",
+}
+"""Path of a key (`[]` for the elements of a list) to its meaning. Objects by seed or by parameter count as values;
+`reference`, `best` and the differences are null where they do not exist."""
+
+
+def summarise(
+    frame: pd.DataFrame, analysis: Analysis, concerns: Sequence[Concern], provenance: Provenance, files: Sequence[str]
+) -> dict[str, Any]:
+    """The contents of summary.json, made of what JSON has: NaN is None."""
+    return {
+        "generator": GENERATOR,
+        "schema_version": SCHEMA_VERSION,
+        "campaign": analysis.campaign,
+        "answer": answer(analysis),
+        "headline": headline(analysis).splitlines(),
+        "concerns": [{"weight": concern.weight, "text": concern.text} for concern in concerns],
+        "params": list(analysis.params),
+        "counts": {state: analysis.total(state) for state in STATES},
+        "pairs": [_pair(pair) for pair in analysis.pairs],
+        "provenance": {
+            "spec": provenance.spec.model_dump(mode="json"),
+            "spec_version": provenance.spec_version,
+            "versions": dict(provenance.versions),
+            "environments": _environments(frame),
+        },
+        "files": list(files),
+    }
+
+
+def _pair(pair: PairResult) -> dict[str, Any]:
+    return {
+        "study": pair.study,
+        "label": pair.label,
+        "counts": dict(pair.counts),
+        "n_compared": pair.n_compared,
+        "verdict": str(pair.verdict),
+        "sentence": verdict(pair),
+        "reference_state": pair.reference_state,
+        "reference": None if pair.reference is None else _setting(pair.reference),
+        "best": None if pair.best is None else _setting(pair.best),
+        "val_difference": None if pair.val_difference is None else _difference(pair.val_difference),
+        "test_difference": None if pair.test_difference is None else _difference(pair.test_difference),
+    }
+
+
+def _setting(trained: Setting) -> dict[str, Any]:
+    return {
+        "number": trained.number,
+        "params": dict(trained.params),
+        "val_accuracy": _estimate(trained.val_accuracy, trained.val_by_seed),
+        "test_accuracy": _estimate(trained.test_accuracy, trained.test_by_seed),
+        "inference_flops": _finite(trained.inference_flops),
+        "train_flops": _finite(trained.train_flops),
+        "realised_sparsity": _finite(trained.realised_sparsity),
+        "seconds": _finite(trained.seconds),
+    }
+
+
+def _estimate(estimate: Estimate, by_seed: Mapping[int, float]) -> dict[str, Any]:
+    return {
+        "mean": _finite(estimate.mean),
+        "std": _finite(estimate.std),
+        "n": estimate.n,
+        "by_seed": {str(seed): _finite(value) for seed, value in by_seed.items()},
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "by_seed": {str(seed): value for seed, value in difference.by_seed.items()},
+        "mean": difference.mean,
+        "std": _finite(difference.std),
+        "standard_error": _finite(difference.standard_error),
+        "low": difference.low,
+        "high": difference.high,
+        "n": difference.n,
+    }
+
+
+def _environments(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    found: dict[tuple[tuple[str, str], ...], int] = {}
+    for environment in frame["environment"]:
+        if environment:
+            key = tuple(sorted(environment.items()))
+            found[key] = found.get(key, 0) + 1
+    return [{"environment": dict(key), "trials": n} for key, n in sorted(found.items())]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

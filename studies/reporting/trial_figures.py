@@ -1,0 +1,189 @@
+"""The figures that show trials one by one: searched parameters against accuracy, and learning curves."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
+
+from studies.analysis import params_of
+from studies.frame import param_columns
+from studies.reporting import marks
+from studies.reporting.findings import Analysis, PairResult
+from studies.reporting.parameter_axis import ParameterAxis
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
+from studies.reporting.wording import count, percent, setting
+from studies.spec import StudySpec
+
+MAX_CURVES = 60
+"""A figure shows at most so many curves a study besides reference and best, and says so."""
+MAX_MARKS = 600
+"""A figure shows at most so many trials a study besides reference and best, and says so."""
+
+EARLY: LineStyleType = (0, (1, 1.5))
+"""The dotted line of a trial that was stopped early."""
+
+
+_INK = LIGHT["ink"]
+_ROLE_LOOKS: dict[str, dict[str, Any]] = {
+    "best": {"marker": "o", "s": 110, "facecolors": "none", "edgecolors": _INK},
+    "reference": {"marker": "+", "s": 120, "color": _INK},
+}
+
+
+def parameters(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> Drawing | None:
+    """Each searched parameter against validation accuracy, one panel a parameter."""
+    trials = frame[frame["state"].isin(["complete", "pruned"]) & np.isfinite(frame["value"])]
+    columns = param_columns(frame)
+    if trials.empty or not columns:
+        return None
+    hover: Hover = {}
+    title = "Searched parameters against validation accuracy"
+    best = [
+        f"{p.label}: best {percent(p.best.val_accuracy)} at {setting(p.best.params)}." for p in analysis.pairs if p.best
+    ]
+    description = " ".join([f"{count(len(trials), 'trial')} against {', '.join(columns)}.", *best])
+    floor = marks.floor_of(trials.loc[trials["state"] == "complete", "value"], trials["value"])
+    drawn = {pair.study: _drawn(trials, pair) for pair in analysis.pairs}
+    with house_style():
+        figure, axes = panels(len(columns), columns=min(3, len(columns)), width=WIDTH, height=3.4)
+        for ax, (name, column) in zip(axes, columns.items(), strict=True):
+            axis = ParameterAxis.of(name, spec.search.get(name), trials[column])
+            axis.prepare(ax)
+            marks.accuracy_axis(ax, floor, float(trials["value"].max()))
+            ax.set_title(name)
+            for i, pair in enumerate(analysis.pairs):
+                placed = drawn[pair.study][drawn[pair.study][column].notna()]
+                x = [axis.position(value) + axis.dodge(i, len(analysis.pairs)) for value in placed[column].tolist()]
+                hover |= _trial_marks(ax, x, placed, pair, i, floor, gid=f"{name}-{i}")
+        axes[0].set_ylabel("validation accuracy")
+        keys = _parameter_keys(trials, analysis)
+        figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
+        svg = render(figure, title=title, description=description, hover=hover)
+    n_hidden = len(trials) - sum(map(len, drawn.values()))
+    caption = "One mark a trial; the other parameters vary along with the one shown."
+    omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor)
+    return Drawing("parameters", title, f"{caption} {omitted}".strip(), description, svg)
+
+
+def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
+    """Validation accuracy by epoch, one panel a study."""
+    has_curve = frame["curve"].map(lambda curve: any(map(math.isfinite, curve.values()))).astype(bool)
+    trials = frame[has_curve]
+    shown = [pair for pair in analysis.pairs if (trials["study"] == pair.study).any()]
+    if max(map(len, trials["curve"]), default=0) < 2:
+        return None  # a point is no curve
+    hover: Hover = {}
+    n_hidden = 0
+    title = "Learning curves"
+    with house_style():
+        figure, axes = panels(len(shown), columns=min(2, len(shown)), width=WIDTH, height=2.9)
+        for i, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
+            own = trials[trials["study"] == pair.study]
+            placed = marks.thin(own, MAX_CURVES, keep=marks.marked(pair))
+            n_hidden += len(own) - len(placed)
+            hover |= _curves(ax, placed, pair, prefix=f"curve-{i}")
+            ax.set_title(pair.label)
+            ax.set_xlabel("epoch")
+        for ax in axes[:: min(2, len(shown))]:
+            ax.set_ylabel("validation accuracy")
+        figure.legend(handles=_curve_keys(trials, shown), loc="outside lower left", ncols=4)
+        description = f"Validation accuracy of {count(len(trials), 'trial')} by epoch. " + " ".join(
+            f"{pair.label}: {', '.join(f'{n} {state}' for state, n in pair.counts.items() if n)}." for pair in shown
+        )
+        svg = render(figure, title=title, description=description, hover=hover)
+    caption = f"Mean validation accuracy over seeds after each epoch. {marks.left_out(0, n_hidden, 0)}"
+    return Drawing("curves", title, caption.strip(), description, svg)
+
+
+def _drawn(trials: pd.DataFrame, pair: PairResult) -> pd.DataFrame:
+    return marks.thin(trials[trials["study"] == pair.study], MAX_MARKS, keep=marks.marked(pair))
+
+
+def _trial_marks(
+    ax: Axes, x: Sequence[float], trials: pd.DataFrame, pair: PairResult, i: int, floor: float, gid: str
+) -> Hover:
+    hover: Hover = {}
+    colour = marks.pair_colour(i)
+    roles = marks.marked(pair)
+    columns = param_columns(trials)
+    y = np.maximum(trials["value"].to_numpy(), floor)
+    texts = []
+    for (_, trial), number in zip(trials.iterrows(), trials["number"], strict=True):
+        words = [pair.label, f"trial {number}", *filter(None, [roles.get(number)]), str(trial["state"])]
+        texts.append(f"{', '.join(words)}: {100 * trial['value']:.2f} % at {setting(params_of(trial, columns))}")
+    for state, face in (("pruned", "none"), ("complete", colour)):
+        at = np.flatnonzero(trials["state"].to_numpy() == state)
+        if len(at):
+            ax.scatter(
+                np.asarray(x)[at], y[at], s=26, marker=marks.pair_marker(i), facecolors=face, edgecolors=colour,
+                linewidths=1.1, alpha=0.85, gid=f"{gid}-{state}", clip_on=False,
+            )  # fmt: skip
+            hover[f"{gid}-{state}"] = [texts[j] for j in at]
+    for number, role in roles.items():
+        at = np.flatnonzero(trials["number"].to_numpy() == number)
+        for word, look in _ROLE_LOOKS.items():
+            if len(at) and word in role:
+                ax.scatter(np.asarray(x)[at], y[at], linewidths=1.4, zorder=4, clip_on=False, **look)
+    return hover
+
+
+def _parameter_keys(trials: pd.DataFrame, analysis: Analysis) -> list[Line2D]:
+    def key(label: str, marker: str, size: float, colour: str, *, hollow: bool = False) -> Line2D:
+        look: dict[str, Any] = {"marker": marker, "markersize": size, "color": colour, "label": label}
+        return Line2D([], [], linestyle="none", markerfacecolor="none" if hollow else colour, **look)
+
+    keys = [key(p.label, marks.pair_marker(i), 6, marks.pair_colour(i)) for i, p in enumerate(analysis.pairs)]
+    if any(pair.reference for pair in analysis.pairs):
+        keys.append(key("reference", "+", 9, _INK))
+    if any(pair.best for pair in analysis.pairs):
+        keys.append(key("best of its pair", "o", 10, _INK, hollow=True))
+    if (trials["state"] == "pruned").any():
+        keys.append(key("stopped early (hollow)", "o", 6, LIGHT["muted"], hollow=True))
+    return keys
+
+
+def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Hover:
+    hover: Hover = {}
+    roles = marks.marked(pair)
+    for number, state, curve in zip(trials["number"], trials["state"], trials["curve"], strict=True):
+        epochs, values = [epoch + 1 for epoch in curve], list(curve.values())
+        role, gid = roles.get(number, ""), f"{prefix}-{number}"
+        words = [f"trial {number}", *filter(None, [role]), str(state)]
+        reached = f"{100 * values[-1]:.2f} %" if math.isfinite(values[-1]) else "not a number"
+        text = f"{', '.join(words)}: {reached} after {count(epochs[-1], 'epoch')}"
+        ends_early = state in ("pruned", "failed", "retried")
+        line: LineStyleType = EARLY if ends_early else "solid"
+        colour, width = LIGHT["faint"], 0.9
+        for name in ("best", "reference"):  # both, dashed over solid, where the reference is the best
+            if name in role:
+                colour, line, width = marks.ROLE_COLOUR[name], marks.ROLE_LINE[name], 2.0
+                ax.plot(epochs, values, color=colour, linestyle=line, linewidth=width, zorder=3, gid=f"{gid}-{name}")
+                hover[f"{gid}-{name}"] = [text]
+        if not role:
+            ax.plot(epochs, values, color=colour, linestyle=line, linewidth=width, gid=gid)
+            hover[gid] = [text]
+        if ends_early or len(epochs) == 1:
+            ax.plot(epochs[-1:], values[-1:], marker="x" if ends_early else "o", markersize=4.5, color=colour)
+    every = pd.Series([value for curve in trials["curve"] for value in curve.values()], dtype=float).dropna()
+    # The steep rise at the start would leave no room for what comes after it.
+    last = max(max(curve) for curve in trials["curve"])
+    start = max(int(0.04 * last), 1 if last > 2 else 0)
+    settled = [value for curve in trials["curve"] for epoch, value in curve.items() if epoch >= start]
+    marks.accuracy_axis(ax, marks.floor_of(pd.Series(settled, dtype=float).dropna(), every), float(every.max()))
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return hover
+
+
+def _curve_keys(trials: pd.DataFrame, pairs: Sequence[PairResult]) -> list[Line2D]:
+    roles = {"reference": any(pair.reference for pair in pairs), "best": any(pair.best for pair in pairs)}
+    keys = [marks.curve_key(role) for role, is_there in roles.items() if is_there]
+    keys.append(Line2D([], [], color=LIGHT["faint"], linewidth=1, label="other trial"))
+    if trials["state"].isin(["pruned", "failed", "retried"]).any():
+        keys.append(Line2D([], [], color=LIGHT["faint"], linestyle=EARLY, marker="x", label="stopped early or failed"))
+    return keys

@@ -1,0 +1,194 @@
+"""Numbers and results in words, the same in the terminal, the report and the captions. Plain text, no markup.
+
+Accuracies are fractions everywhere else; here they become percent, and differences of accuracies become points.
+"""
+
+import math
+from collections import Counter
+
+from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting, Verdict
+from studies.search_space import Params, Value
+
+NOT_KNOWN = "–"
+"""Stands in tables where there is no value."""
+
+
+def percent(estimate: Estimate, digits: int | None = None) -> str:
+    """An accuracy with its standard deviation over seeds, "84.6 ± 0.2 %"; the spread decides how many `digits`."""
+    if math.isnan(estimate.mean):
+        return NOT_KNOWN
+    digits = _decimals(estimate.std) if digits is None else digits
+    spread = "" if math.isnan(estimate.std) else f" ± {100 * estimate.std:.{digits}f}"
+    return f"{100 * estimate.mean:.{digits}f}{spread} %"
+
+
+def points(difference: Difference) -> str:
+    """A difference of accuracies with its standard deviation over seeds, "+0.5 ± 0.2 points"."""
+    digits = _decimals(difference.std)
+    spread = "" if math.isnan(difference.std) else f" ± {100 * difference.std:.{digits}f}"
+    return f"{_signed(difference.mean, digits)}{spread} points"
+
+
+def interval(difference: Difference) -> str:
+    """The 95 % interval of a difference in points, "−1.3 to +2.3"."""
+    if difference.low is None or difference.high is None:
+        return NOT_KNOWN
+    digits = _decimals(difference.std)
+    return f"{_signed(difference.low, digits)} to {_signed(difference.high, digits)}"
+
+
+def number(value: Value) -> str:
+    """A parameter's value with three significant digits; all of them are in trials.csv."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def setting(params: Params) -> str:
+    """Parameters and values, "lr 0.1, alpha 0.3, delta_t 100"."""
+    return ", ".join(f"{name} {number(value)}" for name, value in params.items())
+
+
+def multiple(value: float) -> str:
+    """A multiple of the dense network's cost, "0.24×"."""
+    return NOT_KNOWN if math.isnan(value) else f"{value:.3g}×"
+
+
+def duration(seconds: float) -> str:
+    """A time span, "12.5 s", "3.4 min", "2.1 h"."""
+    if math.isnan(seconds):
+        return NOT_KNOWN
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def seeds(n: int) -> str:
+    """A number of seeds in words."""
+    return count(n, "seed")
+
+
+def count(n: int, noun: str) -> str:
+    """A number and its noun, "1 trial", "2 trials"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def headline(analysis: Analysis) -> str:
+    """One line a pair: the reference, the best and what lies between them."""
+    return "\n".join(pair_headline(pair) for pair in analysis.pairs)
+
+
+def pair_headline(pair: PairResult) -> str:
+    """One line: reference, best and difference on test, or why there is none."""
+    if pair.best is None:
+        return f"{pair.label}: {verdict(pair)}"
+    if pair.verdict is Verdict.NOT_SEARCHED:
+        return f"{pair.label}: {percent(pair.best.test_accuracy)} test over {seeds(pair.best.test_accuracy.n)}"
+    parts = [f"reference {_reached(pair.reference)} test"] if pair.reference else []
+    if pair.verdict is Verdict.REFERENCE_IS_BEST:
+        return f"{pair.label}: {parts[0]}; also the best of {pair.n_compared} on validation"
+    parts.append(f"best of {pair.n_compared} on validation {_reached(pair.best)}" + ("" if pair.reference else " test"))
+    gap = pair.test_difference
+    if gap is None:
+        parts.append(verdict(pair).rstrip("."))
+    else:
+        zero = ", which includes 0" if pair.verdict is Verdict.UNDECIDED else ""
+        shown = f"95 % interval {interval(gap)}{zero}" if gap.low is not None else "no interval"
+        parts.append(f"difference {points(gap)} over {seeds(gap.n)} ({shown})")
+    return f"{pair.label}: " + "; ".join(parts)
+
+
+def verdict(pair: PairResult) -> str:
+    """What the pair's trials allow to say, in one sentence."""
+    gap = pair.test_difference
+    where = f"{points(gap)} on test over {seeds(gap.n)}" if gap else ""
+    match pair.verdict:
+        case Verdict.BETTER if gap:
+            return f"Tuning gained {where}; the 95 % interval, {interval(gap)}, lies above 0."
+        case Verdict.WORSE if gap:
+            return f"The setting that won on validation is worse: {where}, 95 % interval {interval(gap)}."
+        case Verdict.UNDECIDED if gap:
+            return f"No gain shown: {where}, and the 95 % interval, {interval(gap)}, includes 0."
+        case Verdict.NO_INTERVAL if gap and gap.n == 1:
+            return f"Not enough to tell: {where}; one seed gives no interval, so this may be chance."
+        case Verdict.NO_INTERVAL:
+            return f"Not enough to tell: {where}, the same on every seed, which gives no usable interval."
+        case Verdict.REFERENCE_IS_BEST:
+            return f"Nothing beat the reference on validation among {count(pair.n_compared, 'trial')}."
+        case Verdict.NOT_SEARCHED if pair.best:
+            reached = pair.best.test_accuracy
+            return f"Nothing was searched: the one setting reached {percent(reached)} on test over {seeds(reached.n)}."
+        case Verdict.NO_REFERENCE:
+            return f"No comparison: {_why_no_reference(pair)}."
+        case Verdict.NO_TEST:
+            return "No comparison: best and reference have no common seeds with valid test accuracies."
+        case _:
+            return f"Nothing to compare: {_why_nothing(pair)}."
+
+
+def answer(analysis: Analysis) -> str:
+    """The campaign's result in one sentence or two."""
+    if len(analysis.pairs) == 1:
+        return verdict(analysis.pairs[0])
+    n = len(analysis.pairs)
+    tally = Counter(pair.verdict for pair in analysis.pairs)
+    for kind, text in _UNANIMOUS.items():
+        if tally[kind] == n:
+            return text
+    gained = tally[Verdict.BETTER]
+    lead = f"Tuning gained test accuracy in {gained} of {n} pairs" if gained else f"No gain shown in any of {n} pairs"
+    return f"{lead}: {'; '.join(f'in {tally[kind]} {text}' for kind, text in _IN_PAIRS.items() if tally[kind])}."
+
+
+_UNANIMOUS = {
+    Verdict.NOTHING_COMPLETE: "No trial has finished its training, so there is nothing to compare yet.",
+    Verdict.NOT_SEARCHED: "Nothing was searched: the table shows what the one setting of each pair reached.",
+    Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
+    Verdict.REFERENCE_IS_BEST: "Nothing beat the reference on validation in any pair.",
+    Verdict.UNDECIDED: "No gain from tuning is shown: every pair's 95 % interval of the test difference includes 0.",
+    Verdict.BETTER: "Tuning gained test accuracy in every pair: each 95 % interval of the difference lies above 0.",
+}
+_IN_PAIRS = {
+    Verdict.BETTER: "the 95 % interval of the test difference lies above 0",
+    Verdict.WORSE: "the setting that won on validation is worse on test",
+    Verdict.UNDECIDED: "the 95 % interval of the test difference includes 0",
+    Verdict.NO_INTERVAL: "there are too few seeds for an interval",
+    Verdict.REFERENCE_IS_BEST: "nothing beat the reference on validation",
+    Verdict.NO_REFERENCE: "there is no finished reference",
+    Verdict.NO_TEST: "valid test accuracies are missing",
+    Verdict.NOT_SEARCHED: "nothing was searched",
+    Verdict.NOTHING_COMPLETE: "no trial has finished",
+}
+
+
+def _reached(trained: Setting) -> str:
+    what = setting(trained.params)
+    shown = percent(trained.test_accuracy)
+    return f"({what}) {shown}" if what else shown
+
+
+def _why_no_reference(pair: PairResult) -> str:
+    if pair.reference_state is None:
+        return "no trial has the parameters of a reference"
+    told = {"waiting": "is still waiting", "running": "is still running", "pruned": "was stopped early"}
+    return f"the reference {told.get(pair.reference_state, 'failed')}"
+
+
+def _why_nothing(pair: PairResult) -> str:
+    counts = {state: n for state, n in pair.counts.items() if n}
+    if not counts:
+        return "there are no trials"
+    return "no trial has finished its training (" + ", ".join(f"{n} {state}" for state, n in counts.items()) + ")"
+
+
+def _decimals(std: float) -> int:
+    """Tenths of a point, or hundredths where the spread would otherwise be printed as 0.0."""
+    return 2 if 100 * std < 0.095 else 1
+
+
+def _signed(fraction: float, digits: int) -> str:
+    text = f"{100 * fraction:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")

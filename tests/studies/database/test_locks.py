@@ -1,0 +1,98 @@
+"""Mutual exclusion between processes and threads, on every kind of storage."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.storages import RDBStorage
+
+from studies.database.locks import exclusive
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
+from studies.errors import StorageError
+
+Opened = Callable[..., RetryingStorage]
+StartPython = Callable[[str, StorageUrl], "subprocess.Popen[str]"]
+
+HOLD = """
+storage = open_storage(url)
+with exclusive(storage, "key"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def shared_url(storage_url: StorageUrl) -> StorageUrl:
+    if storage_url.kind == "memory":
+        pytest.skip("lives in one process")
+    return storage_url
+
+
+def test_threads_take_turns(opened: Opened, storage_url: StorageUrl) -> None:
+    storage = opened(storage_url)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(3):
+            with exclusive(storage, "key") as held:
+                assert held
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 12
+
+
+def test_processes_exclude_each_other_until_one_is_killed(
+    opened: Opened, start_python: StartPython, shared_url: StorageUrl
+) -> None:
+    storage = opened(shared_url)
+    process = start_python(HOLD, shared_url)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with exclusive(storage, "key", wait=False) as held:
+        assert not held
+    process.kill()
+    with exclusive(storage, "key") as held:
+        assert held
+
+
+def test_it_is_free_again_after_an_error(opened: Opened, storage_url: StorageUrl) -> None:
+    storage = opened(storage_url)
+    with pytest.raises(KeyError), exclusive(storage, "key"):
+        raise KeyError
+    with exclusive(storage, "key", wait=False) as held:
+        assert held
+
+
+def test_keys_are_independent(opened: Opened, postgres_url: StorageUrl) -> None:
+    storage = opened(postgres_url)
+    with exclusive(storage, "one"), exclusive(storage, "two", wait=False) as held:
+        assert held
+
+
+def test_a_signal_ends_the_wait(opened: Opened, start_python: StartPython, shared_url: StorageUrl) -> None:
+    process = start_python(HOLD, shared_url)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    stop = threading.Event()
+    storage = opened(shared_url, should_stop=stop.is_set)
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(StorageError, match="stopped while waiting"), exclusive(storage, "key"):
+        pass
+
+
+def test_only_what_open_storage_returned(tmp_path: Path) -> None:
+    storage = RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    with pytest.raises(TypeError, match="RDBStorage"), exclusive(storage, "key"):
+        pass
+    storage.engine.dispose()
