@@ -1,7 +1,7 @@
-"""The command line `rigl-study`: its root, where the rooms `studies.cli_*` hang their commands.
+"""The command line `rigl-study`: its root, on which the commands of `studies.commands` hang.
 
-Nothing here or in those rooms imports torch, Optuna, pandas or matplotlib before a command needs it: `--help` is
-instant. Of all of `studies`, only `cli_run` and `cli_train` may import `workers`, inside the commands that train.
+Nothing here or there imports torch, Optuna, pandas or matplotlib before a command needs it: `--help` is instant. Of
+all of `studies`, only `commands.run` and `commands.train` may import `workers`, inside the commands that train.
 """
 
 import os

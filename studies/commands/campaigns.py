@@ -1,4 +1,4 @@
-"""The commands that look at campaigns and steer them, from `create` to `delete`; those that train are in `cli_run`."""
+"""The commands that look at campaigns and steer them, from `create` to `delete`; those that train are in `run`."""
 
 import sys
 import time

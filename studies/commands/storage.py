@@ -134,16 +134,28 @@ def dashboard(
 ) -> None:
     """Browse all studies with Optuna's dashboard, on this machine only unless --host says otherwise."""
     try:
-        import optuna_dashboard
+        from optuna_dashboard import wsgi
     except ImportError:
         raise StorageError(
             "the dashboard is not installed; run: pip install 'rigl-study[dashboard]' (in a clone: pip install "
             "'.[dashboard]')."
         ) from None
-    with opened(storage) as opened_storage:
-        say(f"dashboard on http://{host}:{port}/ until Ctrl-C")
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+    class Silent(WSGIRequestHandler):
+        """Does not write a line for each request."""
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with opened(storage) as database:
+        # Handed over as an object: a URL on a command line would show its password to every user of the machine.
+        application = wsgi(database)
         try:
-            # Handed over as an object: a URL on a command line would show its password to every user of the machine.
-            optuna_dashboard.run_server(opened_storage, host=host, port=port)
-        except (OSError, OverflowError) as error:
+            server = make_server(host, port, application, handler_class=Silent)
+        except (OSError, UnicodeError) as error:
             raise BadInput(f"cannot listen on {host}:{port}: {error}; choose another --port or --host.") from None
+        with server:
+            say(f"dashboard on http://{host}:{server.server_port}/ until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+                server.serve_forever()

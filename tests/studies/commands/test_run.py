@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +151,21 @@ def _reader(terminal: int) -> Callable[[], bytes]:
             return b""
 
     return read
+
+
+def test_the_dashboard_answers_on_this_machine_until_ctrl_c() -> None:
+    assert run("create", "tiny.toml").returncode == 0
+    command = [*RIGL_STUDY, "dashboard", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[3]
+        assert address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(f"{address}api/studies") as answer:
+            assert b"tiny/rigl-s0.5-uniform" in answer.read()
+        taken = run("dashboard", "--port", address.rpartition(":")[2].strip("/"))
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+
+    assert (process.returncode, rest) == (0, "")
+    assert taken.returncode == 2
+    assert "choose another --port" in taken.stderr
