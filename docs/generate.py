@@ -5,13 +5,18 @@ A page is a function to its text; to add one, write the function and its line in
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from rigl_core.distributions import DISTRIBUTIONS
+from rigl_core.methods import METHODS
+from rigl_core.recipes import RECIPES
+from rigl_core.schedules import ANNEALS
+from rigl_core.scores import SCORES
 from studies.cli import app
 
 FOLDER = Path(__file__).parent
@@ -48,7 +53,92 @@ def _section(path: tuple[str, ...]) -> str:
     return f"{level} {' '.join(('rigl-study', *path))}\n\n```text\n{text}\n```"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"cli.md": cli}
+TRAIN_FLOPS_FORMULAS = {
+    "dense": "3 f_D",
+    "static": "3 f_S",
+    "rigl": "(3 f_S ΔT + 2 f_S + f_D)/(ΔT + 1)",
+    "snfs": "2 f_S + f_D",
+}
+"""In words what `rigl_core.flops.TRAIN_FLOPS` computes; a test compares the two."""
+
+
+def methods() -> str:
+    """Every row of METHODS with its parts, its cost and its source."""
+    rows = [
+        [
+            f"`{name}`",
+            row.summary,
+            f"{row.drop} / {row.grow}" if row.drop else "global magnitude / -" if row.ramp else "-",
+            f"mean {row.redistribute}" if row.redistribute else "-",
+            TRAIN_FLOPS_FORMULAS[row.train_flops],
+            row.source,
+        ]
+        for name, row in METHODS.items()
+    ]
+    parts = [
+        NOTICE,
+        "# Methods",
+        "A method is a row of `rigl_core.methods.METHODS`: which weights a topology step drops and grows, and a few "
+        "facts about how it trains. One pure function, `update_mask`, does every topology update.",
+        _table(["method", "", "drop / grow by", "redistribute by", "FLOPs a training sample", "source"], rows),
+        METHODS_TEXT.strip(),
+        "## Scores",
+        _table(["score", ""], [[f"`{key}`", _first_line(score)] for key, score in SCORES.items()]),
+        "## Anneals",
+        _table(["anneal", "f(t)/α at progress p = t/T_end"], [[f"`{key}`", ANNEAL_FORMULAS[key]] for key in ANNEALS]),
+        "## Distributions",
+        _table(["distribution", ""], [[f"`{key}`", _first_line(rule)] for key, rule in DISTRIBUTIONS.items()]),
+        "## Recipes",
+        'Settings that belong together: `recipe = "cifar10"` in `[fixed]`, or `rigl-study train --recipe cifar10`. What a '
+        "study sets itself wins.",
+        *(f"**{name}**: " + ", ".join(f"{key} = {value}" for key, value in r.items()) for name, r in RECIPES.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+METHODS_TEXT = """
+f_S and f_D are the forward FLOPs of the sparse and the dense network; where f_S changes (redistribution, pruning) it is
+the mean over training. 1 multiply-accumulate is 2 FLOPs; convolutions and linear layers count.
+
+**Drop and grow.** At every `delta_t`-th step before `t_end` (75 % of training), each layer drops the
+`int(f(t) · n_active)` active weights of smallest magnitude, with f(t) = α/2 · (1 + cos(πt/T_end)), and grows as many of
+largest grow score among everything it did not keep. A weight that comes straight back keeps its value; newborn weights
+and their optimizer state are zero. The topology step takes the place of the weight step. With `grow_accumulation = n`
+the gradient is the mean of the last n steps'. Layers that start dense stay dense.
+
+**Redistribution.** What all layers drop together is shared out in proportion to the mean score of each layer's active
+weights, none beyond its size; fractions go to the largest remainders, so that the total is exact.
+
+**Pruning.** From dense to sparsity S along s(t) = S · (1 − (1 − (t − t₀)/(T_end − t₀))³), from step `ramp_start` (700),
+every `delta_t` steps and at T_end, by the magnitude of the whole network. Its learning rate warms up for 3,500 steps.
+
+**Dense momentum.** `snfs` keeps the optimizer's moments of inactive weights, because it grows by them; every other
+method keeps them at zero.
+
+**Small-dense.** All hidden widths are multiplied by √(1 − S). Where inputs or outputs are large, the parameter count
+does not fall with the square of the width; the count reached is reported (`n_parameters`).
+"""
+
+ANNEAL_FORMULAS = {
+    "cosine": "(1 + cos πp)/2",
+    "constant": "1",
+    "linear": "1 − p",
+    "inverse_power": "(1 − p)^k, k = `anneal_power`",
+}
+
+
+def _first_line(thing: Callable[..., Any]) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"cli.md": cli, "methods.md": methods}
 
 
 def main() -> int:

@@ -35,7 +35,7 @@ class Range(BaseModel):
             raise BadInput(f"log = true needs low above 0, and low is {self.low}.")
         if self.log and self.step is not None:
             raise BadInput("log and step cannot be combined; leave one out.")
-        if self.step is not None and not 0 < self.step <= self.high - self.low:
+        if self.step is not None and not 0 < self.step <= (self.high - self.low) * (1 + 1e-9):
             raise BadInput(f"step = {self.step} must be above 0 and at most high - low = {self.high - self.low}.")
         if self.is_integer and self.step is not None and self.step != int(self.step):
             raise BadInput(f"step = {self.step} must be a whole number because low and high are.")
@@ -55,7 +55,7 @@ class Range(BaseModel):
         if self.step is None:
             return None
         n_steps = math.floor((self.high - self.low) / self.step + 1e-9)
-        return [self.low + i * self.step for i in range(n_steps + 1)]
+        return [min(self.low + i * self.step, self.high) for i in range(n_steps + 1)]  # rounding must not leave the box
 
     def contains(self, value: Value) -> bool:
         """Whether a search could propose `value`."""

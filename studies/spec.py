@@ -216,7 +216,7 @@ class TrialResult(_Frozen):
 def one_line(error: ValidationError) -> str:
     """The first complaint of a pydantic error in one line: which key, which value, what is allowed."""
     first, n_more = error.errors()[0], error.error_count() - 1
-    where = ".".join(str(part) for part in first["loc"] if part not in ("choice", "range"))
+    where = ".".join(str(part) for part in first["loc"] if part not in ("choice", "range", "int", "float"))
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         what = "unknown key"

@@ -19,6 +19,7 @@ class Dataset(Lazy):
         summary: one line for people.
         num_classes: how many labels there are; of images only, a text's symbols are counted when it is read.
         image_shape: (C, H, W) of one image.
+        n_train: how many items there are to train on; None where options or a file decide.
         takes: the options a user may set (`dataset_options` in a study), with their types.
         kind: what is in it; a model must read it.
         reads_file: whether the user names the file, with `text_file` and `text_sha256`.
@@ -27,6 +28,7 @@ class Dataset(Lazy):
     summary: str = ""
     num_classes: int = 10
     image_shape: tuple[int, int, int] = (1, 28, 28)
+    n_train: int | None = None
     takes: Mapping[str, type] = field(default_factory=dict)
     kind: Literal["images", "text"] = "images"
     reads_file: bool = False
@@ -38,12 +40,14 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "rigl_core.data.fashion_mnist",
             "load",
             summary="60,000 + 10,000 images of clothing, 28×28 grey; 55k/5k/10k",
+            n_train=55_000,
         ),
         "digits": Dataset(
             "rigl_core.data.digits",
             "load",
             summary="scikit-learn's 1,797 handwritten digits, 8×8 grey; needs no download",
             image_shape=(1, 8, 8),
+            n_train=1_297,
         ),
         "cifar10": Dataset(
             "rigl_core.data.cifar",
@@ -51,6 +55,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             {"classes": 10},
             summary="60,000 colour photographs, 32×32, 10 classes; 45k/5k/10k",
             image_shape=(3, 32, 32),
+            n_train=45_000,
         ),
         "cifar100": Dataset(
             "rigl_core.data.cifar",
@@ -59,6 +64,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             summary="60,000 colour photographs, 32×32, 100 classes; 45k/5k/10k",
             num_classes=100,
             image_shape=(3, 32, 32),
+            n_train=45_000,
         ),
         "synthetic": Dataset(
             "rigl_core.data.synthetic",

@@ -32,16 +32,22 @@ def with_available_dataset(
     try:
         find.fetch(wanted, data_dir)  # loads torch, but only where there is something to download
     except DataUnavailable:
+        changed = _on(spec, fallback)
         tell(
             f"{wanted} is neither on this machine nor to be had (`rigl-study data fetch {wanted}` says why); "
-            f"this study uses {fallback} instead"
+            f"this study uses {fallback} instead, for {changed.plans()[0].base_config.epochs} epochs"
         )
-        return _on(spec, fallback)
+        return changed
     return spec
 
 
 def _on(spec: StudySpec, dataset: str) -> StudySpec:
+    """The study on another data set, for as many steps, so that delta_t keeps its meaning."""
     # Sizes and options were chosen for the other data set, and may be impossible with this one.
-    kept = {key: value for key, value in spec.fixed.items() if key not in ("train_size", "dataset_options")}
-    changed = spec.model_dump(mode="json") | {"fixed": {**kept, "dataset": dataset}}
+    fixed = {key: value for key, value in spec.fixed.items() if key not in ("train_size", "dataset_options")}
+    config = spec.plans()[0].base_config
+    n_before, n_after = config.train_size or get_dataset(config.dataset).n_train, get_dataset(dataset).n_train
+    if n_before and n_after and "epochs" not in spec.search:
+        fixed["epochs"] = max(1, round(config.epochs * n_before / n_after))
+    changed = spec.model_dump(mode="json") | {"fixed": {**fixed, "dataset": dataset}}
     return StudySpec.model_validate(changed)

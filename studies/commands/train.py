@@ -158,7 +158,7 @@ def _progress(config: "TrainConfig") -> Iterator[tuple[Report, Step | None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         console.show_cursor(True)  # a second Ctrl-C kills this process, which could not bring it back
-        task = progress.add_task(f"epoch 0/{config.epochs}", total=None)
+        task = progress.add_task(f"epoch 0/{config.n_epochs}", total=None)
 
         def on_step(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
@@ -171,7 +171,12 @@ def _in_words(report: "EpochReport") -> str:
     again = " (from the checkpoint)" if report.replayed else ""
     accuracy = 100 * report.mean_val_accuracy
     bits = f"  bits/char {statistics.fmean(report.bits_per_character):.4f}" if report.bits_per_character else ""
-    return f"epoch {report.epoch + 1}/{report.n_epochs}  loss {loss:.4f}  validation {accuracy:.2f} %{bits}{again}"
+    costs = (
+        f"sparsity {statistics.fmean(report.sparsity):.4f}  explored {statistics.fmean(report.explored):.3f}  "
+        f"FLOPs {statistics.fmean(report.inference_flops):.3g}×"
+    )
+    epoch = f"epoch {report.epoch + 1}/{report.n_epochs}"
+    return f"{epoch}  loss {loss:.4f}  validation {accuracy:.2f} %{bits}  {costs}{again}"
 
 
 def _print_outcome(outcome: "TrainOutcome") -> None:
@@ -182,6 +187,8 @@ def _print_outcome(outcome: "TrainOutcome") -> None:
         "test bits per char.": _bits(outcome.test_bits_per_character),
         "loss": ", ".join(f"{value:.4f}" for value in outcome.loss),
         "sparsity": f"{outcome.realised_sparsity:.4f} ({outcome.n_active:,} active weights)",
+        "parameters": f"{outcome.n_parameters:,}",
+        "explored": f"{statistics.fmean(outcome.history[-1].explored):.3f} of all maskable weights",
         "inference FLOPs": f"{outcome.inference_flops:.3g}× dense",
         "training FLOPs": f"{outcome.train_flops:.3g}× dense",
         "seconds": f"{outcome.seconds:.1f}",

@@ -118,6 +118,21 @@ def locate(home: Path) -> ServerFiles:
     return ServerFiles(directory, _SERVER_USER_OF_ROOT if root else None)
 
 
+def package_directory() -> Path:
+    """Where the package lies that brings Postgres.
+
+    Raises:
+        StorageError: it is not installed.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)  # importing the package would create users and directories
+    if spec is None or not spec.submodule_search_locations:
+        raise StorageError(
+            f"the embedded database needs the package {_DISTRIBUTION}, which is not installed. "
+            "Install it, or name a Postgres server with --storage."
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
 def programs(files: ServerFiles) -> Path:
     """The directory with `initdb` and `postgres`, copied below the server's directory if its user cannot reach it.
 
@@ -126,13 +141,7 @@ def programs(files: ServerFiles) -> Path:
     Raises:
         StorageError: the package that brings them is missing or cannot be copied.
     """
-    spec = importlib.util.find_spec(_PACKAGE)  # importing the package would create users and directories
-    if spec is None or not spec.submodule_search_locations:
-        raise StorageError(
-            f"the embedded database needs the package {_DISTRIBUTION}, which is not installed. "
-            "Install it, or name a Postgres server with --storage."
-        )
-    package = Path(spec.submodule_search_locations[0])
+    package = package_directory()
     if files.user is None or _others_may_enter(package / "pginstall" / "bin"):
         return package / "pginstall" / "bin"
     version = importlib.metadata.version(_DISTRIBUTION)

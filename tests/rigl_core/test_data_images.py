@@ -98,6 +98,7 @@ def test_what_is_built_in_is_what_its_row_declares(name):
     assert loaded.name == name
     assert loaded.image_shape == DATASETS[name].image_shape
     assert loaded.num_classes == DATASETS[name].num_classes
+    assert DATASETS[name].n_train in (None, loaded.n_train)
     for part in (loaded.train, loaded.val, loaded.test):
         assert int(part.labels.min()) == 0
         assert int(part.labels.max()) == loaded.num_classes - 1

@@ -195,6 +195,19 @@ def test_every_method_has_a_rule():
     assert {method.train_flops for method in METHODS.values()} == set(TRAIN_FLOPS)
 
 
+@pytest.mark.parametrize(
+    ("method", "f_s", "multiple"),
+    [("rigl", None, 0.35), ("snfs", 0.49, 0.66)],  # the report, table 1: WRN-22-2 at S = 0.8 ERK, ΔT = 100
+)
+def test_published_train_flop_multiples(method, f_s, multiple):
+    if f_s is None:
+        model = MODELS["wrn_22_2"](num_classes=10, in_channels=3, image_size=(32, 32))
+        flops = forward_flops(model, (3, 32, 32))
+        shapes = {name: tuple(weight.shape) for name, weight in maskable_weights(model).items()}
+        f_s = inference_flops(flops, erk(shapes, 0.8)) / sum(flops.values())
+    assert round(train_flops(method, f_s, 1.0, 100) / 3, 2) == multiple
+
+
 def test_train_flops_of_an_unknown_method():
     with pytest.raises(UnknownName, match='Did you mean "rigl"'):
         train_flops("rigel", 1.0, 10.0, 100)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +14,9 @@ import studies.commands.campaigns
 from rigl_core.data import find
 from rigl_core.errors import DataUnavailable
 from studies.cli import app
+from studies.commands.fallback import with_available_dataset
 from studies.database.storage_url import StorageUrl
+from studies.spec_file import load_spec
 from studies.tickets import TicketQueue
 
 SPEC = """
@@ -226,13 +229,25 @@ def test_the_fallback_is_taken_with_a_word_where_the_data_cannot_be_had(monkeypa
 
     monkeypatch.setattr(find, "status", lambda name, _: None if name == "cifar10" else "here")
     monkeypatch.setattr(find, "fetch", unavailable)
-    options = ["--set", "fixed.dataset=cifar10", "--set", "fixed.train_size=9999", "--fallback-dataset", "digits"]
+    options = ["--set", "fixed.dataset=cifar10", "--set", "fixed.train_size=1297", "--fallback-dataset", "digits"]
     done = invoke("create", "tiny.toml", *options)
 
     assert done.exit_code == 0
     assert "cifar10 is neither on this machine nor to be had" in done.stderr.splitlines()[0]
-    assert "digits instead" in done.stderr.splitlines()[0]
+    assert "digits instead, for" in done.stderr.splitlines()[0]
     succeed("create", "tiny.toml")  # the same campaign as with digits from the start
+
+
+def test_the_fallback_trains_for_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find, "status", lambda *_: None)
+    monkeypatch.setattr(find, "fetch", Mock(side_effect=DataUnavailable("no network")))
+    told: list[str] = []
+    spec = load_spec("fashion-lenet-full")
+    changed = with_available_dataset(spec, "digits", None, told.append)
+
+    assert changed.fixed["dataset"] == "digits"
+    assert changed.fixed["epochs"] * 1_297 == pytest.approx(spec.fixed["epochs"] * 55_000, rel=0.01)
+    assert f"for {changed.fixed['epochs']} epochs" in told[0]
 
 
 def test_the_fallback_is_not_taken_where_the_data_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
