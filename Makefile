@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SCALE ?= full
 WORKERS ?= 2
+TEST_PROCESSES ?= auto
 
 .PHONY: setup study test check bench docs format clean
 
@@ -19,7 +20,7 @@ study: setup  ## train the first study and write its report (SCALE=smoke for a q
 	$(BIN)/rigl-study run fashion-lenet-$(SCALE) --workers $(WORKERS) --fallback-dataset digits --out reports/fashion-lenet-$(SCALE)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -89,8 +89,8 @@ def methods() -> str:
         "## Distributions",
         _table(["distribution", ""], [[f"`{key}`", _first_line(rule)] for key, rule in DISTRIBUTIONS.items()]),
         "## Recipes",
-        'Settings that belong together: `recipe = "cifar10"` in `[fixed]`, or `rigl-study train --recipe cifar10`. What a '
-        "study sets itself wins.",
+        'Settings that belong together: `recipe = "cifar10"` in `[fixed]`, or `rigl-study train --recipe cifar10`. '
+        "What a study sets itself wins.",
         *(f"**{name}**: " + ", ".join(f"{key} = {value}" for key, value in r.items()) for name, r in RECIPES.items()),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,5 +1,6 @@
 import ast
 import operator
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from docs.generate import ANNEAL_FORMULAS, TRAIN_FLOPS_FORMULAS
 from rigl_core.flops import TRAIN_FLOPS
 from rigl_core.schedules import ANNEALS
 from studies.cli import app
+from studies.spec_file import load_spec
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +36,39 @@ def test_every_command_has_its_section(path: tuple[str, ...]) -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
     assert f"# {' '.join(('rigl-study', *path))}\n\n```text\nUsage: rigl-study" in page
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def test_the_readmes_study_is_valid(tmp_path: Path) -> None:
+    (text,) = blocks("README.md", "toml")
+    (tmp_path / "my-question.toml").write_text(text, encoding="utf-8")
+    spec = load_spec(str(tmp_path / "my-question.toml"))
+    assert [plan.name for plan in spec.plans()] == [
+        f"my-question/rigl-s{sparsity}-{distribution}" for sparsity in (0.8, 0.9) for distribution in ("uniform", "erk")
+    ]
+    config = spec.plans()[0].base_config
+    assert (config.epochs, config.lr_drop_every, config.augmentation) == (250, 30_000, "crop_flip")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operating.md", "docs/how-it-works.md", "CONTRIBUTING.md"])
+def test_pages_name_only_commands_files_and_targets_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = {path[:1] for path in command_paths(get_command(app))}
+    for word in re.findall(
+        r"rigl-study ([a-z]+)\b", "\n".join(blocks(page, "")) + "".join(re.findall(r"`[^`]*`", text))
+    ):
+        assert (word,) in commands, word
+    for target in re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE):
+        assert re.search(rf"^{target[0] or target[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
+    for path in re.findall(r"`((?:rigl_core|studies|workers|tests|docs)/[\w/.]*\w)`", text):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_formulas_on_the_methods_page_are_those_of_the_code() -> None:
