@@ -22,12 +22,26 @@ def save_checkpoint(path: Path, config: TrainConfig, state: dict[str, Any]) -> N
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "config": config.model_dump_json(), "state": state}, buffer)
+    write_atomically(path, buffer.getbuffer(), "checkpoint")
+
+
+def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None:
+    """Write a file and its folder; a crash or a full disk in the middle leaves the previous file as it was.
+
+    Args:
+        path: the file.
+        content: its bytes.
+        what: they are, for the message.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(buffer.getbuffer())
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -36,7 +50,7 @@ def save_checkpoint(path: Path, config: TrainConfig, state: dict[str, Any]) -> N
             raise
         _sync_directory(path.parent)
     except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}.") from error
+        raise CheckpointError(f"cannot write the {what} {path}: {error.strerror or error}.") from error
 
 
 def _sync_directory(folder: Path) -> None:

@@ -14,11 +14,13 @@ from rigl_core.methods import get_method
 from rigl_core.models import MODELS, get_model
 from rigl_core.recipes import with_recipe
 from rigl_core.schedules import CubicRamp, UpdateSchedule
+from rigl_core.source import Source, is_source
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class TrainConfig(BaseModel):
@@ -44,13 +46,20 @@ class TrainConfig(BaseModel):
     dataset_options: dict[str, float] = Field(default_factory=dict)
     text_file: str | None = None
     "The file of the data set text, see `rigl_core.data.text_file` for where a relative path is looked for."
-    text_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    text_sha256: Sha256 | None = None
     "What is in it, as `sha256sum` prints it: a path alone could be another text tomorrow or on another machine."
     train_size: Annotated[int, Field(ge=1)] | None = None
     "Use only the first so many training images or sequences of text (after the split)."
 
     sparsity: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     distribution: str = "erk"
+    "A key of DISTRIBUTIONS, or from:STUDY#TRIAL: the layer-wise sparsities which that run ended with."
+    layer_sparsity: dict[str, Fraction] | None = None
+    "Those sparsities, by weight name, looked up when the campaign was created. Of this run, `sparsity` only says so."
+    masks: str | None = None
+    "from:STUDY#TRIAL: begin with that run's final masks and, as the seeds are the same, with its initial weights."
+    masks_sha256: Sha256 | None = None
+    "Of the file they are in; see `rigl_core.masks_file`."
     alpha: Fraction = 0.3
     delta_t: Count = 100
     t_end_fraction: Fraction = 0.75
@@ -93,7 +102,12 @@ class TrainConfig(BaseModel):
     @field_validator("distribution")
     @classmethod
     def _canonical_distribution(cls, value: str) -> str:
-        return distribution_name(value)
+        return str(Source.parse(value)) if is_source(value) else distribution_name(value)
+
+    @field_validator("masks")
+    @classmethod
+    def _canonical_masks(cls, value: str | None) -> str | None:
+        return None if value is None else str(Source.parse(value))
 
     @model_validator(mode="after")
     def _names_and_options(self) -> Self:
@@ -102,6 +116,7 @@ class TrainConfig(BaseModel):
         _check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
         UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
         _check_data(self)
+        _check_sources(self)
         if self.optimizer == "sgd" and self.momentum == 0.0:
             if method.needs_momentum:
                 raise BadInput(
@@ -171,3 +186,27 @@ def _check_data(config: TrainConfig) -> None:
         found = text_candidates(config.text_file)
         example = f'text_sha256 = "{text_digest(found[0])}" for {found[0]}' if found else "what `sha256sum` prints"
         raise BadInput(f"text_file needs text_sha256 beside it, which pins what is in the file: {example}.")
+
+
+def _check_sources(config: TrainConfig) -> None:
+    """What is taken from another run has been looked up, and the method can begin with it."""
+    method = get_method(config.method)
+    for key, label, content in (
+        ("masks", config.masks, config.masks_sha256),
+        ("distribution", config.distribution if is_source(config.distribution) else None, config.layer_sparsity),
+    ):
+        if label is None and content is not None:
+            raise BadInput(f"{key} names no run, so there is nothing to pin: remove {_PINS[key]}.")
+        if label is not None and content is None:
+            raise BadInput(
+                f'{key} "{label}" is resolved when a campaign is created: write it below [fixed] of a study file and '
+                "use `rigl-study create` or `run`."
+            )
+        if label is not None and (not method.sparse or method.ramp):
+            why = "starts dense" if method.ramp else "has no masks"
+            raise BadInput(f'{key} is "{label}", but method "{config.method}" {why}; choose another method.')
+    if config.masks is not None and config.masks != config.distribution:
+        raise BadInput(f"masks are {config.masks}, and distribution {config.distribution}; they come from one run.")
+
+
+_PINS = {"masks": "masks_sha256", "distribution": "layer_sparsity"}

@@ -32,7 +32,7 @@ class UnknownName(BadInput):
 
 
 class DataUnavailable(RiglStudyError):
-    """A data set is neither on this machine nor to be had; the message says how to get it."""
+    """A data set, or masks to begin with, are neither on this machine nor to be had; the message says what to do."""
 
 
 class CheckpointError(RiglStudyError):

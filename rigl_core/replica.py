@@ -13,6 +13,7 @@ from rigl_core.config import TrainConfig
 from rigl_core.data.augment import AUGMENTATIONS
 from rigl_core.data.task import Task
 from rigl_core.distributions import DISTRIBUTIONS, Shape, layer_budgets
+from rigl_core.errors import BadInput
 from rigl_core.masks import MaskState, init_masks, maskable_weights
 from rigl_core.methods import get_method
 from rigl_core.models import get_model
@@ -54,14 +55,31 @@ def build_model(config: TrainConfig, data: Task, seed: int, *, narrow: bool | No
 
 
 def initial_budgets(config: TrainConfig, shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """How many weights of each layer are active at the start; all of them for a method that starts dense."""
+    """How many weights of each layer are active at the start; all of them for a method that starts dense.
+
+    Raises:
+        BadInput: `config.layer_sparsity` is not for these layers.
+    """
     method = get_method(config.method)
     if not method.sparse or method.ramp:
         return layer_budgets(shapes, dict.fromkeys(shapes, 0.0))
+    if config.layer_sparsity is not None:
+        _check_layers(
+            dict.fromkeys(shapes, "there"), dict.fromkeys(config.layer_sparsity, "there"), config.distribution
+        )
+        return layer_budgets(shapes, config.layer_sparsity)
     if config.distribution == "uniform" and get_model(config.model).reads == "text":
         # The first layer, which `uniform` leaves dense, is the embedding here, and that is never masked.
         return layer_budgets(shapes, dict.fromkeys(shapes, config.sparsity))
     return layer_budgets(shapes, DISTRIBUTIONS[config.distribution](shapes, config.sparsity))
+
+
+def _check_layers(own: Mapping[str, object], given: Mapping[str, object], source: str | None) -> None:
+    """Refuse what another network ended with: layers by name, with their shapes where those are known."""
+    for name in (*own, *given):
+        theirs, ours = given.get(name, "not there"), own.get(name, "not there")
+        if theirs != ours:
+            raise BadInput(f"{source} does not fit this network: layer {name} is {theirs} in it and {ours} here.")
 
 
 class Replica:
@@ -76,9 +94,15 @@ class Replica:
         seed: of this replica.
         n_steps: mini-batches of the whole training.
         device: a torch device.
+        masks: those to begin with, on any device; None draws them at random (DESIGN §5).
+
+    Raises:
+        BadInput: the masks or the sparsities given are not for the layers of this network.
     """
 
-    def __init__(self, config: TrainConfig, data: Task, seed: int, n_steps: int, device: str) -> None:
+    def __init__(
+        self, config: TrainConfig, data: Task, seed: int, n_steps: int, device: str, masks: MaskState | None = None
+    ) -> None:
         self.config, self.data, self.seed, self.device = config, data, seed, device
         self.model = build_model(config, data, seed).to(device)
         self.augment_random = make_generator(seed, "augment", device=device)
@@ -90,7 +114,7 @@ class Replica:
         self.sparse = SparseOptimizer(
             _optimizer(config, self.model, weights),
             weights=weights,
-            masks=init_masks(shapes, initial_budgets(config, shapes), make_generator(seed, "masks"), device),
+            masks=self._initial_masks(shapes, masks),
             method=get_method(config.method),
             schedule=config.topology_schedule(n_steps),
             generator=make_generator(seed, "topology", device=device),
@@ -99,6 +123,14 @@ class Replica:
         )
         self.loss_sum = torch.zeros((), device=device)
         self._order: tuple[int, Tensor] | None = None
+
+    def _initial_masks(self, shapes: Mapping[str, Shape], given: MaskState | None) -> MaskState:
+        if given is None:
+            budgets = initial_budgets(self.config, shapes)
+            return init_masks(shapes, budgets, make_generator(self.seed, "masks"), self.device)
+        _check_layers(shapes, {name: tuple(mask.shape) for name, mask in given.masks.items()}, self.config.masks)
+        in_order = {name: given.masks[name].to(self.device) for name in shapes}
+        return MaskState(in_order, {name: given.n_active[name] for name in shapes})
 
     @property
     def masks(self) -> MaskState:

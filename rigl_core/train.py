@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from rigl_core.config import TrainConfig
 from rigl_core.data.task import Task, load_task
 from rigl_core.errors import CheckpointError, TrainingDiverged
 from rigl_core.flops import forward_flops, inference_flops, train_flops
+from rigl_core.masks import MaskState
+from rigl_core.masks_file import load_masks, save_masks
+from rigl_core.methods import get_method
 from rigl_core.replica import Evaluation, Replica, build_model
 from rigl_core.runtime import environment
 
@@ -93,11 +97,11 @@ class TrainOutcome:
 class Run:
     """A run in progress: its replicas and how far they are."""
 
-    def __init__(self, config: TrainConfig, data: Task, device: str) -> None:
+    def __init__(self, config: TrainConfig, data: Task, device: str, masks: Mapping[int, MaskState]) -> None:
         self.config, self.data, self.device = config, data, device
         self.batches_per_epoch = math.ceil(data.n_train / config.batch_size)
         n_steps = self.batches_per_epoch * config.n_epochs
-        self.replicas = [Replica(config, data, seed, n_steps, device) for seed in config.seeds]
+        self.replicas = [Replica(config, data, seed, n_steps, device, masks.get(seed)) for seed in config.seeds]
         self.layer_flops = forward_flops(self.replicas[0].model, data.input_shape, data.input_dtype)
         dense = build_model(config, data, 0, narrow=False)
         self.dense_flops = float(sum(forward_flops(dense, data.input_shape, data.input_dtype).values()))
@@ -227,6 +231,8 @@ def train(
     data_dir: Path | None = None,
     data: Task | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    masks_dir: Path | None = None,
+    masks_to: Path | None = None,
 ) -> TrainOutcome:
     """Train `config` on all its seeds.
 
@@ -244,16 +250,20 @@ def train(
         data_dir: where to look for the data set first.
         data: the data themselves, instead of loading `config.dataset`.
         on_step: called after every step with the steps done and the steps in all.
+        masks_dir: the checkpoint folder below which the masks are that `config.masks` names.
+        masks_to: where to write the final masks of a complete run, if its method has any, for others to begin from.
 
     Raises:
+        BadInput: the masks or sparsities taken from another run are not for this network.
         CheckpointError: `resume_from` is damaged or of another run, or the checkpoint of a stop cannot be written.
-        DataUnavailable: the data set cannot be had.
+        DataUnavailable: the data set, or the file of the masks, cannot be had.
         TrainingDiverged: a loss became NaN or infinite.
     """
+    masks = load_masks(config, masks_dir)
     task = (data or load_task(config, data_dir)).to(device)
     if config.train_size is not None:
         task = task.first(config.train_size)
-    run = Run(config, task, device)
+    run = Run(config, task, device, masks)
     if resume_from is not None:
         run.load_state_dict(load_checkpoint(resume_from, config, device))
         for report in list(run.history):
@@ -273,13 +283,17 @@ def train(
         if on_epoch(run.finish_epoch()):
             return run.outcome("pruned")
         if checkpoint_to is not None:
-            _save_or_warn(checkpoint_to, config, run)
+            save = partial(save_checkpoint, checkpoint_to, config, run.state_dict())
+            _try_to(save, "Training goes on; a crash now would repeat epochs.")
+    if masks_to is not None and get_method(config.method).sparse:
+        final = {replica.seed: replica.masks for replica in run.replicas}
+        _try_to(partial(save_masks, masks_to, final), "The run counts; no other one can begin from its masks.")
     return run.outcome("complete")
 
 
-def _save_or_warn(path: Path, config: TrainConfig, run: Run) -> None:
-    """A full disk must not cost a good run: the previous checkpoint stays, and training goes on."""
+def _try_to(save: Callable[[], None], otherwise: str) -> None:
+    """A full disk must not cost a good run: the previous file, if any, stays, and training goes on."""
     try:
-        save_checkpoint(path, config, run.state_dict())
+        save()
     except CheckpointError as error:
-        log.warning("%s Training goes on; a crash now would repeat epochs.", error)
+        log.warning("%s %s", error, otherwise)

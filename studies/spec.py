@@ -16,8 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from rigl_core.config import TrainConfig
 from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput, UnknownName
+from rigl_core.source import Source, is_source
 from studies.errors import SpecError
 from studies.search_space import Axis, Params, Value, corners, grid
+from studies.source_settings import check_rest, paired_distribution, pending_source
 from studies.strategies import PRUNERS, SAMPLERS
 
 SPEC_VERSION = 1
@@ -43,7 +45,7 @@ class Pairs(_Frozen):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [distribution_name(name) for name in self.distribution]
+        names = [paired_distribution(name) for name in self.distribution]
         if len(set(names)) != len(names) or len(set(self.sparsity)) != len(self.sparsity):
             raise BadInput(f"sparsity {list(self.sparsity)} × distribution {list(self.distribution)} repeats a pair.")
         return self
@@ -116,12 +118,28 @@ class StudySpec(_Frozen):
                 f'name "{self.name}" may hold letters, digits, ".", "_" and "-", must start with a letter or digit '
                 "and have at most 80 characters."
             )
+        if self.pending is not None:
+            check_rest(self.pending[0], self.pairs is not None, self.search)
+            self.without_source()  # as much as can be checked before the source is looked up
+            return self
         _check_keys(self)
         _check_budget(self)
         _check_reference(self)
         for corner in corners(self.search):
             _check_corner(self, corner)
         return self
+
+    @property
+    def pending(self) -> tuple[str, Source] | None:
+        """The setting that names another run and is still to be looked up (`resolve_sources`), and that run."""
+        return pending_source(self.fixed)
+
+    def without_source(self) -> "StudySpec":
+        """The same campaign without the setting that is `pending`."""
+        if self.pending is None:
+            return self
+        kept = {key: value for key, value in self.fixed.items() if key != self.pending[0]}
+        return StudySpec.model_validate(self.model_dump(mode="json") | {"fixed": kept})
 
     def plans(self) -> list["StudyPlan"]:
         """One plan for each (sparsity, distribution) pair, in the order written."""
@@ -146,14 +164,15 @@ class StudyPlan:
 
     @property
     def name(self) -> str:
-        """CAMPAIGN/METHOD-sSPARSITY-DISTRIBUTION; "any" stands for what is searched."""
+        """CAMPAIGN/METHOD-sSPARSITY-DISTRIBUTION; "any" stands for what is searched, "from" for another run's."""
         parts = {
             key: "any" if key in self.spec.search else self.pair.get(key, getattr(self.base_config, key))
             for key in ("method", "sparsity", "distribution")
         }
         sparsity = parts["sparsity"]
         shown = sparsity if isinstance(sparsity, str) else f"{sparsity:g}"
-        return f"{self.spec.name}/{parts['method']}-s{shown}-{parts['distribution']}"
+        distribution = "from" if is_source(parts["distribution"]) else parts["distribution"]
+        return f"{self.spec.name}/{parts['method']}-s{shown}-{distribution}"
 
     @property
     def base_config(self) -> TrainConfig:
@@ -229,7 +248,7 @@ def one_line(error: ValidationError) -> str:
 def _check_keys(spec: StudySpec) -> None:
     fields = set(TrainConfig.model_fields) - {"seeds"}
     paired = {"sparsity", "distribution"} if spec.pairs else set()
-    unsearchable = {"model_options", "dataset_options", "seeds"}
+    unsearchable = {"model_options", "dataset_options", "layer_sparsity", "masks", "masks_sha256", "seeds"}
     for section, keys in (("fixed", spec.fixed), ("search", spec.search)):
         for key in keys:
             if key == "seeds":
@@ -239,7 +258,7 @@ def _check_keys(spec: StudySpec) -> None:
             if key in paired:
                 raise BadInput(f"{section}.{key}: {key} is given in [pairs] too; leave one of them out.")
             if section == "search" and key in unsearchable:
-                raise BadInput(f"search.{key}: {key} is a table and cannot be searched; put it in [fixed].")
+                raise BadInput(f"search.{key}: {key} cannot be searched; put it in [fixed].")
             if section == "search" and key in spec.fixed:
                 raise BadInput(f"search.{key}: {key} is given in [fixed] too; leave one of them out.")
 

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
 from studies.errors import CheckpointError, TicketLost, TrainingDiverged
 from studies.spec import TrialResult
@@ -23,8 +24,8 @@ def run_ticket(
     Arguments:
         ticket: what to train. While it is trained, beats keep it ours.
         stop: ends training after the current step; the ticket is then given back, its checkpoint written.
-        checkpoint_dir: where checkpoints are, one file for each ticket in progress. For one worker to go on where
-            another one died, all must see the same folder.
+        checkpoint_dir: where checkpoints are, one file for each ticket in progress, and the final masks of complete
+            trials. For one worker to go on where another one died, all must see the same folder.
         device: as `rigl_core.runtime.resolve_device` gives it.
         data_dir: where to look for the data set first.
 
@@ -38,7 +39,7 @@ def run_ticket(
         StorageError: the database is away for too long.
     """
     with Heartbeat(ticket) as heartbeat:
-        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir / f"{ticket.checkpoint_key}.pt", device, data_dir)
+        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir, device, data_dir)
         return run.to_the_end()
 
 
@@ -48,12 +49,14 @@ class _TicketRun:
         ticket: Ticket,
         stop: Stop,
         heartbeat: Heartbeat,
-        checkpoint: Path,
+        checkpoint_dir: Path,
         device: str,
         data_dir: Path | None,
     ) -> None:
         self._ticket, self._stop, self._heartbeat = ticket, stop, heartbeat
-        self._checkpoint, self._device, self._data_dir = checkpoint, device, data_dir
+        self._checkpoint_dir, self._device, self._data_dir = checkpoint_dir, device, data_dir
+        self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
+        self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
         self._epochs_recomputed = 0
 
     def to_the_end(self) -> Ending:
@@ -61,7 +64,8 @@ class _TicketRun:
         if outcome is None or outcome.status == "stopped":
             return "given_back" if self._ticket.give_back(self._why_stopped()) else "lost"
         tell = self._ticket.complete if outcome.status == "complete" else self._ticket.prune
-        if not tell(self._result(outcome)):
+        if not tell(self._result(outcome)):  # its masks are there by now: a trial told complete can be a source
+            self._masks.unlink(missing_ok=True)
             return "lost"
         self._checkpoint.unlink(missing_ok=True)  # only now: until it is told, a crash must be able to go on from it
         return outcome.status
@@ -92,6 +96,8 @@ class _TicketRun:
             checkpoint_to=self._checkpoint,
             device=self._device,
             data_dir=self._data_dir,
+            masks_dir=self._checkpoint_dir,
+            masks_to=self._masks,
         )
 
     def _on_epoch(self, report: EpochReport) -> bool:

@@ -12,6 +12,7 @@ import typer
 from studies.commands.app import PROGRAM, print_json, print_table, say
 from studies.commands.options import (
     CampaignName,
+    Checkpoints,
     DataDir,
     FallbackDataset,
     Json,
@@ -20,6 +21,7 @@ from studies.commands.options import (
     Spec,
     Storage,
     Trial,
+    checkpoint_folder,
 )
 from studies.commands.storage import opened
 from studies.errors import BadInput, NotFound, UnknownName
@@ -48,6 +50,7 @@ def create(
     name: NewName = None,
     fallback_dataset: FallbackDataset = None,
     data_dir: DataDir = None,
+    checkpoints: Checkpoints = None,
     storage: Storage = None,
 ) -> None:
     """Check a study to the last corner of its search box, and store it with all its tickets.
@@ -55,9 +58,11 @@ def create(
     Prints the campaign's name. Creating the same campaign again changes nothing; another one of its name is refused.
     """
     from studies.campaigns import create_campaign
+    from studies.sources import resolve_sources
 
     planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
-    with opened(storage, must_exist=False) as database:
+    with opened(storage, must_exist=planned.pending is not None) as database:
+        planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}; `{PROGRAM} work --campaign {planned.name}` trains them")
     print(planned.name)

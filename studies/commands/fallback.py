@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from rigl_core.config import TrainConfig
 from rigl_core.data import find, get_dataset
 from studies.errors import BadInput, DataUnavailable
 from studies.spec import StudySpec
@@ -26,7 +27,7 @@ def with_available_dataset(
     get_dataset(fallback)
     if "dataset" in spec.search:
         raise BadInput(f"the study searches over data sets, so none can stand in; leave out the fallback ({fallback}).")
-    wanted = spec.plans()[0].base_config.dataset
+    wanted = _config(spec).dataset
     if wanted == fallback or find.status(wanted, data_dir) is not None:
         return spec
     try:
@@ -35,7 +36,7 @@ def with_available_dataset(
         changed = _on(spec, fallback)
         tell(
             f"{wanted} is neither on this machine nor to be had (`rigl-study data fetch {wanted}` says why); "
-            f"this study uses {fallback} instead, for {changed.plans()[0].base_config.epochs} epochs"
+            f"this study uses {fallback} instead, for {_config(changed).epochs} epochs"
         )
         return changed
     return spec
@@ -45,9 +46,14 @@ def _on(spec: StudySpec, dataset: str) -> StudySpec:
     """The study on another data set, for as many steps, so that delta_t keeps its meaning."""
     # Sizes and options were chosen for the other data set, and may be impossible with this one.
     fixed = {key: value for key, value in spec.fixed.items() if key not in ("train_size", "dataset_options")}
-    config = spec.plans()[0].base_config
+    config = _config(spec)
     n_before, n_after = config.train_size or get_dataset(config.dataset).n_train, get_dataset(dataset).n_train
     if n_before and n_after and "epochs" not in spec.search:
         fixed["epochs"] = max(1, round(config.epochs * n_before / n_after))
     changed = spec.model_dump(mode="json") | {"fixed": {**fixed, "dataset": dataset}}
     return StudySpec.model_validate(changed)
+
+
+def _config(spec: StudySpec) -> TrainConfig:
+    """What is trained; a run it begins from, which is not looked up yet, does not matter here."""
+    return spec.without_source().plans()[0].base_config

@@ -29,6 +29,13 @@ def _device(text: str) -> str:
     return text
 
 
+def checkpoint_folder(chosen: Path | None) -> Path:
+    """Where checkpoints are: as `--checkpoints` says, else in the home of the embedded Postgres."""
+    from studies.database.embedded_files import default_home
+
+    return (chosen or default_home() / "checkpoints").absolute()
+
+
 def _complete_spec(incomplete: str) -> list[str]:
     from studies.catalogue import catalogue_names
 

@@ -24,6 +24,7 @@ from studies.commands.options import (
     Spec,
     Storage,
     Workers,
+    checkpoint_folder,
 )
 from studies.commands.progress import CampaignProgress
 from studies.commands.storage import opened, resolve
@@ -90,11 +91,13 @@ def run(
     command goes on where it stopped.
     """
     from studies.campaigns import create_campaign
+    from studies.sources import resolve_sources
 
     planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
     url = resolve(storage)
     _check_workers(url, workers)
-    with opened(storage, must_exist=False) as database:
+    with opened(storage, must_exist=planned.pending is not None) as database:
+        planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")
         if (control := queues[0].control()) != "run":
@@ -149,7 +152,6 @@ def _train(
     max_trials: int | None = None,
 ) -> tuple[int, str]:
     """Run workers with live progress. Their exit code, and what stopped them early ("" if nothing did)."""
-    from studies.database.embedded_files import default_home
     from studies.storage import close_storage, open_storage
     from workers.pool import WorkerSettings, run_workers
     from workers.stop import Stop, on_signals
@@ -159,7 +161,7 @@ def _train(
         storage=where["storage"],
         home=where["home"],
         campaigns=tuple(campaigns),
-        checkpoint_dir=str((checkpoints or default_home() / "checkpoints").absolute()),
+        checkpoint_dir=str(checkpoint_folder(checkpoints)),
         data_dir=None if data_dir is None else str(data_dir.absolute()),
         device=device,
         forever=forever,

@@ -1,6 +1,7 @@
 """From a ticket to a training run and back, with real training on synthetic images."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,17 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from rigl_core.source import masks_file_of
 from studies.campaigns import create_campaign, set_control
 from studies.database.storage_url import StorageUrl
-from studies.errors import TicketLost, TrainingDiverged
+from studies.errors import DataUnavailable, TicketLost, TrainingDiverged
+from studies.sources import resolve_sources
 from studies.spec import StudySpec
 from studies.storage import open_storage
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from workers.heartbeat import Heartbeat
+from workers.loop import run_worker
 from workers.objective import run_ticket
 from workers.stop import Stop
 
@@ -85,7 +89,65 @@ def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStora
     assert told["epochs"] == EPOCHS
     assert told["epochs_recomputed"] == 0
     assert told["environment"]["device"] == "cpu"
+    assert list(tmp_path.rglob("*.pt")) == [tmp_path / masks_file_of(ticket.spec.study, 0)], "for other runs"
+
+
+def test_masks_are_kept_before_the_trial_is_told_complete(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = claim(make_queue(storage))
+    masks = tmp_path / masks_file_of(ticket.spec.study, ticket.number)
+    there = []
+    complete = ticket.complete
+    monkeypatch.setattr(ticket, "complete", lambda result: there.append(masks.exists()) or complete(result))
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert there == [True]
+
+
+def test_masks_of_a_ticket_that_was_lost_at_the_end_are_not_kept(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = claim(make_queue(storage))
+    monkeypatch.setattr(ticket, "complete", lambda _result: False)
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "lost"
+    assert not (tmp_path / masks_file_of(ticket.spec.study, ticket.number)).exists()
+
+
+@pytest.mark.parametrize("method", ["dense", "small_dense"])
+def test_a_dense_trial_keeps_no_masks(storage: BaseStorage, tmp_path: Path, method: str) -> None:
+    fixed = {"method": method, "dataset": "digits", "train_size": 64, "epochs": 1}
+    assert run_ticket(claim(make_queue(storage, fixed=fixed)), Stop(), checkpoint_dir=tmp_path) == "complete"
     assert list(tmp_path.rglob("*.pt")) == []
+
+
+@pytest.mark.parametrize("content", [None, b"another file"])
+def test_a_worker_without_the_masks_gives_the_ticket_back_and_ends(
+    storage: BaseStorage, tmp_path: Path, content: bytes | None
+) -> None:
+    source = claim(make_queue(storage))
+    run_ticket(source, Stop(), checkpoint_dir=tmp_path / "there")
+    label = f"from:{source.spec.study}#{source.number}"
+    fixed = {
+        key: value for key, value in source.spec.config.model_dump().items() if key in ("dataset", "dataset_options")
+    }
+    spec = StudySpec.model_validate(
+        {
+            "name": "lottery",
+            "fixed": {**fixed, "method": "static", "epochs": 1, "masks": label},
+            "strategy": {"sampler": "grid", "seeds": [1]},
+        }
+    )
+    queue = create_campaign(storage, resolve_sources(storage, spec, tmp_path / "there"))[0]
+    if content is not None:
+        copy = tmp_path / "here" / masks_file_of(source.spec.study, source.number)
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(content)
+    told = "does not hold the masks this run was planned with" if content else "share the checkpoint folder"
+    with pytest.raises(DataUnavailable, match=told):
+        run_worker([queue], partial(run_ticket, checkpoint_dir=tmp_path / "here"), Stop())
+    assert (queue.counts().waiting, queue.counts().failed) == (1, 0)
+    assert run_worker([queue], partial(run_ticket, checkpoint_dir=tmp_path / "there"), Stop()) == 1
+    assert queue.counts().complete == 1
 
 
 def test_a_stopped_ticket_is_given_back_and_ends_as_if_nothing_had_been(storage: BaseStorage, tmp_path: Path) -> None:
@@ -190,4 +252,4 @@ def test_the_hopeless_are_pruned(storage: BaseStorage, tmp_path: Path) -> None:
     trial = stored(storage, hopeless)
     assert trial.user_attrs["epochs"] == len(trial.intermediate_values) < EPOCHS
     assert trial.user_attrs["test_accuracy"] == []
-    assert list(tmp_path.rglob("*.pt")) == []
+    assert [path.name for path in tmp_path.rglob("*.pt")] == ["0.masks.pt"], "of the complete one"
