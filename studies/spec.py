@@ -211,6 +211,11 @@ class TrialResult(_Frozen):
     val_accuracy: tuple[float, ...]
     test_accuracy: tuple[float, ...]
     loss: tuple[float, ...]
+    bits_per_character: tuple[float, ...] = ()
+    "On the validation part, of text only; `test_bits_per_character` likewise."
+    test_bits_per_character: tuple[float, ...] = ()
+    explored: tuple[float, ...] = ()
+    "R_s after each epoch: fraction of the maskable weights active at least once so far, the mean over the seeds."
     inference_flops: float
     train_flops: float
     dense_flops: float

@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from statistics import fmean
 
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
@@ -137,6 +138,9 @@ class _TicketRun:
             val_accuracy=outcome.val_accuracy,
             test_accuracy=outcome.test_accuracy,
             loss=outcome.loss,
+            bits_per_character=outcome.bits_per_character,
+            test_bits_per_character=outcome.test_bits_per_character,
+            explored=tuple(fmean(report.explored) for report in outcome.history),
             inference_flops=outcome.inference_flops,
             train_flops=outcome.train_flops,
             dense_flops=outcome.dense_flops,
