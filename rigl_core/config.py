@@ -12,6 +12,7 @@ from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput
 from rigl_core.methods import get_method
 from rigl_core.models import MODELS, get_model
+from rigl_core.options import check_options
 from rigl_core.recipes import with_recipe
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 from rigl_core.source import Source, is_source
@@ -112,11 +113,12 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _names_and_options(self) -> Self:
         method = get_method(self.method)
-        _check_options("model", self.model, self.model_options, get_model(self.model).takes)
-        _check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
+        check_options("model", self.model, self.model_options, get_model(self.model).takes)
+        check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
         UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
         _check_data(self)
         _check_sources(self)
+        _check_length(self)
         if self.optimizer == "sgd" and self.momentum == 0.0:
             if method.needs_momentum:
                 raise BadInput(
@@ -156,15 +158,6 @@ class TrainConfig(BaseModel):
         )
 
 
-def _check_options(kind: str, name: str, options: dict[str, float], takes: Any) -> None:
-    for key, value in options.items():
-        if key not in takes:
-            allowed = ", ".join(takes) or "none"
-            raise BadInput(f'{kind} "{name}" takes no option "{key}" ({value}); it takes: {allowed}.')
-        if takes[key] is int and value != int(value):
-            raise BadInput(f'{kind} "{name}": option {key} is {value}; it must be a whole number.')
-
-
 def _check_data(config: TrainConfig) -> None:
     """The model reads what is in the data set, and a text is named by path and content."""
     dataset, model = get_dataset(config.dataset), get_model(config.model)
@@ -186,6 +179,16 @@ def _check_data(config: TrainConfig) -> None:
         found = text_candidates(config.text_file)
         example = f'text_sha256 = "{text_digest(found[0])}" for {found[0]}' if found else "what `sha256sum` prints"
         raise BadInput(f"text_file needs text_sha256 beside it, which pins what is in the file: {example}.")
+
+
+def _check_length(config: TrainConfig) -> None:
+    """Where the size of the data set is known beforehand, there are as many images as asked for, and enough steps."""
+    n_train = get_dataset(config.dataset).n_train
+    if n_train is None:
+        return
+    if config.train_size is not None and config.train_size > n_train:
+        raise BadInput(f'train_size is {config.train_size}; data set "{config.dataset}" has {n_train:,} to train on.')
+    config.topology_schedule(math.ceil((config.train_size or n_train) / config.batch_size) * config.n_epochs)
 
 
 def _check_sources(config: TrainConfig) -> None:

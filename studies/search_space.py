@@ -114,6 +114,33 @@ Axis = Annotated[
 ]
 
 
+def fitted(key: str, axis: "Choice | Range", number: type[int] | type[float] | None) -> "Choice | Range":
+    """The axis with its numbers as the setting has them, so that what is drawn is what was meant.
+
+    Args:
+        key: the searched setting, for messages.
+        axis: as written; `low = 0` for a fraction and `low = 32.0` for a count are easily typed.
+        number: int or float for a setting that is one; None leaves the axis alone.
+
+    Raises:
+        BadInput: a fraction or a text where the setting is a count or a number, or values that become the same.
+    """
+    if number is None:
+        return axis
+
+    def fit(value: Value) -> int | float:
+        if isinstance(value, bool | str):
+            raise BadInput(f"search.{key}: {value!r} is no number, and {key} is one.")
+        if number is int and value != int(value):
+            raise BadInput(f"search.{key}: {value} is no whole number, and {key} counts something.")
+        return number(value)
+
+    if isinstance(axis, Range):
+        step = None if axis.step is None else fit(axis.step)
+        return Range.model_validate({"low": fit(axis.low), "high": fit(axis.high), "step": step, "log": axis.log})
+    return Choice.model_validate({"values": [fit(value) for value in axis.values]})
+
+
 def grid(search: Mapping[str, Axis]) -> list[Params]:
     """Every combination of the points of axes that all have points, the last axis turning fastest."""
     return _product({key: axis.points() or [] for key, axis in search.items()})

@@ -1,4 +1,4 @@
-"""What a user asks for: the campaign (`StudySpec`), one study of it (`StudyPlan`), one trial (`TrialSpec`), its result.
+"""What a user asks for: the campaign (`StudySpec`) and one study of it (`StudyPlan`); trials are in `studies.trial`.
 
 Everything here is data: validated once, stored as JSON in the database, and all that a worker needs to train.
 Importing this module loads neither Optuna nor torch.
@@ -9,16 +9,16 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rigl_core.config import TrainConfig
 from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.source import Source, is_source
 from studies.errors import SpecError
-from studies.search_space import Axis, Params, Value, corners, grid
+from studies.search_space import Axis, Params, Value, corners, fitted, grid
 from studies.source_settings import check_rest, paired_distribution, pending_source
 from studies.strategies import PRUNERS, SAMPLERS
 
@@ -111,6 +111,11 @@ class StudySpec(_Frozen):
     search: dict[str, Axis] = Field(default_factory=dict)
     strategy: Strategy = Strategy()
 
+    @field_validator("search")
+    @classmethod
+    def _fitted(cls, search: dict[str, Axis]) -> dict[str, Axis]:
+        return {key: fitted(key, axis, _number(key)) for key, axis in search.items()}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not NAME_PATTERN.fullmatch(self.name):
@@ -169,8 +174,8 @@ class StudyPlan:
             key: "any" if key in self.spec.search else self.pair.get(key, getattr(self.base_config, key))
             for key in ("method", "sparsity", "distribution")
         }
-        sparsity = parts["sparsity"]
-        shown = sparsity if isinstance(sparsity, str) else f"{sparsity:g}"
+        # All its digits: two pairs must never share a name, and with it a budget.
+        shown = str(parts["sparsity"]).removesuffix(".0")
         distribution = "from" if is_source(parts["distribution"]) else parts["distribution"]
         return f"{self.spec.name}/{parts['method']}-s{shown}-{distribution}"
 
@@ -195,48 +200,6 @@ class StudyPlan:
         return [dict(reference), *(point for point in points if point != reference)]
 
 
-class TrialSpec(_Frozen):
-    """One trial, all that a worker needs to train it."""
-
-    campaign: str
-    study: str
-    number: int
-    config: TrainConfig
-
-
-class TrialResult(_Frozen):
-    """What a finished trial tells. Accuracies are fractions, one a seed; FLOPs are multiples of the dense network's."""
-
-    seeds: tuple[int, ...]
-    val_accuracy: tuple[float, ...]
-    test_accuracy: tuple[float, ...]
-    loss: tuple[float, ...]
-    bits_per_character: tuple[float, ...] = ()
-    "On the validation part, of text only; `test_bits_per_character` likewise."
-    test_bits_per_character: tuple[float, ...] = ()
-    explored: tuple[float, ...] = ()
-    "R_s after each epoch: fraction of the maskable weights active at least once so far, the mean over the seeds."
-    inference_flops: float
-    train_flops: float
-    dense_flops: float
-    "Forward FLOPs of one sample through the dense network."
-    n_parameters: int
-    n_active: int
-    "Active maskable weights at the end."
-    realised_sparsity: float
-    layer_sparsity: dict[str, float] = Field(default_factory=dict)
-    epochs: int
-    seconds: float
-    epochs_recomputed: int = 0
-    environment: dict[str, str] = Field(default_factory=dict)
-    "Versions, device and host of the worker."
-
-    @property
-    def value(self) -> float:
-        """The objective: mean validation accuracy of the last epoch."""
-        return math.fsum(self.val_accuracy) / len(self.val_accuracy)
-
-
 def one_line(error: ValidationError) -> str:
     """The first complaint of a pydantic error in one line: which key, which value, what is allowed."""
     first, n_more = error.errors()[0], error.error_count() - 1
@@ -248,6 +211,17 @@ def one_line(error: ValidationError) -> str:
     value = f" = {shown if len(shown) <= 60 else shown[:57] + '...'}" if where and first["type"] != "missing" else ""
     more = f" ({n_more} more)" if n_more > 0 else ""
     return f"{where}{value}: {what}{more}" if where else f"{what}{more}"
+
+
+def _number(key: str) -> type[int] | type[float] | None:
+    """Int or float for a setting that is a number, None for any other."""
+    field = TrainConfig.model_fields.get(key)
+    annotation = field.annotation if field else None
+    # A bare int, or one of `Annotated[int, ...] | None`.
+    kinds = {annotation} | {get_args(part)[0] if get_args(part) else part for part in get_args(annotation)}
+    if get_origin(annotation) is dict:
+        return None
+    return int if int in kinds else float if float in kinds else None
 
 
 def _check_keys(spec: StudySpec) -> None:

@@ -24,7 +24,8 @@ from studies.attributes import (
 from studies.database.transactions import LockedTrial, Transaction, TrialStore
 from studies.errors import TicketLost
 from studies.search_space import Params
-from studies.spec import StudyPlan, TrialResult, TrialSpec
+from studies.spec import StudyPlan
+from studies.trial import TrialResult, TrialSpec
 
 log = logging.getLogger("rigl_study.queue")
 
@@ -86,7 +87,7 @@ class Hold:
         if isinstance(error, str):
             return self.finish(TrialState.FAIL, None, {"error": error})
         told = {
-            "error": f"{type(error).__name__}: {error}",
+            "error": " ".join(f"{type(error).__name__}: {error}".split()),
             "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
         }
         return self.finish(TrialState.FAIL, None, told)

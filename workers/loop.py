@@ -84,10 +84,11 @@ def run_worker(
             raise
         except Exception as error:
             n_finished, n_failures = n_finished + 1, n_failures + 1
-            log.warning("a trial failed: %s: %s", type(error).__name__, error)
+            told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")  # one line, whatever the library
+            log.warning("a trial failed: %s", told)
             if n_failures == MAX_FAILURES_IN_A_ROW:
                 raise WorkerGaveUp(
-                    f"{n_failures} trials in a row failed, the last with {type(error).__name__}: {error}. This worker "
+                    f"{n_failures} trials in a row failed, the last with {told}. This worker "
                     "ends; `rigl-study show` tells about each, `rigl-study retry` runs one again."
                 ) from error
             continue

@@ -8,8 +8,8 @@ from statistics import fmean
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
 from studies.errors import CheckpointError, TicketLost, TrainingDiverged
-from studies.spec import TrialResult
 from studies.ticket import Ticket
+from studies.trial import TrialResult
 from workers.heartbeat import Heartbeat
 from workers.loop import Ending
 from workers.stop import Stop

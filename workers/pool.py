@@ -95,7 +95,8 @@ def run_workers(
         n_workers: how many; see `studies.campaigns.check_worker_count`.
         stop: passed on as SIGTERM. Use `workers.stop.on_signals`.
         output: file or descriptor for what the workers say; standard output is for results, so 2 by default.
-        on_progress: called about twice a second meanwhile, for live output.
+        on_progress: called about twice a second meanwhile, for live output. If it raises, that is logged and the
+            workers go on without: a display must not cost a training.
 
     Returns:
         The worst exit code, as a shell would tell it: 0 if all went well.
@@ -148,7 +149,11 @@ def _wait(workers: list[subprocess.Popen[str]], stop: Stop, on_progress: Callabl
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
         if on_progress is not None:
-            on_progress()
+            try:
+                on_progress()
+            except Exception as error:
+                log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
+                on_progress = None
         for worker in workers:
             try:
                 worker.wait(PROGRESS_SECONDS / len(workers))

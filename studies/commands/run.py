@@ -70,6 +70,9 @@ def work(
     )
     if stopped:
         say(f"stopped by {stopped}; trials in progress were given back")
+    else:
+        with opened(storage) as database:
+            _tell_held(database, campaign or ())
     raise typer.Exit(code)
 
 
@@ -91,18 +94,19 @@ def run(
     command goes on where it stopped.
     """
     from studies.campaigns import create_campaign
+    from studies.reporting.report_folder import check_folder
     from studies.sources import resolve_sources
 
     planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
+    check_folder(out or Path("reports") / planned.name)  # now, not after hours of training
     url = resolve(storage)
     _check_workers(url, workers)
     with opened(storage, must_exist=planned.pending is not None) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")
-        if (control := queues[0].control()) != "run":
-            word = {"pause": "paused", "stop": "stopped"}[control]
-            raise BadInput(f"campaign {planned.name} is {word}; `{PROGRAM} resume {planned.name}` lets it go on.")
+        if held := _held(queues[0].control(), planned.name):
+            raise BadInput(f"{held}.")
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
@@ -113,6 +117,7 @@ def run(
         counts = [queue.counts() for queue in queues]
         if not all(c.is_done for c in counts):
             say(f"not all trials are done; `{PROGRAM} status {planned.name}` shows what is left")
+            _tell_held(database, [planned.name])
             raise typer.Exit(code or 1)
         _write_report(database, planned.name, out)
         if not any(c.complete for c in counts):
@@ -186,9 +191,28 @@ def _counts(database: "BaseStorage", campaigns: Sequence[str]) -> Mapping[str, "
         try:
             queues = open_campaign(database, campaigns[0]).queues
             return {queue.name.partition("/")[2]: queue.counts() for queue in queues}
-        except NotFound:  # deleted meanwhile; the workers notice too, and end
+        except BadInput:  # deleted meanwhile, or half so: it goes study by study. The workers notice too, and end
             return {}
     return {c.name: c.counts for c in list_campaigns(database) if not campaigns or c.name in campaigns}
+
+
+def _held(control: str, name: str) -> str:
+    """What to say of a campaign that is not to be worked on; "" if it is."""
+    word = {"pause": "paused", "stop": "stopped"}.get(control)
+    return f"campaign {name} is {word}; `{PROGRAM} resume {name}` lets it go on" if word else ""
+
+
+def _tell_held(database: "BaseStorage", campaigns: Sequence[str]) -> None:
+    """Say which of these campaigns are paused, stopped or gone, so that nobody wonders why nothing was trained."""
+    from studies.campaigns import open_campaign
+
+    for name in campaigns:
+        try:
+            held = _held(open_campaign(database, name).queues[0].control(), name)
+        except BadInput:
+            held = f"campaign {name} was deleted"
+        if held:
+            say(held)
 
 
 def _check_workers(url: "StorageUrl", n_workers: int) -> None:

@@ -14,6 +14,23 @@ MARKER = "summary.json"
 """The file by which a folder is known as a report's."""
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that a report cannot be written to, without leaving anything behind.
+
+    Raises:
+        BadInput: it, or the nearest folder above it that exists, is no folder or cannot be written.
+    """
+    folder = folder.expanduser().absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not existing.is_dir():
+        raise BadInput(f'cannot write a report to "{folder}": {existing} is not a folder; choose another with --out.')
+    try:
+        with tempfile.TemporaryDirectory(prefix=".report-", dir=existing):
+            pass
+    except OSError as error:
+        raise BadInput(f'cannot write a report to "{folder}": {error.strerror or error}.') from error
+
+
 def replace_files(folder: Path, files: Mapping[str, str]) -> Path:
     """Make `folder` hold exactly these files of a report, besides whatever else is in it.
 

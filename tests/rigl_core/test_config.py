@@ -138,6 +138,16 @@ def test_values_out_of_range(field: str, value: object) -> None:
             BadInput,
             'method "snfs" looks at momentum, which is 0',
         ),
+        ({"model": "wrn", "model_options": {"depth": 11}}, BadInput, "option depth is 11.0; it must be 6n + 4"),
+        ({"model": "wrn", "model_options": {"width": -1}}, BadInput, "option width is -1.0; it must be above 0"),
+        ({"model": "wrn_22_2", "model_options": {"dropout": 1}}, BadInput, "must be in [0, 1)"),
+        (
+            {"dataset": "synthetic", "dataset_options": {"n_train": 0}},
+            BadInput,
+            "n_train is 0.0; it must be at least 1",
+        ),
+        ({"dataset": "digits", "train_size": 1298}, BadInput, "train_size is 1298"),
+        ({"dataset": "digits", "epochs": 3, "method": "pruning"}, BadInput, "lower ramp_start"),
         ({"seeds": (1, 1)}, BadInput, "every seed may appear once"),
         (
             {"model": "char_gru"},

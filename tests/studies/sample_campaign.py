@@ -23,7 +23,8 @@ from studies.attributes import (
 )
 from studies.database.transactions import RETRY_OF_ATTR
 from studies.search_space import Choice, Params, Range
-from studies.spec import SPEC_VERSION, StudyPlan, StudySpec, TrialResult
+from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
+from studies.trial import TrialResult
 
 START = datetime(2026, 3, 1, 9, 0, 0)
 ENVIRONMENT = {

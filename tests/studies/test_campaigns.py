@@ -17,9 +17,10 @@ from studies.campaigns import (
 )
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
-from studies.spec import StudySpec, TrialResult
+from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
+from studies.trial import TrialResult
 
 
 @pytest.fixture

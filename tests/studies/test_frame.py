@@ -19,8 +19,8 @@ from studies.frame import (
     param_column,
     param_columns,
 )
-from studies.spec import TrialResult
 from studies.tickets import TicketQueue
+from studies.trial import TrialResult
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, realistic, store
 from tests.studies.sample_cases import CASES, OTHER, THIRD, done, load
 

@@ -18,10 +18,11 @@ from studies.commands.fallback import with_available_dataset
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, DataUnavailable, NotFound, SpecError
 from studies.sources import resolve_sources
-from studies.spec import StudySpec, TrialResult
+from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
+from studies.trial import TrialResult
 from workers.objective import run_ticket
 from workers.stop import Stop
 
@@ -212,7 +213,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "other seeds": ({"masks": LABEL}, {"strategy": {"sampler": "grid", "seeds": [2, 5]}}, r"seed 5; .* \[0, 1, 2\]"),
     "dense": ({"masks": LABEL, "method": "dense"}, {}, 'method "dense" has no masks'),
     "small dense": ({"distribution": LABEL, "method": "small_dense"}, {}, 'method "small_dense" has no masks'),
-    "pruning": ({"masks": LABEL, "method": "pruning"}, {}, 'method "pruning" starts dense'),
+    "pruning": ({"masks": LABEL, "method": "pruning", "epochs": 300}, {}, 'method "pruning" starts dense'),
     "another sparsity": ({"masks": LABEL, "sparsity": 0.8}, {}, "sparsity is 0.8, but that run ended with 0.9000"),
     "sparsity in words": ({"masks": LABEL, "sparsity": "much"}, {}, "much"),
     "both": ({"masks": LABEL, "distribution": LABEL}, {}, "leave distribution out"),

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from studies.catalogue import catalogue_names
 from studies.errors import BadInput, SpecError, UnknownName
 from studies.search_space import Choice, Range, corners, grid
-from studies.spec import StudySpec, TrialResult, one_line
+from studies.spec import StudySpec, one_line
 from studies.spec_file import load_spec
+from studies.trial import TrialResult
 
 SPEC: dict[str, Any] = {
     "name": "digits-lenet",
@@ -259,3 +260,45 @@ def test_the_value_of_a_trial_is_the_mean_over_its_seeds() -> None:
     )
 
     assert result.value == 0.625
+
+
+def _spec(**changes: object) -> StudySpec:
+    return StudySpec.model_validate(
+        {"name": "x", "fixed": {"dataset": "digits", "epochs": 1}, "strategy": {"n_trials": 2, "sampler": "random"}}
+        | changes
+    )
+
+
+def test_pairs_that_differ_in_the_last_digit_are_two_studies() -> None:
+    spec = _spec(pairs={"sparsity": [0.9, 0.90000001], "distribution": "erk"}, search={"lr": [0.1, 0.2]})
+
+    assert [plan.name for plan in spec.plans()] == ["x/rigl-s0.9-erk", "x/rigl-s0.90000001-erk"]
+
+
+def test_searched_numbers_are_of_the_kind_of_their_setting() -> None:
+    search = {"alpha": {"low": 0, "high": 1}, "batch_size": {"low": 32.0, "high": 64.0}, "lr": [1, 0.5]}
+    spec = _spec(search=search)
+
+    assert spec.search["alpha"] == Range(low=0.0, high=1.0)
+    assert not spec.search["alpha"].is_integer
+    assert spec.search["batch_size"].is_integer
+    assert [type(value) for value in spec.search["lr"].values] == [float, float]
+    assert StudySpec.model_validate_json(spec.canonical_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("search", "complaint"),
+    [
+        ({"batch_size": {"low": 32.5, "high": 64}}, "32.5 is no whole number, and batch_size counts something"),
+        ({"lr": ["0.1", 0.1]}, "'0.1' is no number, and lr is one"),
+        ({"delta_t": [5, 7.5]}, "7.5 is no whole number"),
+        ({"epochs": [True, 2]}, "True is no number"),
+        ({"train_size": [100, 1298]}, 'train_size is 1298; data set "digits" has 1,297 to train on'),
+        ({"method": ["rigl", "pruning"]}, "pruning would go from step 700 to step 8"),
+    ],
+)
+def test_what_could_only_fail_in_training_is_refused_before(search: dict, complaint: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        _spec(search=search)
+
+    assert complaint in str(caught.value)

@@ -15,10 +15,11 @@ from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Transaction
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError, TicketLost
-from studies.spec import StudyPlan, StudySpec, TrialResult
+from studies.spec import StudyPlan, StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Hold, Ticket
 from studies.tickets import MAX_ATTEMPTS, TicketQueue
+from studies.trial import TrialResult
 
 T = TypeVar("T")
 

@@ -14,10 +14,11 @@ from optuna.trial import TrialState
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, TicketLost
-from studies.spec import StudySpec, TrialResult
+from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Ticket
 from studies.tickets import MAX_ATTEMPTS, TicketQueue
+from studies.trial import TrialResult
 
 N_TRIALS = 4
 

@@ -18,7 +18,7 @@ N_PROCESSES = 8
 
 WORKER = """
 import json, sys
-from studies.spec import TrialResult
+from studies.trial import TrialResult
 from studies.storage import open_storage
 from studies.database.storage_url import StorageUrl
 from studies.tickets import TicketQueue

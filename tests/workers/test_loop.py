@@ -10,10 +10,11 @@ from optuna.storages import BaseStorage
 from studies.campaigns import create_campaign, delete_campaign, set_control
 from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, StorageError, TicketLost
-from studies.spec import StudySpec, TrialResult
+from studies.spec import StudySpec
 from studies.storage import open_storage
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
+from studies.trial import TrialResult
 from workers.loop import Ending, WorkerGaveUp, run_worker, worker_id
 from workers.stop import Stop
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -158,12 +159,14 @@ def test_the_dashboard_answers_on_this_machine_until_ctrl_c() -> None:
     command = [*RIGL_STUDY, "dashboard", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        address = process.stderr.readline().split()[3]
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(f"{address}api/studies") as answer:
-            assert b"tiny/rigl-s0.5-uniform" in answer.read()
-        taken = run("dashboard", "--port", address.rpartition(":")[2].strip("/"))
-        process.send_signal(signal.SIGINT)
+        try:
+            said = process.stderr.readline()
+            (address,) = re.findall(r"dashboard on (http://127\.0\.0\.1:\d+/)", said)
+            with urllib.request.urlopen(f"{address}api/studies") as answer:
+                assert b"tiny/rigl-s0.5-uniform" in answer.read()
+            taken = run("dashboard", "--port", address.rpartition(":")[2].strip("/"))
+        finally:  # else a failure would wait for it for ever
+            process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
 
     assert (process.returncode, rest) == (0, "")
