@@ -213,7 +213,11 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "other seeds": ({"masks": LABEL}, {"strategy": {"sampler": "grid", "seeds": [2, 5]}}, r"seed 5; .* \[0, 1, 2\]"),
     "dense": ({"masks": LABEL, "method": "dense"}, {}, 'method "dense" has no masks'),
     "small dense": ({"distribution": LABEL, "method": "small_dense"}, {}, 'method "small_dense" has no masks'),
-    "pruning": ({"masks": LABEL, "method": "pruning", "epochs": 300}, {}, 'method "pruning" starts dense'),
+    "pruning": (
+        {"masks": LABEL, "method": "pruning", "epochs": 300, "ramp_start": 1},
+        {},
+        'method "pruning" starts dense',
+    ),
     "another sparsity": ({"masks": LABEL, "sparsity": 0.8}, {}, "sparsity is 0.8, but that run ended with 0.9000"),
     "sparsity in words": ({"masks": LABEL, "sparsity": "much"}, {}, "much"),
     "both": ({"masks": LABEL, "distribution": LABEL}, {}, "leave distribution out"),
