@@ -152,6 +152,7 @@ class TrainConfig(BaseModel):
         """
         t_end = int(self.t_end_fraction * n_steps)
         if get_method(self.method).ramp:
+            t_end = min(t_end, n_steps - 1)  # the last step there is, or the ramp would never arrive
             return CubicRamp(delta_t=self.delta_t, t_start=self.ramp_start, t_end=t_end, sparsity=self.sparsity)
         return UpdateSchedule(
             delta_t=self.delta_t, t_end=t_end, alpha=self.alpha, anneal=self.anneal, anneal_power=self.anneal_power

@@ -56,8 +56,24 @@ def test_the_recipe_of_the_character_level_gru() -> None:
     config = TrainConfig.model_validate({"recipe": "char_gru", **TEXT, "epochs": 50})
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
     assert (config.optimizer, config.lr, config.weight_decay, config.clip_norm) == ("adam", 7e-4, 5e-4, 10.0)
-    assert (config.sparsity, config.distribution, config.alpha, config.delta_t) == (0.75, "uniform", 0.1, 200)
+    assert (config.sparsity, config.distribution, config.alpha, config.delta_t) == (0.75, "uniform", 0.1, 100)
+    assert config.topology_schedule(200_000).is_update_step(199_900)
     assert (config.batch_size, config.dataset_options, config.epochs) == (32, {"sequence_length": 512}, 50)
+
+
+def test_the_recipe_of_the_pruned_gru_ramps_over_the_middle_of_the_training() -> None:
+    config = TrainConfig.model_validate({"recipe": "char_gru_pruning", **TEXT})
+    ramp = config.topology_schedule(200_000)
+    assert isinstance(ramp, CubicRamp)
+    assert (ramp.t_start, ramp.t_end, ramp.delta_t, ramp.sparsity) == (50_000, 150_000, 1000, 0.75)
+
+
+def test_a_ramp_to_the_end_of_training_arrives() -> None:
+    config = TrainConfig(method="pruning", t_end_fraction=1.0, ramp_start=10)
+    ramp = config.topology_schedule(50)
+    assert ramp.is_update_step(49)
+    assert isinstance(ramp, CubicRamp)
+    assert ramp.sparsity_at(49) == config.sparsity
 
 
 def test_a_text_without_its_digest_is_told_it(tmp_path: Path) -> None:
@@ -83,7 +99,7 @@ def test_momentum_concerns_sgd_only(optimizer: str) -> None:
 def test_every_recipe_is_a_valid_configuration(name: str) -> None:
     file = {"text_file": "corpus.txt", "text_sha256": "0" * 64} if DATASETS[RECIPES[name]["dataset"]].reads_file else {}
     config = TrainConfig.model_validate({"recipe": name, **file})
-    if name != "char_gru":
+    if not name.startswith("char_gru"):
         assert (config.epochs, config.batch_size, config.momentum, config.nesterov) == (250, 128, 0.9, True)
 
 
