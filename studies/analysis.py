@@ -64,7 +64,9 @@ def select_best(trials: pd.DataFrame) -> int | None:
     A tie goes to the reference, then to the earlier trial: tuning gets no credit for equalling it. Trials without a
     finite value are left out.
     """
-    without_test = trials.drop(columns="test_accuracy")  # selection cannot look at what it does not have
+    without_test = trials.drop(
+        columns=["test_accuracy", "test_bits_per_character"]
+    )  # selection cannot look at what it does not have
     candidates = without_test[(without_test["state"] == "complete") & np.isfinite(without_test["value"])]
     if candidates.empty:
         return None
@@ -100,7 +102,11 @@ def pair_label(study: str, trials: pd.DataFrame) -> str:
         return study.rpartition("/")[2]
     searched = param_columns(trials)
     sparsity = "any S" if "sparsity" in searched else f"S = {trials['sparsity'].iloc[0]:g}"
-    return sparsity if "distribution" in searched else f"{sparsity} {trials['distribution'].iloc[0]}"
+    if "distribution" in searched:
+        return sparsity
+    masks = trials["masks"].iloc[0]
+    # The exact masks of another run are not the same thing as fresh ones with its sparsities.
+    return f"{sparsity} {trials['distribution'].iloc[0]}" if pd.isna(masks) else f"{sparsity} masks {masks}"
 
 
 def _setting(trials: pd.DataFrame, row: int) -> Setting:
@@ -110,6 +116,8 @@ def _setting(trials: pd.DataFrame, row: int) -> Setting:
         params=params_of(trial, param_columns(trials)),
         val_by_seed=_by_seed(trial["seeds"], trial["val_accuracy"]),
         test_by_seed=_by_seed(trial["seeds"], trial["test_accuracy"]),
+        bits_by_seed=_by_seed(trial["seeds"], trial["bits_per_character"]),
+        test_bits_by_seed=_by_seed(trial["seeds"], trial["test_bits_per_character"]),
         **{key: float(trial[key]) for key in ("inference_flops", "train_flops", "realised_sparsity", "seconds")},
     )
 

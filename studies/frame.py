@@ -40,6 +40,7 @@ COLUMNS = (
     Column("method", "string", "method trained; missing while the sampler has not chosen it"),
     Column("sparsity", "float64", "fraction of masked-out weights asked for"),
     Column("distribution", "string", "per-layer sparsity rule"),
+    Column("masks", "string", "the run whose final masks and initial weights it began with (from:STUDY#TRIAL), if any"),
     Column("number", "Int64", "number of the trial within its study, from 0"),
     Column("state", "category", "one of STATES"),
     Column("is_reference", "boolean", "whether its parameters are the specification's reference"),
@@ -48,6 +49,8 @@ COLUMNS = (
     Column("val_accuracy", "object", "tuple of final validation accuracies, one a seed"),
     Column("test_accuracy", "object", "tuple of final test accuracies, one a seed; never used to select"),
     Column("loss", "object", "tuple of final training losses, one a seed"),
+    Column("bits_per_character", "object", "of text: tuple of final validation bits per character, one a seed"),
+    Column("test_bits_per_character", "object", "of text: the same on test; never used to select"),
     Column("inference_flops", "float64", "forward FLOPs as a multiple of the dense network's"),
     Column("train_flops", "float64", "training FLOPs as a multiple of dense training's"),
     Column("dense_flops", "float64", "forward FLOPs of one sample through the dense network"),
@@ -74,7 +77,7 @@ _FROM_RESULT = (
     *("inference_flops", "train_flops", "dense_flops", "n_parameters", "n_active", "realised_sparsity"),
     *("seconds", "epochs_recomputed", "worker", "attempt", "error"),
 )
-_PER_SEED = ("seeds", "val_accuracy", "test_accuracy", "loss")
+_PER_SEED = ("seeds", "val_accuracy", "test_accuracy", "loss", "bits_per_character", "test_bits_per_character")
 _STATE_OF = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
@@ -173,6 +176,7 @@ def _row(plan: StudyPlan, trial: FrozenTrial, *, was_retried: bool) -> dict[str,
         "campaign": plan.spec.name,
         "study": plan.name,
         **{key: _own_value(plan, key, params) for key in ("method", "sparsity", "distribution")},
+        "masks": plan.base_config.masks,
         "number": trial.number,
         "state": state,
         "is_reference": _is_reference(plan.spec, params),

@@ -100,6 +100,7 @@ def _tables(frame: pd.DataFrame, analysis: Analysis, provenance: Provenance) -> 
         tables.answer_table(analysis),
         tables.selection_table(analysis),
         tables.counts_table(analysis),
+        tables.bits_table(analysis),
         tables.ranking_table(frame, analysis),
         tables.cost_table(analysis),
         tables.provenance_table(frame, provenance),

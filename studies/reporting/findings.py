@@ -3,7 +3,7 @@
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class Setting:
     Attributes:
         inference_flops: multiple of the dense network's; train_flops likewise.
         val_by_seed: validation accuracy by seed; test_by_seed likewise.
+        bits_by_seed: validation bits per character by seed, empty for images; test_bits_by_seed likewise.
     """
 
     number: int
@@ -75,6 +76,8 @@ class Setting:
     train_flops: float
     realised_sparsity: float
     seconds: float
+    bits_by_seed: Mapping[int, float] = field(default_factory=dict)
+    test_bits_by_seed: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def val_accuracy(self) -> Estimate:

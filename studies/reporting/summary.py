@@ -20,11 +20,18 @@ _ESTIMATE = {
     "n": "number of seeds",
     "by_seed": "the accuracy of each seed",
 }
+_BITS = {
+    "mean": "over the seeds; null for images",
+    **{key: _ESTIMATE[key] for key in ("std", "n")},
+    "by_seed": "the bits of each seed",
+}
 _SETTING = {
     "number": "of the trial in its study",
     "params": "searched parameters by name",
     **{f"val_accuracy.{key}": f"validation: {meaning}" for key, meaning in _ESTIMATE.items()},
     **{f"test_accuracy.{key}": f"test: {meaning}" for key, meaning in _ESTIMATE.items()},
+    **{f"bits_per_character.{key}": f"validation, of text: {meaning}" for key, meaning in _BITS.items()},
+    **{f"test_bits_per_character.{key}": f"test, of text: {meaning}" for key, meaning in _BITS.items()},
     "inference_flops": "multiple of the dense network's",
     "train_flops": "multiple of dense training's",
     "realised_sparsity": "of the maskable weights at the end",
@@ -117,6 +124,10 @@ def _setting(trained: Setting) -> dict[str, Any]:
         "params": dict(trained.params),
         "val_accuracy": _estimate(trained.val_accuracy, trained.val_by_seed),
         "test_accuracy": _estimate(trained.test_accuracy, trained.test_by_seed),
+        "bits_per_character": _estimate(Estimate.of(list(trained.bits_by_seed.values())), trained.bits_by_seed),
+        "test_bits_per_character": _estimate(
+            Estimate.of(list(trained.test_bits_by_seed.values())), trained.test_bits_by_seed
+        ),
         "inference_flops": _finite(trained.inference_flops),
         "train_flops": _finite(trained.train_flops),
         "realised_sparsity": _finite(trained.realised_sparsity),

@@ -8,8 +8,10 @@ import pandas as pd
 
 from studies.frame import COLUMNS, param_columns
 
-PER_SEED = ("val_accuracy", "test_accuracy", "loss")
+PER_SEED = ("val_accuracy", "test_accuracy", "loss", "bits_per_character", "test_bits_per_character")
 """Columns of the frame that become one column a seed: `val_accuracy_SEED`, ..."""
+OF_TEXT = ("bits_per_character", "test_bits_per_character")
+"""Columns that are left out where no trial has them."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -18,11 +20,14 @@ def trials_csv(frame: pd.DataFrame) -> str:
     """The frame as the text of a CSV file.
 
     Columns as in `studies.frame.COLUMNS`, the searched parameters after "is_reference". Numbers in full precision,
-    times as ISO 8601, tuples and dictionaries as JSON; per-seed numbers have one column a seed.
+    times as ISO 8601, tuples and dictionaries as JSON; per-seed numbers have one column a seed. Bits per character are
+    there for campaigns on text only.
     """
     seeds = sorted({seed for own in frame["seeds"] for seed in own})
     columns: dict[str, Any] = {}
     for column in COLUMNS:
+        if column.name in OF_TEXT and not frame[column.name].map(len).any():
+            continue
         if column.name in PER_SEED:
             by_trial = [_by_seed(*pair) for pair in zip(frame["seeds"], frame[column.name], strict=True)]
             columns |= {f"{column.name}_{seed}": [own.get(seed) for own in by_trial] for seed in seeds}

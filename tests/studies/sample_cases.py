@@ -162,11 +162,31 @@ def _hostile_names() -> Case:
     return Case(spec, [trials], "&lt;script&gt;alert(1)&lt;/script&gt;")
 
 
+def _text() -> Case:
+    def told(params: dict[str, object], val: float, bits: float) -> Told:
+        told_bits = {"bits_per_character": (bits, bits + 0.02), "test_bits_per_character": (bits + 0.1, bits + 0.12)}
+        return done(params, val, val, attrs=told_bits)
+
+    spec = make_spec(model="char_gru", dataset="synthetic_text")
+    return Case(spec, [[told(REFERENCE, 0.55, 1.9), told(OTHER, 0.57, 1.8)]], "1.810 ± 0.014")
+
+
+def _lottery() -> Case:
+    source = "from:first/rigl-s0.98-erk#3"
+    looked_up = {"masks": source, "distribution": source, "masks_sha256": "0" * 64}
+    fixed = {"epochs": 2, "sparsity": 0.98, **looked_up, "layer_sparsity": {"layers.0.weight": 0.98}}
+    spec = StudySpec.model_validate(
+        {"name": "sample", "fixed": fixed, "strategy": {"sampler": "grid", "seeds": [0, 1]}}
+    )
+    return Case(spec, [[done({}, 0.85, 0.84)]], "S = 0.98 masks from:first/rigl-s0.98-erk#3")
+
+
 CASES: dict[str, Callable[[], Case]] = {
     make.__name__.removeprefix("_"): make
     for make in (
         *(_whole, _nothing_stored, _all_waiting, _first_epoch, _one_complete, _two_complete, _all_pruned, _all_failed),
         *(_no_reference, _reference_pruned, _no_search, _one_parameter, _methods, _any_sparsity, _not_a_number),
         *(_one_seed, _unfinished, _mixed_machines, _retried, _no_test, _first_layer_dense, _hostile_names),
+        *(_text, _lottery),
     )
 }

@@ -308,3 +308,17 @@ def _paths(value: Any, at: str = "") -> set[str]:
         absent = value is None and at.rpartition(".")[2] in ("reference", "best", "val_difference", "test_difference")
         return set() if absent or (value == [] and at in ("concerns", "provenance.environments")) else {at}
     return set().union(*(_paths(child, f"{at}.{key}" if at else key) for key, child in value.items()))
+
+
+def test_bits_per_character_are_told_of_texts_only() -> None:
+    text, image = render_report(*CASES["text"]().load()), render_report(*CASES["two_complete"]().load())
+    first = next(csv.DictReader(io.StringIO(text["trials.csv"])))
+    assert (first["bits_per_character_0"], first["test_bits_per_character_1"]) == ("1.9", "2.02")
+    assert json.loads(text["summary.json"])["pairs"][0]["best"]["bits_per_character"]["by_seed"] == {
+        "0": 1.8,
+        "1": 1.82,
+    }
+    for name in ("report.html", "report.md"):
+        assert "fewer bits are better" in text[name]
+        assert "fewer bits are better" not in image[name]
+    assert "bits_per_character" not in image["trials.csv"]
