@@ -84,6 +84,7 @@ def run_workers(
     *,
     output: IO[str] | int = 2,
     on_progress: Callable[[], None] | None = None,
+    on_alive: Callable[[int], None] | None = None,
 ) -> int:
     """Run worker processes until all have ended.
 
@@ -97,6 +98,7 @@ def run_workers(
         output: file or descriptor for what the workers say; standard output is for results, so 2 by default.
         on_progress: called about twice a second meanwhile, for live output. If it raises, that is logged and the
             workers go on without: a display must not cost a training.
+        on_alive: told as often how many workers run.
 
     Returns:
         The worst exit code, as a shell would tell it: 0 if all went well.
@@ -106,7 +108,7 @@ def run_workers(
     try:
         for index in range(n_workers):
             workers.append(_start(replace(settings, index=index), output))
-        _wait(workers, stop, on_progress)
+        _wait(workers, stop, on_progress, on_alive or (lambda _: None))
     except BaseException:
         for worker in workers:
             worker.kill()  # the second, hard stop
@@ -141,9 +143,15 @@ def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[
     return worker
 
 
-def _wait(workers: list[subprocess.Popen[str]], stop: Stop, on_progress: Callable[[], None] | None) -> None:
+def _wait(
+    workers: list[subprocess.Popen[str]],
+    stop: Stop,
+    on_progress: Callable[[], None] | None,
+    on_alive: Callable[[int], None],
+) -> None:
     told = False
-    while any(worker.poll() is None for worker in workers):
+    while n_alive := sum(worker.poll() is None for worker in workers):
+        on_alive(n_alive)
         if stop.is_set() and not told:
             told = True
             for worker in workers:
