@@ -15,6 +15,7 @@ from studies.commands.catalogue import catalogue_app, data_app
 from studies.commands.health import health
 from studies.commands.run import report, run, work
 from studies.commands.storage import dashboard, storage_app
+from studies.commands.storage_care import init
 from studies.commands.train import train
 
 app = new_app(example="rigl-study run fashion-lenet-smoke")
@@ -69,6 +70,7 @@ command(app, "delete", example="rigl-study delete my-study --yes")(delete)
 command(app, "train", example="rigl-study train --dataset digits --delta-t 10 --epochs 3 --seeds 0,1")(train)
 command(app, "health", example="rigl-study health /tmp/rigl-study.health")(health)
 command(app, "dashboard", example="rigl-study dashboard --port 8081")(dashboard)
+command(storage_app, "init", example="rigl-study storage init")(init)
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(data_app, name="data")
 app.add_typer(storage_app, name="storage")

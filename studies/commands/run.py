@@ -70,7 +70,7 @@ def work(
     with HealthFile(health_file, workers) as health:
         url = resolve(storage, must_exist=True)
         _check_workers(url, workers)
-        with opened(storage) as database:
+        with opened(storage, patient=True) as database:
             _check_campaigns(database, campaign or (), forever=forever)
         title = ", ".join(campaign) if campaign else "all campaigns"
         code, stopped = _train(
@@ -88,7 +88,7 @@ def work(
         if stopped:
             say(f"stopped by {stopped}; trials in progress were given back")
         else:
-            with opened(storage) as database:
+            with opened(storage, patient=True) as database:
                 _tell_held(database, campaign or ())
     raise typer.Exit(code)
 
@@ -118,7 +118,7 @@ def run(
     check_folder(out or Path("reports") / planned.name)  # now, not after hours of training
     url = resolve(storage)
     _check_workers(url, workers)
-    with opened(storage, must_exist=planned.pending is not None) as database:
+    with opened(storage, must_exist=planned.pending is not None, patient=True) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")

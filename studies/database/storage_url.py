@@ -11,6 +11,7 @@ from studies.errors import StorageUrlError
 StorageKind = Literal["postgresql", "sqlite", "memory"]
 
 _POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg2")
+_SQLALCHEMY_SCHEME = "postgresql+psycopg2://"
 _ALLOWED = (
     "Use postgresql://USER:PASSWORD@HOST:PORT/DATABASE (or sqlite:///PATH for one machine), "
     "with every special character of the password percent-encoded."
@@ -41,9 +42,10 @@ class StorageUrl:
     def parse(cls, text: str) -> "StorageUrl":
         """Check and normalise a URL that a person typed.
 
-        `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://` (SQLAlchemy 2.1
-        takes the plain scheme for psycopg 3). `sqlite:///relative` becomes absolute, so that a later change of the
-        working directory does not change the meaning. Query parameters are libpq's (`sslmode`, `sslrootcert`, ...).
+        `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://` for SQLAlchemy
+        (2.1 takes the plain scheme for psycopg 3) and `postgresql://` for people. `sqlite:///relative` becomes
+        absolute, so that a later change of the working directory does not change the meaning. Query parameters are
+        libpq's (`sslmode`, `sslrootcert`, ...).
 
         Raises:
             StorageUrlError: the text is no URL of a storage the service uses. The message shows no secret.
@@ -105,16 +107,20 @@ class StorageUrl:
             where = f"{login}@{host}" if login else host
             where += "" if port is None else f":{port}"
             options = "&".join(f"{name}={quote(value, safe='/')}" for name, value in query)
-            return f"postgresql+psycopg2://{where}/{database}" + (f"?{options}" if options else "")
+            return f"{where}/{database}" + (f"?{options}" if options else "")
 
         secret = assemble(None if password is None else quote(password, safe=""))
         shown = assemble(None if password is None else "***")
         shown = re.sub(r"(password=)[^&]*", r"\1***", shown)  # sslpassword
-        return cls("postgresql", shown, _secret=secret)
+        return cls("postgresql", f"postgresql://{shown}", _secret=f"{_SQLALCHEMY_SCHEME}{secret}")
 
     def secret(self) -> str:
         """The URL with its password, for handing to a database driver. Never print, log or store it."""
         return self._secret
+
+    def revealed(self) -> str:
+        """The URL with its password, for psql and whoever else does not know SQLAlchemy; as secret as `secret()`."""
+        return self._secret.replace(_SQLALCHEMY_SCHEME, "postgresql://", 1)
 
     def __str__(self) -> str:
         return self.shown
