@@ -7,7 +7,6 @@ standard input: command lines and environments can be read by others. The same p
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,11 +17,12 @@ from studies.database.storage_url import StorageUrl
 from studies.storage import GRACE_SECONDS, HEARTBEAT_SECONDS
 from workers.devices import threads_per_worker
 from workers.loop import POLL_SECONDS
-from workers.stop import Stop
+from workers.stop import NOTICES, SIGNALS, Stop
 
 log = logging.getLogger("rigl_study.worker")
 
 PROGRESS_SECONDS = 0.5
+PASSED_ON = NOTICES[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def run_workers(
     Arguments:
         settings: for all of them; `index` is set for each.
         n_workers: how many; see `studies.campaigns.check_worker_count`.
-        stop: passed on as SIGTERM. Use `workers.stop.on_signals`.
+        stop: passed on as a notice, SIGUSR1. Use `workers.stop.on_signals`.
         output: file or descriptor for what the workers say; standard output is for results, so 2 by default.
         on_progress: called about twice a second meanwhile, for live output. If it raises, that is logged and the
             workers go on without: a display must not cost a training.
@@ -155,7 +155,8 @@ def _wait(
         if stop.is_set() and not told:
             told = True
             for worker in workers:
-                worker.send_signal(signal.SIGTERM)
+                # Not SIGTERM: who stops this process may send that to the workers too, and their second one kills.
+                worker.send_signal(PASSED_ON)
         if on_progress is not None:
             try:
                 on_progress()
@@ -169,7 +170,10 @@ def _wait(
                 continue
 
 
+_STOPPED_EARLY = tuple(-signum for signum in (*SIGNALS, *NOTICES))
+
+
 def _exit_code(worker: subprocess.Popen[str], stop: Stop) -> int:
-    if stop.is_set() and worker.returncode == -signal.SIGTERM:
+    if stop.is_set() and worker.returncode in _STOPPED_EARLY:
         return 0  # stopped before it could even have claimed: later on it would have caught this
     return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
