@@ -129,17 +129,20 @@ def _open_rdb(
 ) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats; they are why Optuna is pinned below 6
-        try:
-            rdb = RDBStorage(
-                # Optuna fills {placeholders} in the URL.
-                url.secret().replace("{", "{{").replace("}", "}}"),
-                engine_options(url),
-                heartbeat_interval=heartbeat_interval,
-                grace_period=grace_period,
-                skip_table_creation=not create_tables,
-            )
-        except RuntimeError as error:  # what Optuna's check of the schema version raises
-            raise StorageError(_wrong_version(url, str(error))) from error
+        rdb = RDBStorage(
+            # Optuna fills {placeholders} in the URL.
+            url.secret().replace("{", "{{").replace("}", "}}"),
+            engine_options(url),
+            heartbeat_interval=heartbeat_interval,
+            grace_period=grace_period,
+            skip_table_creation=not create_tables,
+            # Optuna's check asks on a second connection in the middle of a transaction on the first. Of many workers
+            # that start at once behind a proxy with few connections, each would wait for another's.
+            skip_compatibility_check=True,
+        )
+    found = rdb.get_current_version()
+    if found != rdb.get_head_version():
+        raise StorageError(_wrong_version(url, is_older=found in rdb.get_all_versions()))
     # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
     rdb.engine.dispose()
     lead_connections(rdb.engine, url)
@@ -147,8 +150,8 @@ def _open_rdb(
     return rdb
 
 
-def _wrong_version(url: StorageUrl, complaint: str) -> str:
-    if "storage upgrade" in complaint:
+def _wrong_version(url: StorageUrl, *, is_older: bool) -> str:
+    if is_older:
         advice = "Stop all workers, make a backup, and run `optuna storage upgrade --storage URL`"
     else:
         advice = "Install the newer Optuna that set it up"
