@@ -7,6 +7,8 @@ A job is told the storage URL without its password, and the path of a file that 
 nor the environment of the job, nor the pickled job show it. The last job to end removes the file.
 """
 
+import contextlib
+import io
 import logging
 import os
 import shlex
@@ -16,7 +18,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -253,7 +254,8 @@ def submit(arguments: Sequence[str], url: StorageUrl, asked: SlurmJobs, folder: 
             _write_secret(folder / PASSWORD_FILE, password)
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_ANY_NUMBER_OF_TIMES)
         executor.update_parameters(**asked.parameters())
-        with _without(STORAGE_VARIABLE, PASSWORD_FILE_VARIABLE):  # sbatch copies the environment into the job
+        # sbatch copies the environment into the job. What it says comes back in the error, in one line.
+        with _without(STORAGE_VARIABLE, PASSWORD_FILE_VARIABLE), contextlib.redirect_stderr(io.StringIO()):
             jobs = executor.submit_array([job] * asked.n_jobs)
     except submitit.core.utils.FailedJobError as error:
         shutil.rmtree(folder)
@@ -281,7 +283,7 @@ def _write_secret(path: Path, secret: str) -> None:
         file.write(secret + "\n")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _without(*names: str) -> Iterator[None]:
     """Take variables out of this process's environment while in the body."""
     taken = {name: os.environ.pop(name) for name in names if name in os.environ}

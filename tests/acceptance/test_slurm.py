@@ -174,7 +174,7 @@ def test_jobs_give_back_and_go_on_when_they_are_queued_again(cluster: Cluster) -
     """One is told by hand and one by its time limit, at the same time: SLURM keeps both for two minutes after."""
     short, long = cluster.create("short", lr=[0.1], epochs=40), cluster.create("long", lr=[0.1], epochs=5000)
     (limited,) = cluster.launch(
-        "long", "--workers", "1", "--time", "1", "--notice", "30", "--folder", str(cluster.folder / "jobs")
+        "long", "--workers", "1", "--time", "2", "--notice", "60", "--folder", str(cluster.folder / "jobs")
     )
     told = f"{cluster.sbatch('short', '--array=3')}_3"
     cluster.wait_for_epoch(short, 2)
@@ -202,7 +202,7 @@ def attrs(trial: FrozenTrial) -> dict[str, Any]:
 
 def test_the_script_heeds_the_time_limit(cluster: Cluster) -> None:
     queue = cluster.create("long", lr=[0.1], epochs=5000)
-    job = f"{cluster.sbatch('long', '--array=0', '--time=1', '--signal=B:USR1@30')}_0"
+    job = f"{cluster.sbatch('long', '--array=0', '--time=2', '--signal=B:USR1@60')}_0"
     cluster.wait(lambda: attrs(cluster.trial(queue)).get("given_back") == "SIGUSR1")
     cluster.wait(lambda: cluster.state(job) == "PENDING")
     assert len(list(cluster.checkpoints.rglob("*.pt"))) == 1
