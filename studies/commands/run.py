@@ -193,8 +193,17 @@ def _train(
     stop = Stop()
     with on_signals(stop):
         database = open_storage(url, patience=LOOK_PATIENCE, should_stop=stop.is_set)
+
+        def look() -> Mapping[str, "Counts"]:
+            try:
+                return _counts(database, campaigns)
+            finally:
+                if not progress.is_live:  # one of hundreds, perhaps: no connection is kept for a log
+                    close_storage(database)
+
+        progress = CampaignProgress(title, look)
         try:
-            with CampaignProgress(title, lambda: _counts(database, campaigns)) as progress:
+            with progress:
                 code = run_workers(
                     settings,
                     n_workers,
