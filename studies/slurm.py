@@ -104,15 +104,19 @@ class WorkJob:
         Raises:
             LaunchError: the worker failed; what it said is in the job's log.
         """
-        command = [sys.executable, "-m", "studies", "work", *self.arguments]
-        worker = subprocess.Popen(command, env={**os.environ, **self.environment})
         told: list[int] = []
+        worker: subprocess.Popen[bytes] | None = None
 
         def pass_on(signum: int, _frame: FrameType | None) -> None:
             told.append(signum)
-            worker.send_signal(signal.SIGUSR1)  # a notice: harmless if the worker got one from SLURM as well
+            if worker is not None:
+                worker.send_signal(signal.SIGUSR1)  # a notice: harmless if the worker got one from SLURM as well
 
         before = {one: signal.signal(one, pass_on) for one in (*_NOTICES, signal.SIGTERM)}
+        command = [sys.executable, "-m", "studies", "work", *self.arguments]
+        worker = subprocess.Popen(command, env={**os.environ, **self.environment})
+        if told:  # before there was a worker to tell
+            worker.send_signal(signal.SIGUSR1)
         code = worker.wait()
         if told and _is_still_wanted():
             for signum in _NOTICES:
