@@ -1,4 +1,4 @@
-"""Run every benchmark and print its table: `python -m benchmarks`."""
+"""Run the benchmarks of training and print their tables: `python -m benchmarks`."""
 
 import platform
 import subprocess

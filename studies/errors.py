@@ -14,6 +14,7 @@ __all__ = [
     "CampaignExists",
     "CheckpointError",
     "DataUnavailable",
+    "LaunchError",
     "NotFound",
     "RiglStudyError",
     "SpecError",
@@ -44,6 +45,10 @@ class NotFound(BadInput):
 
 class StorageError(RiglStudyError):
     """The database could not be reached, even after retrying."""
+
+
+class LaunchError(RiglStudyError):
+    """Workers could not be started on a cluster, or ended there with an error."""
 
 
 class SpecVersionError(RiglStudyError):

@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedSto
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.engines import engine_options, lead_connections, unpooled_engine
 from studies.database.locks import exclusive, lock
+from studies.database.password_file import password_from_environment
 from studies.database.retrying import Retrier, mark_unknown_commits
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
@@ -30,12 +31,18 @@ GRACE_SECONDS = 30
 def resolve_storage(option: str | None) -> StorageUrl:
     """Which database: `--storage`, else `RIGL_STUDY_STORAGE`, else the embedded Postgres, started if need be.
 
+    A Postgres URL without a password gets that of the file `RIGL_STUDY_STORAGE_PASSWORD_FILE`, where that is set.
+
     Raises:
-        StorageUrlError: the URL is malformed.
+        StorageUrlError: the URL is malformed, or the password file is no good.
         StorageError: the embedded server cannot be started.
     """
     text = option if option is not None else os.environ.get("RIGL_STUDY_STORAGE") or None
-    return EmbeddedPostgres().ensure_running() if text is None else StorageUrl.parse(text)
+    if text is None:
+        return EmbeddedPostgres().ensure_running()
+    url = StorageUrl.parse(text)
+    password = password_from_environment() if url.lacks_password else None
+    return url if password is None else url.with_password(password)
 
 
 def open_storage(
@@ -122,17 +129,20 @@ def _open_rdb(
 ) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats; they are why Optuna is pinned below 6
-        try:
-            rdb = RDBStorage(
-                # Optuna fills {placeholders} in the URL.
-                url.secret().replace("{", "{{").replace("}", "}}"),
-                engine_options(url),
-                heartbeat_interval=heartbeat_interval,
-                grace_period=grace_period,
-                skip_table_creation=not create_tables,
-            )
-        except RuntimeError as error:  # what Optuna's check of the schema version raises
-            raise StorageError(_wrong_version(url, str(error))) from error
+        rdb = RDBStorage(
+            # Optuna fills {placeholders} in the URL.
+            url.secret().replace("{", "{{").replace("}", "}}"),
+            engine_options(url),
+            heartbeat_interval=heartbeat_interval,
+            grace_period=grace_period,
+            skip_table_creation=not create_tables,
+            # Optuna's check asks on a second connection in the middle of a transaction on the first. Of many workers
+            # that start at once behind a proxy with few connections, each would wait for another's.
+            skip_compatibility_check=True,
+        )
+    found = rdb.get_current_version()
+    if found != rdb.get_head_version():
+        raise StorageError(_wrong_version(url, is_older=found in rdb.get_all_versions()))
     # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
     rdb.engine.dispose()
     lead_connections(rdb.engine, url)
@@ -140,8 +150,8 @@ def _open_rdb(
     return rdb
 
 
-def _wrong_version(url: StorageUrl, complaint: str) -> str:
-    if "storage upgrade" in complaint:
+def _wrong_version(url: StorageUrl, *, is_older: bool) -> str:
+    if is_older:
         advice = "Stop all workers, make a backup, and run `optuna storage upgrade --storage URL`"
     else:
         advice = "Install the newer Optuna that set it up"

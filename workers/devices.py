@@ -9,8 +9,14 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores_available() -> int:
-    """How many cores this process may use: what the scheduler allows, or the container's quota if that is less."""
+    """How many cores this process may use: what the scheduler allows, or the container's quota if that is less.
+
+    In a job of SLURM no more than were given to it, also where SLURM does not bind jobs to their cores.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    if given.isdecimal():
+        allowed = max(1, min(allowed, int(given)))
     quota = _cgroup_quota(_CGROUP)
     return allowed if quota is None else max(1, min(allowed, int(quota)))
 

@@ -7,7 +7,6 @@ standard input: command lines and environments can be read by others. The same p
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,11 +17,12 @@ from studies.database.storage_url import StorageUrl
 from studies.storage import GRACE_SECONDS, HEARTBEAT_SECONDS
 from workers.devices import threads_per_worker
 from workers.loop import POLL_SECONDS
-from workers.stop import Stop
+from workers.stop import NOTICES, SIGNALS, Stop
 
 log = logging.getLogger("rigl_study.worker")
 
 PROGRESS_SECONDS = 0.5
+PASSED_ON = NOTICES[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,7 @@ def run_workers(
     *,
     output: IO[str] | int = 2,
     on_progress: Callable[[], None] | None = None,
+    on_alive: Callable[[int], None] | None = None,
 ) -> int:
     """Run worker processes until all have ended.
 
@@ -93,10 +94,11 @@ def run_workers(
     Arguments:
         settings: for all of them; `index` is set for each.
         n_workers: how many; see `studies.campaigns.check_worker_count`.
-        stop: passed on as SIGTERM. Use `workers.stop.on_signals`.
+        stop: passed on as a notice, SIGUSR1. Use `workers.stop.on_signals`.
         output: file or descriptor for what the workers say; standard output is for results, so 2 by default.
         on_progress: called about twice a second meanwhile, for live output. If it raises, that is logged and the
             workers go on without: a display must not cost a training.
+        on_alive: told as often how many workers run.
 
     Returns:
         The worst exit code, as a shell would tell it: 0 if all went well.
@@ -106,7 +108,7 @@ def run_workers(
     try:
         for index in range(n_workers):
             workers.append(_start(replace(settings, index=index), output))
-        _wait(workers, stop, on_progress)
+        _wait(workers, stop, on_progress, on_alive or (lambda _: None))
     except BaseException:
         for worker in workers:
             worker.kill()  # the second, hard stop
@@ -141,13 +143,20 @@ def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[
     return worker
 
 
-def _wait(workers: list[subprocess.Popen[str]], stop: Stop, on_progress: Callable[[], None] | None) -> None:
+def _wait(
+    workers: list[subprocess.Popen[str]],
+    stop: Stop,
+    on_progress: Callable[[], None] | None,
+    on_alive: Callable[[int], None],
+) -> None:
     told = False
-    while any(worker.poll() is None for worker in workers):
+    while n_alive := sum(worker.poll() is None for worker in workers):
+        on_alive(n_alive)
         if stop.is_set() and not told:
             told = True
             for worker in workers:
-                worker.send_signal(signal.SIGTERM)
+                # Not SIGTERM: who stops this process may send that to the workers too, and their second one kills.
+                worker.send_signal(PASSED_ON)
         if on_progress is not None:
             try:
                 on_progress()
@@ -161,7 +170,10 @@ def _wait(workers: list[subprocess.Popen[str]], stop: Stop, on_progress: Callabl
                 continue
 
 
+_STOPPED_EARLY = tuple(-signum for signum in (*SIGNALS, *NOTICES))
+
+
 def _exit_code(worker: subprocess.Popen[str], stop: Stop) -> int:
-    if stop.is_set() and worker.returncode == -signal.SIGTERM:
+    if stop.is_set() and worker.returncode in _STOPPED_EARLY:
         return 0  # stopped before it could even have claimed: later on it would have caught this
     return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode

@@ -2,6 +2,10 @@
 
 First SIGTERM or Ctrl-C: finish the current step, write a checkpoint, give the ticket back, exit 0.
 Second: die at once. The ticket is left to the sweep, which issues it again after the grace period.
+
+SIGUSR1 and SIGUSR2 are notices: they ask for the same as the first, and however many come they never kill. Batch
+systems send them before time is up, and to every process of a job at once, so that a worker may get the same notice
+from there and from its parent.
 """
 
 import contextlib
@@ -14,6 +18,7 @@ from types import FrameType
 log = logging.getLogger("rigl_study.worker")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stop:
@@ -44,7 +49,7 @@ class Stop:
 
 @contextlib.contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """While in the body, the first SIGTERM or SIGINT requests `stop`; the second kills this process.
+    """While in the body, the first SIGTERM or SIGINT requests `stop`, the second kills this process; a notice requests.
 
     The second is left to the kernel, so that it works even if Python is stuck in a computation or a database call.
     Whatever handlers there were before are put back at the end. Only the main thread can do this.
@@ -58,7 +63,11 @@ def on_signals(stop: Stop) -> Iterator[None]:
             signal.signal(one, signal.SIG_DFL)
         stop.request(signal.Signals(signum).name)
 
-    before = {one: signal.signal(one, handle) for one in SIGNALS}
+    def take_notice(signum: int, _frame: FrameType | None) -> None:
+        stop.request(signal.Signals(signum).name)
+
+    before = {one: signal.signal(one, take_notice) for one in NOTICES}
+    before |= {one: signal.signal(one, handle) for one in SIGNALS}
     try:
         yield
     finally:

@@ -74,7 +74,8 @@ def describe(queues: Sequence["TicketQueue"]) -> str:
     n_done = sum(c.complete + c.pruned + c.failed for c in counts)
     n_trials = n_done + sum(c.waiting + c.running for c in counts)
     n_studies = len(queues)
-    return f"{n_studies} {'study' if n_studies == 1 else 'studies'}, {n_trials} trials, {n_done} of them done"
+    studies = f"{n_studies} {'study' if n_studies == 1 else 'studies'}"
+    return f"{studies}, {n_trials} {'trial' if n_trials == 1 else 'trials'}, {n_done} done"
 
 
 def list_(storage: Storage = None, as_json: Json = False) -> None:
@@ -123,7 +124,7 @@ def status(
         if not as_json:
             list_(storage)
             return
-    with opened(storage) as database:
+    with opened(storage, patient=watch) as database:
         if name is None:
             print_json([campaign_status(database, campaign.name) for campaign in list_campaigns(database)])
             return
@@ -261,7 +262,9 @@ def delete(
                 raise BadInput(f"to delete {name} for good, add --yes.")
             c = campaigns[name].counts
             n_trials = c.waiting + c.running + c.complete + c.pruned + c.failed + c.retried
-            if not typer.confirm(f"Delete {name} with its {n_trials} trials for good?", err=True):
+            if not typer.confirm(
+                f"Delete {name} with its {n_trials} {'trial' if n_trials == 1 else 'trials'} for good?", err=True
+            ):
                 say("nothing was deleted")
                 raise typer.Exit(1)
         n_studies = delete_campaign(database, name)

@@ -29,6 +29,7 @@ from studies.commands.options import (
 from studies.commands.progress import CampaignProgress
 from studies.commands.storage import opened, resolve
 from studies.errors import BadInput, NotFound
+from studies.health_file import HealthFile
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -53,6 +54,12 @@ def work(
     ] = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--health-file", metavar="FILE", help="Say here every few seconds that all is well; see `health`."
+        ),
+    ] = None,
     storage: Storage = None,
 ) -> None:
     """Train the waiting trials of campaigns until all are done; start it on as many machines as there are.
@@ -60,19 +67,29 @@ def work(
     Ctrl-C or SIGTERM: the current step is finished, the trial checkpointed and given back, exit code 0. A second one
     ends the workers at once; their trials are taken over by others half a minute later.
     """
-    url = resolve(storage, must_exist=True)
-    _check_workers(url, workers)
-    with opened(storage) as database:
-        _check_campaigns(database, campaign or (), forever=forever)
-    title = ", ".join(campaign) if campaign else "all campaigns"
-    code, stopped = _train(
-        url, campaign or (), title, workers, device, data_dir, checkpoints, forever=forever, max_trials=max_trials
-    )
-    if stopped:
-        say(f"stopped by {stopped}; trials in progress were given back")
-    else:
-        with opened(storage) as database:
-            _tell_held(database, campaign or ())
+    with HealthFile(health_file, workers) as health:
+        url = resolve(storage, must_exist=True)
+        _check_workers(url, workers)
+        with opened(storage, patient=True) as database:
+            _check_campaigns(database, campaign or (), forever=forever)
+        title = ", ".join(campaign) if campaign else "all campaigns"
+        code, stopped = _train(
+            url,
+            campaign or (),
+            title,
+            workers,
+            device,
+            data_dir,
+            checkpoints,
+            forever=forever,
+            max_trials=max_trials,
+            health=health,
+        )
+        if stopped:
+            say(f"stopped by {stopped}; trials in progress were given back")
+        else:
+            with opened(storage, patient=True) as database:
+                _tell_held(database, campaign or ())
     raise typer.Exit(code)
 
 
@@ -101,7 +118,7 @@ def run(
     check_folder(out or Path("reports") / planned.name)  # now, not after hours of training
     url = resolve(storage)
     _check_workers(url, workers)
-    with opened(storage, must_exist=planned.pending is not None) as database:
+    with opened(storage, must_exist=planned.pending is not None, patient=True) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")
@@ -155,6 +172,7 @@ def _train(
     *,
     forever: bool = False,
     max_trials: int | None = None,
+    health: HealthFile | None = None,
 ) -> tuple[int, str]:
     """Run workers with live progress. Their exit code, and what stopped them early ("" if nothing did)."""
     from studies.storage import close_storage, open_storage
@@ -175,9 +193,25 @@ def _train(
     stop = Stop()
     with on_signals(stop):
         database = open_storage(url, patience=LOOK_PATIENCE, should_stop=stop.is_set)
+
+        def look() -> Mapping[str, "Counts"]:
+            try:
+                return _counts(database, campaigns)
+            finally:
+                if not progress.is_live:  # one of hundreds, perhaps: no connection is kept for a log
+                    close_storage(database)
+
+        progress = CampaignProgress(title, look)
         try:
-            with CampaignProgress(title, lambda: _counts(database, campaigns)) as progress:
-                code = run_workers(settings, n_workers, stop, output=progress.output, on_progress=progress.update)
+            with progress:
+                code = run_workers(
+                    settings,
+                    n_workers,
+                    stop,
+                    output=progress.output,
+                    on_progress=progress.update,
+                    on_alive=None if health is None else health.tell,
+                )
         finally:
             close_storage(database)
     return code if code in (0, 2) else 1, stop.reason

@@ -93,15 +93,15 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, kinds) and not any(text in str(root_cause(error)) for text in _HOPELESS)
 
 
-def patience_from_environment() -> float:
-    """Seconds to wait for a database that is away: `RIGL_STUDY_PATIENCE`, else 300.
+def patience_from_environment(default: float = PATIENCE_SECONDS) -> float:
+    """Seconds to wait for a database that is away: `RIGL_STUDY_PATIENCE`, else `default`.
 
     Raises:
         BadInput: the variable is not a number of seconds.
     """
     text = os.environ.get("RIGL_STUDY_PATIENCE", "")
     try:
-        seconds = float(text) if text else PATIENCE_SECONDS
+        seconds = float(text) if text else default
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):

@@ -61,3 +61,10 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_device_that_is_none_is_refused() -> None:
     with pytest.raises(BadInput, match="toaster"):
         choose_device("toaster")
+
+
+def test_a_job_of_slurm_uses_the_cores_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    everywhere = cores_available()
+    for given, cores in (("1", 1), (str(everywhere + 1), everywhere), ("0", 1), ("", everywhere)):
+        monkeypatch.setenv("SLURM_CPUS_ON_NODE", given)
+        assert cores_available() == cores
