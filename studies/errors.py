@@ -15,6 +15,7 @@ __all__ = [
     "CheckpointError",
     "DataUnavailable",
     "NotFound",
+    "NotInstalled",
     "RiglStudyError",
     "SpecError",
     "SpecVersionError",
@@ -44,6 +45,10 @@ class NotFound(BadInput):
 
 class StorageError(RiglStudyError):
     """The database could not be reached, even after retrying."""
+
+
+class NotInstalled(RiglStudyError):
+    """What was asked for needs a package that this installation does without."""
 
 
 class SpecVersionError(RiglStudyError):
