@@ -1,0 +1,259 @@
+"""docker-compose.yml from `build` to `down`: workers that crash, a database that goes away, and intruders who look.
+
+One test, because one service is built and started for all of it.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
+
+ROOT = Path(__file__).parents[2]
+N_TRIALS = 6
+SPEC = f"""
+name = "survive"
+[fixed]
+dataset = "digits"
+epochs = 60
+delta_t = 10
+[pairs]
+sparsity = 0.9
+distribution = "erk"
+[search]
+lr = {[round(0.02 * (n + 1), 2) for n in range(N_TRIALS)]}
+[strategy]
+sampler = "grid"
+seeds = [0]
+"""
+STUDY = "rigl-s0.9-erk"
+BEGINS = re.compile(r"trial (\d+) begins \(attempt (\d)\)")
+
+pytestmark = [*needs_browser, pytest.mark.containers]
+
+
+class Compose:
+    """`docker compose` on a project of the test's own, without the settings of whoever runs it."""
+
+    def __init__(self, project: str, **settings: str) -> None:
+        self.project = project
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", "RIGL_STUDY_"))}
+        self.environment = {**kept, "COMPOSE_PROGRESS": "plain", "NO_COLOR": "1", **settings}
+
+    def __call__(self, *arguments: str, timeout: float = 300, check: bool = True) -> str:
+        command = ["docker", "compose", "--env-file", os.devnull, "--file", str(ROOT / "docker-compose.yml")]
+        done = subprocess.run(
+            [*command, "--project-name", self.project, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=self.environment,
+        )
+        assert not check or done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of its running containers."""
+        return self("ps", "--quiet", service).split()
+
+    def status(self) -> dict[str, Any]:
+        """What `rigl-study status` says, in a container that runs anyway."""
+        told: dict[str, Any] = json.loads(self("exec", "-T", "dashboard", "rigl-study", "status", "survive", "--json"))
+        return told
+
+    def cli(self, *arguments: str, options: tuple[str, ...] = ()) -> str:
+        return self("run", "--rm", "-T", *options, "cli", *arguments)
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def logs(container: str) -> str:
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout + done.stderr
+
+
+def inspect(container: str) -> Any:
+    return json.loads(docker("inspect", container))[0]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"in {seconds:.0f} s it did not happen: {what}"
+        time.sleep(0.5)
+
+
+def why_not_here() -> str | None:
+    """Why no service can be started on this machine; None if one can."""
+    if shutil.which("docker") is None:
+        return "no Docker on this machine"
+    for command, lacking in ((["info"], "no Docker engine answers"), (["compose", "version"], "no Docker Compose")):
+        try:
+            subprocess.run(["docker", *command], capture_output=True, timeout=30, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            return lacking
+    return None
+
+
+@pytest.fixture
+def compose() -> Iterator[Compose]:
+    if reason := why_not_here():
+        pytest.skip(reason)
+    name = f"rigl-study-test-{uuid4().hex[:8]}"
+    compose = Compose(name, RIGL_STUDY_IMAGE=name, DATASETS="digits", DASHBOARD_PORT="0", WORKER_CPUS="1")
+    try:
+        compose("build", timeout=1200)
+        yield compose
+        print(compose("logs", "--tail=60", check=False))  # shown if the test failed
+    finally:
+        compose("--profile=tools", "down", "--volumes", "--timeout=10", check=False)
+        # The layers stay, so that the next build is quick.
+        subprocess.run(
+            ["docker", "image", "rm", "--no-prune", f"{name}:cli", f"{name}:worker"], capture_output=True, check=False
+        )
+
+
+@pytest.mark.timeout(1800)
+def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
+    compose("up", "--detach", "--scale=workers=3", "workers", "dashboard")
+    workers = compose.containers("workers")
+    assert len(workers) == 3
+
+    (tmp_path / "survive.toml").write_text(SPEC)
+    mounted = f"--volume={tmp_path}/survive.toml:/survive.toml:ro"
+    assert compose.cli("create", "/survive.toml", options=(mounted,)) == "survive\n"
+
+    a_crashed_workers_trial_is_finished_by_another(compose, workers)
+    a_crashed_worker_is_started_again(compose, compose.containers("workers")[-1])
+    the_database_may_go_away(compose)
+    wait_until(lambda: compose.status()["state"] == "complete", "all trials are complete", 600)
+    (study,) = compose.status()["studies"]
+    assert (study["complete"], study["failed"], study["waiting"], study["running"]) == (N_TRIALS, 0, 0, 0)
+
+    the_dashboard_shows_the_study(compose, tmp_path / "dashboard.png")
+    the_report_comes_out(compose, tmp_path / "reports")
+    nobody_reads_the_password(compose)
+    there_is_little_to_break_into(compose)
+    workers_end_well_when_told_to(compose)
+
+
+def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: list[str]) -> None:
+    wait_until(lambda: any("epoch 2 of" in logs(worker) for worker in workers), "training begins")
+    victim = next(worker for worker in workers if "epoch 2 of" in logs(worker))
+    docker("kill", "--signal=KILL", victim)
+    begun = dict(BEGINS.findall(logs(victim)))  # the last one's value wins, as it should
+    number = list(begun)[-1]
+    assert f"trial {number}: complete" not in logs(victim)
+
+    heirs = [worker for worker in workers if worker != victim]
+    wait_until(lambda: any("(attempt 2)" in logs(worker) for worker in heirs), "another worker takes the trial over")
+    taken_over = next(match for worker in heirs for match in BEGINS.findall(logs(worker)) if match[1] == "2")
+    show = ("exec", "-T", "dashboard", "rigl-study", "show", "survive", f"{STUDY}/{taken_over[0]}", "--json")
+    wait_until(lambda: json.loads(compose(*show))["state"] == "complete", "it is finished there", 400)
+    finished = json.loads(compose(*show))
+    assert not finished["worker"].startswith(victim[:12])
+    assert finished["retry_of"] == int(number)
+    assert finished["epochs_recomputed"] <= 1, "its checkpoint, in the shared volume, was used"
+
+
+def a_crashed_worker_is_started_again(compose: Compose, container: str) -> None:
+    kill = "import json, os; os.kill(json.load(open('/tmp/health.json'))['pid'], 9)"
+    subprocess.run(["docker", "exec", container, "python", "-c", kill], capture_output=True, timeout=60, check=False)
+    wait_until(lambda: inspect(container)["RestartCount"] >= 1, "the engine starts it again")
+    wait_until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy", "it is healthy again")
+
+
+def the_database_may_go_away(compose: Compose) -> None:
+    before = {worker: inspect(worker)["RestartCount"] for worker in compose.containers("workers")}
+    compose("stop", "postgres")
+    wait_until(lambda: any("is away, waiting" in logs(worker) for worker in before), "workers wait for the database")
+    compose("start", "postgres")
+    wait_until(lambda: any("is back after" in logs(worker) for worker in before), "workers go on")
+    assert {worker: inspect(worker)["RestartCount"] for worker in before} == before
+
+
+def the_dashboard_shows_the_study(compose: Compose, screenshot: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    address = compose("port", "dashboard", "8080").strip()
+    assert address.startswith("127.0.0.1:")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        page = browser.new_page()
+        page.goto(f"http://{address}/dashboard/")
+        page.get_by_text(f"survive/{STUDY}").first.click()
+        page.get_by_text("Best Trial").first.wait_for()
+        page.screenshot(path=screenshot)
+        browser.close()
+    assert screenshot.stat().st_size > 10_000
+
+
+def the_report_comes_out(compose: Compose, folder: Path) -> None:
+    folder.mkdir()
+    me = f"--user={os.getuid()}:{os.getgid()}"
+    told = compose.cli("report", "survive", "--out=/reports", options=(me, f"--volume={folder}:/reports"))
+    assert "report: /reports/report.html" in told
+    assert "survive" in (folder / "report.html").read_text()
+
+
+def nobody_reads_the_password(compose: Compose) -> None:
+    password = compose("exec", "-T", "dashboard", "cat", "/run/secrets/rigl-study/password")
+    assert len(password) >= 32
+    everyone = compose("ps", "--all", "--quiet").split()
+    assert len(everyone) >= 8, "secrets, postgres, migrate, data, three workers, dashboard"
+    listed = subprocess.check_output(["ps", "axeww", "-o", "comm=,args="], text=True).splitlines()
+    places = {
+        "inspect": docker("inspect", *everyone),
+        "images": docker("inspect", *{inspect(one)["Image"] for one in everyone}),
+        "config": compose("config") + compose("config", "--environment"),
+        "logs": compose("logs"),
+        "processes": subprocess.check_output(["ps", "axww"], text=True),
+        # But Postgres's own, where its image's entrypoint puts it; only root and Postgres can read that.
+        "environments": "".join(line for line in listed if not line.startswith("postgres ")),
+        "environments inside": "".join(compose("exec", "-T", s, "env") for s in ("workers", "dashboard", "postgres")),
+    }
+    assert [name for name, text in places.items() if password in text or not text] == []
+
+
+def there_is_little_to_break_into(compose: Compose) -> None:
+    for container in compose("ps", "--all", "--quiet").split():
+        found = inspect(container)
+        host = found["HostConfig"]
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["CapAdd"]) == (True, ["ALL"], None), found["Name"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], found["Name"]
+        assert found["Config"]["User"] in ("10001:10001", "postgres"), found["Name"]
+        service = found["Config"]["Labels"]["com.docker.compose.service"]
+        addresses = [bound["HostIp"] for ports in host["PortBindings"].values() for bound in ports]
+        assert addresses == (["127.0.0.1"] if service == "dashboard" else []), found["Name"]
+    defaults = json.loads(Compose("defaults")("config", "--format=json"))["services"]
+    assert {name: service["ports"] for name, service in defaults.items() if "ports" in service} == {
+        "dashboard": [
+            {"mode": "ingress", "host_ip": "127.0.0.1", "target": 8080, "published": "8080", "protocol": "tcp"}
+        ]
+    }
+    refused = "touch /x || touch /data/x || command -v gcc || command -v cc || command -v make || command -v ld"
+    for service in ("workers", "dashboard"):
+        assert compose("exec", "-T", service, "id", "-u") == "10001\n"
+        assert compose("exec", "-T", service, "sh", "-c", f"({refused}) 2>/dev/null; exit 0") == ""
+        assert compose("exec", "-T", service, "sh", "-c", "ls /opt/venv/bin | grep pip; exit 0") == ""
+    find_torch = "import importlib.util; print(importlib.util.find_spec('torch'))"
+    assert compose("exec", "-T", "dashboard", "python", "-c", find_torch) == "None\n"
+
+
+def workers_end_well_when_told_to(compose: Compose) -> None:
+    running = compose.containers("workers")
+    assert len(running) >= 2
+    compose("stop", "workers")
+    assert [inspect(worker)["State"]["ExitCode"] for worker in running] == [0] * len(running)
