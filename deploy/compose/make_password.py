@@ -13,13 +13,13 @@ from pathlib import Path
 def main(own_file: Path, target: Path) -> str | None:
     """Write `target` unless it is there; a line that says what is wrong, or None."""
     try:
-        own = own_file.read_text().rstrip("\r\n")
+        own = own_file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         return f"your own password cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
     if own and not own.isprintable():
         return "your own password must be a single line without control characters"
     if target.exists():
-        if own and own != target.read_text():
+        if own and own != target.read_text(encoding="utf-8"):
             return (
                 "the database was made with another password; docs/containers.md says how to change it, or "
                 "`docker compose down --volumes` deletes it and all studies"
@@ -27,7 +27,7 @@ def main(own_file: Path, target: Path) -> str | None:
         return None
     unfinished = target.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
-    unfinished.write_text(own or secrets.token_urlsafe(32))
+    unfinished.write_text(own or secrets.token_urlsafe(32), encoding="utf-8")
     unfinished.chmod(0o444)  # other services, other users; whoever has the volume is meant to read it
     os.replace(unfinished, target)
     return None
