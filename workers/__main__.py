@@ -68,7 +68,10 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
     set_threads(settings.threads)
     checkpoint_dir = Path(settings.checkpoint_dir)
     # In the folder that workers share anyway, so that those in other containers of this machine see the locks.
-    with held_device(settings.device, settings.index, checkpoint_dir / "gpu-locks") as device:
+    locks, wait = checkpoint_dir / "gpu-locks", stop if settings.forever else None
+    with held_device(settings.device, settings.index, locks, wait) as device:
+        if device is None:  # it was stopped while it waited for a GPU
+            return 0
         run = partial(
             run_ticket,
             checkpoint_dir=checkpoint_dir,

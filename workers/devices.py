@@ -1,13 +1,18 @@
 """Which device and how many threads each of several workers on one machine gets."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from studies.database.file_locks import try_locked
 from studies.errors import RiglStudyError
+from workers.stop import Stop
 
+log = logging.getLogger("rigl_study.worker")
+
+GPU_POLL_SECONDS = 5.0
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -42,7 +47,7 @@ def one_per_gpu(device: str) -> int:
 
 
 @contextlib.contextmanager
-def held_device(text: str, index: int, locks: Path) -> Iterator[str]:
+def held_device(text: str, index: int, locks: Path, wait: Stop | None = None) -> Iterator[str | None]:
     """The torch device of worker `index` (from 0), for as long as the body runs.
 
     "auto" and "cuda" take a GPU that no other worker holds, be it of this pool, of another one or in another
@@ -53,10 +58,11 @@ def held_device(text: str, index: int, locks: Path) -> Iterator[str]:
         text: "auto", "cpu", "cuda", "cuda:N" or "mps".
         index: which GPU to try first.
         locks: folder of the locks; only workers with the same one know of each other.
+        wait: where all GPUs are held, wait for one until this is requested; the body then gets None.
 
     Raises:
         BadInput: not a device, or one this machine does not have.
-        NoFreeGpu: all GPUs are held, or the locks cannot be used.
+        NoFreeGpu: all GPUs are held and there is no `wait`, or the locks cannot be used.
     """
     from rigl_core.runtime import gpu_uuids, resolve_device
 
@@ -68,11 +74,16 @@ def held_device(text: str, index: int, locks: Path) -> Iterator[str]:
     with contextlib.ExitStack() as held:
         number = _take_one(gpus, index, locks, held)
         if number is None:
-            raise NoFreeGpu(
+            told = (
                 f"every GPU here ({len(gpus)}) has a worker already, says {locks}; start fewer workers, or name a GPU "
                 "with --device cuda:N to share it."
             )
-        yield f"cuda:{number}"
+            if wait is None:
+                raise NoFreeGpu(told)
+            log.warning("%s This one waits until one is free.", told)
+            while number is None and not wait.wait(GPU_POLL_SECONDS):
+                number = _take_one(gpus, index, locks, held)
+        yield None if number is None else f"cuda:{number}"
 
 
 def _take_one(gpus: tuple[str, ...], first: int, locks: Path, held: contextlib.ExitStack) -> int | None:
@@ -81,8 +92,10 @@ def _take_one(gpus: tuple[str, ...], first: int, locks: Path, held: contextlib.E
         locks.mkdir(parents=True, exist_ok=True)
         for turn in range(len(gpus)):
             number = (first + turn) % len(gpus)
-            if held.enter_context(try_locked(locks / f"{gpus[number]}.lock")):
-                return number
+            with contextlib.ExitStack() as attempt:
+                if attempt.enter_context(try_locked(locks / f"{gpus[number]}.lock")):
+                    held.enter_context(attempt.pop_all())
+                    return number
     except OSError as error:
         raise NoFreeGpu(
             f"no GPU can be locked in {locks}: {error.strerror or error}. Choose other --checkpoints, or name a GPU "

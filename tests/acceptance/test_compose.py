@@ -24,7 +24,7 @@ SPEC = f"""
 name = "survive"
 [fixed]
 dataset = "digits"
-epochs = 60
+epochs = 80
 delta_t = 10
 [pairs]
 sparsity = 0.9
@@ -37,6 +37,7 @@ seeds = [0]
 """
 STUDY = "rigl-s0.9-erk"
 BEGINS = re.compile(r"trial (\d+) begins \(attempt (\d)\)")
+EPOCH = re.compile(r"trial (\d+): epoch (\d+) of")
 
 pytestmark = [*needs_browser, pytest.mark.containers]
 
@@ -44,13 +45,14 @@ pytestmark = [*needs_browser, pytest.mark.containers]
 class Compose:
     """`docker compose` on a project of the test's own, without the settings of whoever runs it."""
 
-    def __init__(self, project: str, **settings: str) -> None:
+    def __init__(self, project: str, *, files: tuple[str, ...] = ("docker-compose.yml",), **settings: str) -> None:
         self.project = project
+        self.files = [f"--file={ROOT / file}" for file in files]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", "RIGL_STUDY_"))}
         self.environment = {**kept, "COMPOSE_PROGRESS": "plain", "NO_COLOR": "1", **settings}
 
     def __call__(self, *arguments: str, timeout: float = 300, check: bool = True) -> str:
-        command = ["docker", "compose", "--env-file", os.devnull, "--file", str(ROOT / "docker-compose.yml")]
+        command = ["docker", "compose", "--env-file", os.devnull, *self.files]
         done = subprocess.run(
             [*command, "--project-name", self.project, *arguments],
             capture_output=True,
@@ -125,6 +127,32 @@ def compose() -> Iterator[Compose]:
         )
 
 
+def services(*files: str) -> dict[str, Any]:
+    """What Compose makes of the files, without any setting."""
+    if reason := why_not_here():
+        pytest.skip(reason)
+    read: dict[str, Any] = json.loads(Compose("defaults", files=files)("config", "--format=json"))["services"]
+    return read
+
+
+def test_nothing_is_published_but_the_dashboard_on_loopback() -> None:
+    published = {name: one["ports"] for name, one in services("docker-compose.yml").items() if "ports" in one}
+
+    (port,) = published.pop("dashboard")
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8080", 8080)
+    assert published == {}
+
+
+def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
+    without, with_gpus = services("docker-compose.yml"), services("docker-compose.yml", "docker-compose.gpu.yml")
+
+    added = {name: one.pop("deploy", None) for name, one in with_gpus.items()}
+    assert with_gpus == without
+    (device,) = added.pop("workers")["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
+    assert set(added.values()) == {None}
+
+
 @pytest.mark.timeout(1800)
 def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
     compose("up", "--detach", "--scale=workers=3", "workers", "dashboard")
@@ -135,9 +163,9 @@ def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
     mounted = f"--volume={tmp_path}/survive.toml:/survive.toml:ro"
     assert compose.cli("create", "/survive.toml", options=(mounted,)) == "survive\n"
 
+    the_database_may_go_away(compose, workers)
     a_crashed_workers_trial_is_finished_by_another(compose, workers)
-    a_crashed_worker_is_started_again(compose, compose.containers("workers")[-1])
-    the_database_may_go_away(compose)
+    a_crashed_worker_is_started_again(compose.containers("workers")[-1])
     wait_until(lambda: compose.status()["state"] == "complete", "all trials are complete", 600)
     (study,) = compose.status()["studies"]
     assert (study["complete"], study["failed"], study["waiting"], study["running"]) == (N_TRIALS, 0, 0, 0)
@@ -150,12 +178,11 @@ def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
 
 
 def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: list[str]) -> None:
-    wait_until(lambda: any("epoch 2 of" in logs(worker) for worker in workers), "training begins")
-    victim = next(worker for worker in workers if "epoch 2 of" in logs(worker))
+    wait_until(lambda: any(map(trial_in_progress, workers)), "a worker is in the middle of a trial")
+    victim = next(filter(trial_in_progress, workers))
     docker("kill", "--signal=KILL", victim)
-    begun = dict(BEGINS.findall(logs(victim)))  # the last one's value wins, as it should
-    number = list(begun)[-1]
-    assert f"trial {number}: complete" not in logs(victim)
+    number = trial_in_progress(victim)
+    assert number is not None
 
     heirs = [worker for worker in workers if worker != victim]
     wait_until(lambda: any("(attempt 2)" in logs(worker) for worker in heirs), "another worker takes the trial over")
@@ -168,20 +195,27 @@ def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: li
     assert finished["epochs_recomputed"] <= 1, "its checkpoint, in the shared volume, was used"
 
 
-def a_crashed_worker_is_started_again(compose: Compose, container: str) -> None:
+def trial_in_progress(worker: str) -> str | None:
+    """The number of the trial that a worker has trained an epoch or more of, and not ended."""
+    told = logs(worker)
+    trained = EPOCH.findall(told)
+    return trained[-1][0] if trained and f"trial {trained[-1][0]}: complete" not in told else None
+
+
+def a_crashed_worker_is_started_again(container: str) -> None:
     kill = "import json, os; os.kill(json.load(open('/tmp/health.json'))['pid'], 9)"
     subprocess.run(["docker", "exec", container, "python", "-c", kill], capture_output=True, timeout=60, check=False)
     wait_until(lambda: inspect(container)["RestartCount"] >= 1, "the engine starts it again")
     wait_until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy", "it is healthy again")
 
 
-def the_database_may_go_away(compose: Compose) -> None:
-    before = {worker: inspect(worker)["RestartCount"] for worker in compose.containers("workers")}
+def the_database_may_go_away(compose: Compose, workers: list[str]) -> None:
+    wait_until(lambda: any(map(trial_in_progress, workers)), "training begins")
     compose("stop", "postgres")
-    wait_until(lambda: any("is away, waiting" in logs(worker) for worker in before), "workers wait for the database")
+    wait_until(lambda: any("] the database" in logs(worker) for worker in workers), "workers wait for the database")
     compose("start", "postgres")
-    wait_until(lambda: any("is back after" in logs(worker) for worker in before), "workers go on")
-    assert {worker: inspect(worker)["RestartCount"] for worker in before} == before
+    wait_until(lambda: all("is back after" in logs(worker) for worker in workers), "all go on")
+    assert [inspect(worker)["RestartCount"] for worker in workers] == [0] * len(workers)
 
 
 def the_dashboard_shows_the_study(compose: Compose, screenshot: Path) -> None:
@@ -237,12 +271,6 @@ def there_is_little_to_break_into(compose: Compose) -> None:
         service = found["Config"]["Labels"]["com.docker.compose.service"]
         addresses = [bound["HostIp"] for ports in host["PortBindings"].values() for bound in ports]
         assert addresses == (["127.0.0.1"] if service == "dashboard" else []), found["Name"]
-    defaults = json.loads(Compose("defaults")("config", "--format=json"))["services"]
-    assert {name: service["ports"] for name, service in defaults.items() if "ports" in service} == {
-        "dashboard": [
-            {"mode": "ingress", "host_ip": "127.0.0.1", "target": 8080, "published": "8080", "protocol": "tcp"}
-        ]
-    }
     refused = "touch /x || touch /data/x || command -v gcc || command -v cc || command -v make || command -v ld"
     for service in ("workers", "dashboard"):
         assert compose("exec", "-T", service, "id", "-u") == "10001\n"

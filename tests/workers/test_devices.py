@@ -4,6 +4,8 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import pytest
 
@@ -11,6 +13,7 @@ from rigl_core import runtime
 from studies.errors import BadInput
 from workers import devices
 from workers.devices import NoFreeGpu, cores_available, held_device, one_per_gpu, threads_per_worker
+from workers.stop import Stop
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,43 @@ with held_device("auto", 1, Path(sys.argv[1])) as device:
         other.wait()
         with held_device("auto", 0, tmp_path) as device:
             assert device == "cuda:0"
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_who_may_wait_gets_the_gpu_that_becomes_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(devices, "GPU_POLL_SECONDS", 0.01)
+    waiting, got = Stop(), Queue[str | None]()
+
+    def wait() -> None:
+        with held_device("auto", 0, tmp_path, waiting) as device:
+            got.put(device)
+
+    with ExitStack() as others:
+        held = {others.enter_context(held_device("auto", i, tmp_path)): i for i in range(2)}
+        third = ExitStack()
+        third.enter_context(held_device("auto", 2, tmp_path))
+        assert set(held) == {"cuda:0", "cuda:1"}
+
+        waiter = Thread(target=wait)
+        waiter.start()
+        while "waits until one is free" not in caplog.text:
+            waiter.join(0.01)
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        waiter.join(0.3)  # some thirty looks
+        assert len(list(Path("/proc/self/fd").iterdir())) <= files + 1
+        assert got.empty()
+        third.close()
+        assert got.get(timeout=20) == "cuda:2"
+        waiter.join()
+
+        with held_device("auto", 2, tmp_path):
+            waiter = Thread(target=wait)
+            waiter.start()
+            waiting.request("test")
+            assert got.get(timeout=20) is None
+            waiter.join()
 
 
 @pytest.mark.usefixtures("three_gpus")
