@@ -6,10 +6,8 @@ One test, because one service is built and started for all of it.
 import json
 import os
 import re
-import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,8 +15,16 @@ from uuid import uuid4
 import pytest
 
 from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
+from tests.acceptance.compose_project import (
+    Compose,
+    docker,
+    inspect,
+    logs,
+    wait_until,
+    why_no_images,
+    why_not_here,
+)
 
-ROOT = Path(__file__).parents[2]
 N_TRIALS = 6
 SPEC = f"""
 name = "survive"
@@ -42,76 +48,9 @@ EPOCH = re.compile(r"trial (\d+): epoch (\d+) of")
 pytestmark = [*needs_browser, pytest.mark.containers]
 
 
-class Compose:
-    """`docker compose` on a project of the test's own, without the settings of whoever runs it."""
-
-    def __init__(self, project: str, *, files: tuple[str, ...] = ("docker-compose.yml",), **settings: str) -> None:
-        self.project = project
-        self.files = [f"--file={ROOT / file}" for file in files]
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", "RIGL_STUDY_"))}
-        self.environment = {**kept, "COMPOSE_PROGRESS": "plain", "NO_COLOR": "1", **settings}
-
-    def __call__(self, *arguments: str, timeout: float = 300, check: bool = True) -> str:
-        command = ["docker", "compose", "--env-file", os.devnull, *self.files]
-        done = subprocess.run(
-            [*command, "--project-name", self.project, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=self.environment,
-        )
-        assert not check or done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
-        return done.stdout
-
-    def containers(self, service: str) -> list[str]:
-        """The ids of its running containers."""
-        return self("ps", "--quiet", service).split()
-
-    def status(self) -> dict[str, Any]:
-        """What `rigl-study status` says, in a container that runs anyway."""
-        told: dict[str, Any] = json.loads(self("exec", "-T", "dashboard", "rigl-study", "status", "survive", "--json"))
-        return told
-
-    def cli(self, *arguments: str, options: tuple[str, ...] = ()) -> str:
-        return self("run", "--rm", "-T", *options, "cli", *arguments)
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
-
-
-def logs(container: str) -> str:
-    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout + done.stderr
-
-
-def inspect(container: str) -> Any:
-    return json.loads(docker("inspect", container))[0]
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"in {seconds:.0f} s it did not happen: {what}"
-        time.sleep(0.5)
-
-
-def why_not_here() -> str | None:
-    """Why no service can be started on this machine; None if one can."""
-    if shutil.which("docker") is None:
-        return "no Docker on this machine"
-    for command, lacking in ((["info"], "no Docker engine answers"), (["compose", "version"], "no Docker Compose")):
-        try:
-            subprocess.run(["docker", *command], capture_output=True, timeout=30, check=True)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            return lacking
-    return None
-
-
 @pytest.fixture
 def compose() -> Iterator[Compose]:
-    if reason := why_not_here():
+    if reason := why_not_here() or why_no_images():
         pytest.skip(reason)
     name = f"rigl-study-test-{uuid4().hex[:8]}"
     compose = Compose(name, RIGL_STUDY_IMAGE=name, DATASETS="digits", DASHBOARD_PORT="0", WORKER_CPUS="1")
@@ -185,7 +124,9 @@ def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: li
     assert number is not None
 
     heirs = [worker for worker in workers if worker != victim]
-    wait_until(lambda: any("(attempt 2)" in logs(worker) for worker in heirs), "another worker takes the trial over")
+    wait_until(
+        lambda: any("(attempt 2)" in logs(worker) for worker in heirs), "another worker takes the trial over", 600
+    )
     taken_over = next(match for worker in heirs for match in BEGINS.findall(logs(worker)) if match[1] == "2")
     show = ("exec", "-T", "dashboard", "rigl-study", "show", "survive", f"{STUDY}/{taken_over[0]}", "--json")
     wait_until(lambda: json.loads(compose(*show))["state"] == "complete", "it is finished there", 400)
