@@ -30,7 +30,7 @@ SPEC = f"""
 name = "survive"
 [fixed]
 dataset = "digits"
-epochs = 80
+epochs = 50
 delta_t = 10
 [pairs]
 sparsity = 0.9
