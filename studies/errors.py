@@ -16,6 +16,7 @@ __all__ = [
     "DataUnavailable",
     "LaunchError",
     "NotFound",
+    "NotInstalled",
     "RiglStudyError",
     "SpecError",
     "SpecVersionError",
@@ -49,6 +50,10 @@ class StorageError(RiglStudyError):
 
 class LaunchError(RiglStudyError):
     """Workers could not be started on a cluster, or ended there with an error."""
+
+
+class NotInstalled(RiglStudyError):
+    """What was asked for needs a package that this installation does without."""
 
 
 class SpecVersionError(RiglStudyError):

@@ -14,7 +14,7 @@ from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
 from studies.storage import open_storage
 from studies.tickets import TicketQueue
-from workers.devices import choose_device
+from workers.devices import held_device
 from workers.loop import run_worker
 from workers.pool import WorkerSettings
 from workers.stop import Stop, on_signals
@@ -66,21 +66,27 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
 
     mine = queues()
     set_threads(settings.threads)
-    run = partial(
-        run_ticket,
-        checkpoint_dir=Path(settings.checkpoint_dir),
-        device=choose_device(settings.device, settings.index),
-        data_dir=None if settings.data_dir is None else Path(settings.data_dir),
-    )
-    return run_worker(
-        mine,
-        run,
-        stop,
-        max_trials=settings.max_trials,
-        forever=settings.forever,
-        refresh=queues if settings.forever else None,
-        poll_seconds=settings.poll_seconds,
-    )
+    checkpoint_dir = Path(settings.checkpoint_dir)
+    # In the folder that workers share anyway, so that those in other containers of this machine see the locks.
+    locks, wait = checkpoint_dir / "gpu-locks", stop if settings.forever else None
+    with held_device(settings.device, settings.index, locks, wait) as device:
+        if device is None:  # it was stopped while it waited for a GPU
+            return 0
+        run = partial(
+            run_ticket,
+            checkpoint_dir=checkpoint_dir,
+            device=device,
+            data_dir=None if settings.data_dir is None else Path(settings.data_dir),
+        )
+        return run_worker(
+            mine,
+            run,
+            stop,
+            max_trials=settings.max_trials,
+            forever=settings.forever,
+            refresh=queues if settings.forever else None,
+            poll_seconds=settings.poll_seconds,
+        )
 
 
 def _watch_parent(stop: Stop) -> None:

@@ -1,11 +1,23 @@
 """Which device and how many threads each of several workers on one machine gets."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from studies.errors import BadInput
+from studies.database.file_locks import try_locked
+from studies.errors import RiglStudyError
+from workers.stop import Stop
 
+log = logging.getLogger("rigl_study.worker")
+
+GPU_POLL_SECONDS = 5.0
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+class NoFreeGpu(RiglStudyError):
+    """Every GPU of this machine has a worker already."""
 
 
 def cores_available() -> int:
@@ -26,32 +38,76 @@ def threads_per_worker(n_workers: int, cores: int | None = None) -> int:
     return max(1, (cores_available() if cores is None else cores) // n_workers)
 
 
-def choose_device(text: str, index: int = 0) -> str:
-    """The torch device of worker `index` (from 0).
+def one_per_gpu(device: str) -> int:
+    """How many workers suit this machine: one for each GPU if `device` means any of them, else one.
 
-    "auto" and "cuda" deal the GPUs of the machine out in turn; a device with a number is taken as it is.
+    Arguments:
+        device: what the user asks for: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
         BadInput: not a device, or one this machine does not have.
     """
-    from rigl_core.runtime import resolve_device  # loads torch
+    from rigl_core.runtime import count_gpus, resolve_device  # loads torch
+
+    return count_gpus() if resolve_device(device) == "cuda" else 1
+
+
+@contextlib.contextmanager
+def held_device(text: str, index: int, locks: Path, wait: Stop | None = None) -> Iterator[str | None]:
+    """The torch device of worker `index` (from 0), for as long as the body runs.
+
+    "auto" and "cuda" take a GPU that no other worker holds, be it of this pool, of another one or in another
+    container. It is held by a lock on a file named after the GPU, which the kernel gives back however the worker ends.
+    A device with a number is taken as it is, shared or not.
+
+    Arguments:
+        text: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        index: which GPU to try first.
+        locks: folder of the locks; only workers with the same one know of each other.
+        wait: where all GPUs are held, wait for one until this is requested; the body then gets None.
+
+    Raises:
+        BadInput: not a device, or one this machine does not have.
+        NoFreeGpu: all GPUs are held and there is no `wait`, or the locks cannot be used.
+    """
+    from rigl_core.runtime import gpu_uuids, resolve_device
 
     device = resolve_device(text)
     if device != "cuda":
-        return device
-    return f"cuda:{index % _count_gpus()}"
+        yield device
+        return
+    gpus = gpu_uuids()
+    with contextlib.ExitStack() as held:
+        number = _take_one(gpus, index, locks, held)
+        if number is None:
+            told = (
+                f"every GPU here ({len(gpus)}) has a worker already, says {locks}; start fewer workers, or name a GPU "
+                "with --device cuda:N to share it."
+            )
+            if wait is None:
+                raise NoFreeGpu(told)
+            log.warning("%s This one waits until one is free.", told)
+            while number is None and not wait.wait(GPU_POLL_SECONDS):
+                number = _take_one(gpus, index, locks, held)
+        yield None if number is None else f"cuda:{number}"
 
 
-def _count_gpus() -> int:
-    from rigl_core.runtime import resolve_device
-
-    n = 1
-    while True:
-        try:
-            resolve_device(f"cuda:{n}")
-        except BadInput:
-            return n
-        n += 1
+def _take_one(gpus: tuple[str, ...], first: int, locks: Path, held: contextlib.ExitStack) -> int | None:
+    """The number of a GPU that was free, its lock now kept by `held`; None if there is none."""
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        for turn in range(len(gpus)):
+            number = (first + turn) % len(gpus)
+            with contextlib.ExitStack() as attempt:
+                if attempt.enter_context(try_locked(locks / f"{gpus[number]}.lock")):
+                    held.enter_context(attempt.pop_all())
+                    return number
+    except OSError as error:
+        raise NoFreeGpu(
+            f"no GPU can be locked in {locks}: {error.strerror or error}. Choose other --checkpoints, or name a GPU "
+            "with --device cuda:N, which is then not kept from other workers."
+        ) from error
+    return None
 
 
 def _cgroup_quota(root: Path) -> float | None:

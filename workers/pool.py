@@ -4,11 +4,14 @@ A worker process gets everything it needs, the storage URL with its password inc
 standard input: command lines and environments can be read by others. The same pipe tells it when its parent is gone.
 """
 
+import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO
@@ -23,6 +26,9 @@ log = logging.getLogger("rigl_study.worker")
 
 PROGRESS_SECONDS = 0.5
 PASSED_ON = NOTICES[0]
+_STOPPED_EARLY = tuple(-signum for signum in (*SIGNALS, *NOTICES))
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"Seconds before a crashed worker is started again: after the first crash, and at most, doubling in between."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +94,9 @@ def run_workers(
 ) -> int:
     """Run worker processes until all have ended.
 
-    None of them is started again; the others take over the ticket of one that dies. They are in sessions of their
-    own, so that Ctrl-C in the terminal reaches only this process, which passes `stop` on, once.
+    One that dies is not started again: the others take over its ticket. With `settings.forever` one that a signal
+    killed (out of memory, a crash in a library) is, after a pause. They are in sessions of their own, so that Ctrl-C
+    in the terminal reaches only this process, which passes `stop` on, once.
 
     Arguments:
         settings: for all of them; `index` is set for each.
@@ -104,21 +111,83 @@ def run_workers(
         The worst exit code, as a shell would tell it: 0 if all went well.
     """
     settings = replace(settings, threads=threads_per_worker(n_workers))
-    workers: list[subprocess.Popen[str]] = []
+    places: list[_Place] = []
     try:
         for index in range(n_workers):
-            workers.append(_start(replace(settings, index=index), output))
-        _wait(workers, stop, on_progress, on_alive or (lambda _: None))
+            places.append(_Place(replace(settings, index=index), output))
+        _wait(places, stop, on_progress, on_alive or (lambda _: None))
     except BaseException:
-        for worker in workers:
-            worker.kill()  # the second, hard stop
+        for place in places:
+            place.process.kill()  # the second, hard stop
         raise
     finally:
-        for worker in workers:
-            worker.wait()
-            if worker.stdin is not None:
-                worker.stdin.close()
-    return max(_exit_code(worker, stop) for worker in workers)
+        for place in places:
+            place.bury()
+    return max(place.exit_code(stop) for place in places)
+
+
+class _Place:
+    """One of the pool's places: the worker process in it, or that was in it last, and when the next one is due."""
+
+    def __init__(self, settings: WorkerSettings, output: IO[str] | int) -> None:
+        self._settings, self._output = settings, output
+        self._began = time.monotonic()
+        self._pause = FIRST_PAUSE
+        self._due: float | None = None
+        self.process = _start(settings, output)
+
+    def is_open(self, stop: Stop) -> bool:
+        """Whether there is a worker here or will be one again; starts it when it is due."""
+        code = self.process.poll()
+        if code is None:
+            return True
+        if code >= 0 or not self._settings.forever or stop.is_set():
+            return False
+        now = time.monotonic()
+        if self._due is None:
+            if now - self._began > LONGEST_PAUSE:  # it had worked for a while
+                self._pause = FIRST_PAUSE
+            self._wait_before_next(f"was killed by signal {-code} ({signal.strsignal(-code)})")
+        elif now >= self._due:
+            self._start_again()
+        return True
+
+    def wait(self, seconds: float, stop: Stop) -> None:
+        """Until the worker ends, at most so long; where there is none, until it is time to look again."""
+        if self._due is not None:
+            stop.wait(seconds)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+
+    def bury(self) -> None:
+        """Wait for the worker's end and close what leads to it."""
+        self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it ended before it had read its settings
+                self.process.stdin.close()
+
+    def exit_code(self, stop: Stop) -> int:
+        """The last worker's, as a shell would tell it."""
+        code = self.process.returncode
+        if stop.is_set() and (code in _STOPPED_EARLY or self._due is not None):
+            return 0  # stopped before it could even have claimed, where it would have caught this, or between two
+        return code if code >= 0 else 128 - code
+
+    def _start_again(self) -> None:
+        self.bury()
+        self._began = time.monotonic()
+        try:
+            self.process = _start(self._settings, self._output)
+        except OSError as error:  # no memory for another process: what killed the last one may be going on
+            self._wait_before_next(f"cannot be started: {error.strerror or error}")
+        else:
+            self._due = None
+
+    def _wait_before_next(self, what: str) -> None:
+        log.warning("worker %d %s; it is started again in %.0f s", self._settings.index, what, self._pause)
+        self._due = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
 def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[str]:
@@ -144,36 +213,24 @@ def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[
 
 
 def _wait(
-    workers: list[subprocess.Popen[str]],
+    places: list[_Place],
     stop: Stop,
     on_progress: Callable[[], None] | None,
     on_alive: Callable[[int], None],
 ) -> None:
     told = False
-    while n_alive := sum(worker.poll() is None for worker in workers):
-        on_alive(n_alive)
+    while still := [place for place in places if place.is_open(stop)]:
+        on_alive(sum(place.process.poll() is None for place in still))
         if stop.is_set() and not told:
             told = True
-            for worker in workers:
+            for place in still:
                 # Not SIGTERM: who stops this process may send that to the workers too, and their second one kills.
-                worker.send_signal(PASSED_ON)
+                place.process.send_signal(PASSED_ON)
         if on_progress is not None:
             try:
                 on_progress()
             except Exception as error:
                 log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
                 on_progress = None
-        for worker in workers:
-            try:
-                worker.wait(PROGRESS_SECONDS / len(workers))
-            except subprocess.TimeoutExpired:
-                continue
-
-
-_STOPPED_EARLY = tuple(-signum for signum in (*SIGNALS, *NOTICES))
-
-
-def _exit_code(worker: subprocess.Popen[str], stop: Stop) -> int:
-    if stop.is_set() and worker.returncode in _STOPPED_EARLY:
-        return 0  # stopped before it could even have claimed: later on it would have caught this
-    return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+        for place in still:
+            place.wait(PROGRESS_SECONDS / len(still), stop)

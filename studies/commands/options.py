@@ -1,5 +1,6 @@
 """Options and arguments that several commands share. Names a user can type come from the registries themselves."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,8 @@ import typer
 
 from rigl_core.data import DATASETS
 from studies.errors import BadInput
+
+MAX_WORKERS = 1024
 
 
 def one_of(registry: Iterable[str], *declarations: str, help: str, show_default: str | bool = True) -> Any:
@@ -30,10 +33,19 @@ def _device(text: str) -> str:
 
 
 def checkpoint_folder(chosen: Path | None) -> Path:
-    """Where checkpoints are: as `--checkpoints` says, else in the home of the embedded Postgres."""
+    """Where checkpoints are: `--checkpoints`, else `RIGL_STUDY_CHECKPOINTS`, else in the embedded Postgres's home."""
     from studies.database.embedded_files import default_home
 
+    if chosen is None and (named := os.environ.get("RIGL_STUDY_CHECKPOINTS")):
+        chosen = Path(named).expanduser()
     return (chosen or default_home() / "checkpoints").absolute()
+
+
+def _workers(text: str) -> str:
+    """Refuse what is no number of workers; what "auto" comes to is known once torch is loaded."""
+    if text != "auto" and not (re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MAX_WORKERS):
+        raise BadInput(f'--workers is "{text}"; give a number from 1 to {MAX_WORKERS}, or auto for one worker a GPU.')
+    return text
 
 
 def _complete_spec(incomplete: str) -> list[str]:
@@ -67,7 +79,13 @@ Storage = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, max=1024, metavar="N", help="Processes, which share this machine's cores.")
+    str,
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        callback=_workers,
+        help="Processes, which share this machine's cores; auto is one for each GPU, and one where there is none.",
+    ),
 ]
 Device = Annotated[
     str,
@@ -84,7 +102,9 @@ DataDir = Annotated[
 Checkpoints = Annotated[
     Path | None,
     typer.Option(
-        "--checkpoints", metavar="DIR", help="Where trials are checkpointed; share it so that any worker can resume."
+        "--checkpoints",
+        metavar="DIR",
+        help="Where trials are checkpointed; share it so that any worker can resume. Also: RIGL_STUDY_CHECKPOINTS.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: reports/NAME.")]

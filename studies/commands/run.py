@@ -28,6 +28,7 @@ from studies.commands.options import (
 )
 from studies.commands.progress import CampaignProgress
 from studies.commands.storage import opened, resolve
+from studies.commands.training import require_training
 from studies.errors import BadInput, NotFound
 from studies.health_file import HealthFile
 
@@ -46,7 +47,7 @@ def work(
         list[str] | None,
         typer.Option("--campaign", metavar="NAME", help="Work on this campaign only; repeatable. Default: all."),
     ] = None,
-    workers: Workers = 1,
+    workers: Workers = "1",
     device: Device = "auto",
     forever: Annotated[bool, typer.Option("--forever", help="Wait for new campaigns when all is done.")] = False,
     max_trials: Annotated[
@@ -67,9 +68,13 @@ def work(
     Ctrl-C or SIGTERM: the current step is finished, the trial checkpointed and given back, exit code 0. A second one
     ends the workers at once; their trials are taken over by others half a minute later.
     """
-    with HealthFile(health_file, workers) as health:
+    from studies.campaigns import check_worker_count
+
+    require_training("training")
+    n_workers = _count_workers(workers, device)
+    with HealthFile(health_file, n_workers) as health:
         url = resolve(storage, must_exist=True)
-        _check_workers(url, workers)
+        check_worker_count(url, n_workers)
         with opened(storage, patient=True) as database:
             _check_campaigns(database, campaign or (), forever=forever)
         title = ", ".join(campaign) if campaign else "all campaigns"
@@ -77,7 +82,7 @@ def work(
             url,
             campaign or (),
             title,
-            workers,
+            n_workers,
             device,
             data_dir,
             checkpoints,
@@ -97,7 +102,7 @@ def run(
     spec: Spec,
     overrides: Overrides = None,
     name: NewName = None,
-    workers: Workers = 1,
+    workers: Workers = "1",
     out: Out = None,
     device: Device = "auto",
     fallback_dataset: FallbackDataset = None,
@@ -110,14 +115,16 @@ def run(
     If the same campaign is there already, what it lacks is done. So after Ctrl-C (exit code 130) or a crash the same
     command goes on where it stopped.
     """
-    from studies.campaigns import create_campaign
+    from studies.campaigns import check_worker_count, create_campaign
     from studies.reporting.report_folder import check_folder
     from studies.sources import resolve_sources
 
+    require_training("training")
     planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
     check_folder(out or Path("reports") / planned.name)  # now, not after hours of training
+    n_workers = _count_workers(workers, device)
     url = resolve(storage)
-    _check_workers(url, workers)
+    check_worker_count(url, n_workers)
     with opened(storage, must_exist=planned.pending is not None, patient=True) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
@@ -127,7 +134,7 @@ def run(
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
-            code, stopped = _train(url, [planned.name], planned.name, workers, device, data_dir, checkpoints)
+            code, stopped = _train(url, [planned.name], planned.name, n_workers, device, data_dir, checkpoints)
             if stopped:
                 say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
                 raise typer.Exit(INTERRUPTED)
@@ -249,10 +256,13 @@ def _tell_held(database: "BaseStorage", campaigns: Sequence[str]) -> None:
             say(held)
 
 
-def _check_workers(url: "StorageUrl", n_workers: int) -> None:
-    from studies.campaigns import check_worker_count
+def _count_workers(wanted: str, device: str) -> int:
+    """How many processes `--workers` asks for."""
+    if wanted != "auto":
+        return int(wanted)
+    from workers.devices import one_per_gpu
 
-    check_worker_count(url, n_workers)
+    return one_per_gpu(device)
 
 
 def _check_campaigns(database: "BaseStorage", campaigns: Sequence[str], *, forever: bool) -> None:

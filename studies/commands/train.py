@@ -18,6 +18,7 @@ from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from studies.commands.app import INTERRUPTED, print_json, say
 from studies.commands.options import DataDir, Device, Json, one_of
+from studies.commands.training import require_training
 from studies.errors import BadInput
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def train(
         "epochs": DEFAULTS["epochs"] if epochs is None and recipe is None else epochs,
         "seeds": _seeds(seeds),
     }
+    require_training("training")
     config = _config({key: value for key, value in given.items() if value is not None}, settings or ())
     from workers.single import train_once
 

@@ -56,7 +56,11 @@ def test_the_readmes_study_is_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/operating.md", "docs/clusters.md", "docs/how-it-works.md", "CONTRIBUTING.md"]
+    "page",
+    [
+        *("README.md", "docs/operating.md", "docs/clusters.md", "docs/containers.md", "docs/how-it-works.md"),
+        "CONTRIBUTING.md",
+    ],
 )
 def test_pages_name_only_commands_files_and_targets_that_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
