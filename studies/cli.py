@@ -15,7 +15,7 @@ from studies.commands.catalogue import catalogue_app, data_app
 from studies.commands.health import health
 from studies.commands.run import report, run, work
 from studies.commands.storage import dashboard, storage_app
-from studies.commands.storage_care import init
+from studies.commands.storage_care import backup, init, restore, upgrade
 from studies.commands.train import train
 
 app = new_app(example="rigl-study run fashion-lenet-smoke")
@@ -71,6 +71,9 @@ command(app, "train", example="rigl-study train --dataset digits --delta-t 10 --
 command(app, "health", example="rigl-study health /tmp/rigl-study.health")(health)
 command(app, "dashboard", example="rigl-study dashboard --port 8081")(dashboard)
 command(storage_app, "init", example="rigl-study storage init")(init)
+command(storage_app, "upgrade", example="rigl-study storage upgrade")(upgrade)
+command(storage_app, "backup", example="rigl-study storage backup studies.backup")(backup)
+command(storage_app, "restore", example="rigl-study storage restore studies.backup")(restore)
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(data_app, name="data")
 app.add_typer(storage_app, name="storage")

@@ -142,7 +142,7 @@ def _open_rdb(
 
 def _wrong_version(url: StorageUrl, complaint: str) -> str:
     if "storage upgrade" in complaint:
-        advice = "Stop all workers, make a backup, and run `optuna storage upgrade --storage URL`"
+        advice = "Stop all workers, make a backup (`rigl-study storage backup FILE`), run `rigl-study storage upgrade`"
     else:
         advice = "Install the newer Optuna that set it up"
     return (
