@@ -1,7 +1,7 @@
 """Where results are stored: one URL, checked and normalised once, whose password cannot be printed by accident."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
@@ -113,6 +113,31 @@ class StorageUrl:
         shown = assemble(None if password is None else "***")
         shown = re.sub(r"(password=)[^&]*", r"\1***", shown)  # sslpassword
         return cls("postgresql", f"postgresql://{shown}", _secret=f"{_SQLALCHEMY_SCHEME}{secret}")
+
+    @property
+    def lacks_password(self) -> bool:
+        """Whether it leads to a Postgres server and says no password."""
+        login, at, _ = self._secret.partition("://")[2].partition("@")
+        return self.kind == "postgresql" and not (at and ":" in login)
+
+    def with_password(self, password: str) -> "StorageUrl":
+        """The same URL with a password, for one that `lacks_password`.
+
+        Args:
+            password: as it is, not percent-encoded.
+
+        Raises:
+            StorageUrlError: the URL names no user whose password it could be.
+        """
+        scheme, _, rest = self._secret.partition("://")
+        user, at, where = rest.partition("@")  # a later "@" would be percent-encoded
+        if not at:
+            raise _malformed(self.shown, "names no user, whose password a file holds; write USER@ before the host")
+        return replace(
+            self,
+            shown=self.shown.replace("@", ":***@", 1),
+            _secret=f"{scheme}://{user}:{quote(password, safe='')}@{where}",
+        )
 
     def secret(self) -> str:
         """The URL with its password, for handing to a database driver. Never print, log or store it."""
