@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from studies.commands.app import DEBUG_VARIABLE, PROGRAM, command, log_to_stderr, new_app
-from studies.commands.campaigns import create, delete, list_, pause, resume, retry, show, status, stop
+from studies.commands.app import DEBUG_VARIABLE, PROGRAM, choose_log_format, command, new_app
+from studies.commands.campaigns import create, delete, pause, resume, retry, show, stop
 from studies.commands.catalogue import catalogue_app, data_app
 from studies.commands.health import health
 from studies.commands.run import report, run, work
+from studies.commands.status import list_, status
 from studies.commands.storage import dashboard, storage_app
 from studies.commands.storage_care import backup, init, restore, upgrade
 from studies.commands.train import train
@@ -46,7 +47,7 @@ def root(
     """
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"  # workers inherit it
-    log_to_stderr()
+    choose_log_format("text")
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)

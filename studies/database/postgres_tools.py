@@ -17,6 +17,7 @@ from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
 
 LOCK_SECONDS = 30
+_TLS_ONLY = ("require", "verify-ca", "verify-full")
 
 
 def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server_version: int) -> None:
@@ -32,7 +33,7 @@ def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server
         StorageError: the program is missing or too old, or it failed; the message has its first complaint.
         BadInput: the URL has what cannot be handed over.
     """
-    program = find_tool(name, server_version)
+    program = find_tool(name, server_version, tls=sa.make_url(url.secret()).query.get("sslmode") in _TLS_ONLY)
     with _login(url) as (connection, environment, descriptors):
         done = subprocess.run(
             [program, *arguments, "--no-password", f"--dbname={connection}"],
@@ -48,18 +49,24 @@ def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server
         raise StorageError(f"{name} of Postgres failed on {url}: {_first_complaint(done.stderr)}.")
 
 
-def find_tool(name: str, server_version: int) -> Path:
+def find_tool(name: str, server_version: int, *, tls: bool = False) -> Path:
     """The program that fits the server best: of its own version, else the next newer one.
 
     It is looked for on PATH, where Debian keeps its versions, and among the programs of the embedded server.
+
+    Arguments:
+        name: "pg_dump" or "pg_restore".
+        server_version: major version of the server.
+        tls: whether it must speak TLS, which the programs of the embedded server do not.
 
     Raises:
         StorageError: there is none, or only older ones, which cannot read a newer server's tables.
     """
     places = [Path(found).parent] if (found := shutil.which(name)) else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    with contextlib.suppress(StorageError):
-        places.append(package_directory() / "pginstall" / "bin")
+    if not tls:
+        with contextlib.suppress(StorageError):
+            places.append(package_directory() / "pginstall" / "bin")
     versions = {place / name: version for place in places if (version := _version(place / name)) is not None}
     fitting = {path: version for path, version in versions.items() if version >= server_version}
     if fitting:
