@@ -83,11 +83,10 @@ def find_tool(name: str, server_version: int, *, tls: bool = False) -> Path:
 def _version(program: Path) -> int | None:
     """Its major version; None if it is not there or does not run."""
     try:
-        command = [program, "--version"]
-        told = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True).stdout
+        done = subprocess.run([program, "--version"], env=_environment(), capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    found = re.search(r"\(PostgreSQL\) (\d+)", told)
+    found = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
     return int(found[1]) if found else None
 
 
@@ -102,7 +101,7 @@ def _login(url: StorageUrl) -> Iterator[tuple[str, dict[str, str], tuple[int, ..
     options = {"host": parts.host, "port": parts.port, "user": parts.username, "dbname": parts.database, **parts.query}
     if "sslpassword" in options:
         raise BadInput(f"{url} has a sslpassword, which pg_dump can only take from a command line; use a key without.")
-    connection = make_dsn(connect_timeout=10, **{k: v for k, v in options.items() if v is not None})
+    connection = make_dsn(**{"connect_timeout": 10, **{k: v for k, v in options.items() if v is not None}})
     # Do not wait behind a forgotten transaction for ever; complaints in English; nothing of a user's own PGOPTIONS.
     environment = _environment() | {"LC_ALL": "C", "PGOPTIONS": f"-c lock_timeout={LOCK_SECONDS}s"}
     if parts.password is None:  # PGPASSFILE, ~/.pgpass, a certificate
