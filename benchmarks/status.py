@@ -1,4 +1,4 @@
-"""How long `status` and `list` take, as a person waits for them: `python benchmarks/status.py [--trials 10000]`.
+"""How long `status` and `list` take, as a person waits for them: `python -m benchmarks.status [--trials 10000]`.
 
 Fills a Postgres of its own with one campaign of 20 studies by the queue's own `create`, gives the trials states,
 parameters, values and reports of every epoch by SQL, and times each command as a process, again and again.

@@ -163,7 +163,7 @@ def _progress(config: "TrainConfig") -> Iterator[tuple[Report, Step]]:
         def tell_once(*_: int) -> None:
             nonlocal resumed
             if resumed == config.n_epochs:
-                say(f"all {resumed} epochs are in the checkpoint")
+                say(f"all epochs ({resumed}) are in the checkpoint")
             elif resumed:
                 say(f"resumed at epoch {resumed + 1}/{config.n_epochs}")
             resumed = 0

@@ -139,7 +139,7 @@ def test_train_refuses_what_is_no_checkpoint_of_this_run() -> None:
         assert told in done.stderr
         assert done.stderr.count("\n") == 1
     again = run(*command, "run.pt")
-    assert again.stderr == "rigl-study: all 1 epochs are in the checkpoint\n"
+    assert again.stderr == "rigl-study: all epochs (1) are in the checkpoint\n"
 
 
 def test_a_terminal_gets_a_live_display_with_the_workers_words_above() -> None:
