@@ -5,7 +5,7 @@ import subprocess
 
 import torch
 
-from benchmarks import topology_step
+from benchmarks import status, topology_step
 
 
 def main() -> None:
@@ -16,6 +16,8 @@ def main() -> None:
         f"{platform.machine()}, {torch.get_num_threads()} threads\n"
     )
     topology_step.main()
+    print()
+    status.main()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any
 
 from studies.database.transactions import RETRY_OF_ATTR, LockedTrial
 from studies.errors import SpecVersionError
-from studies.sampling import snap
 from studies.search_space import Params
 from studies.spec import SPEC_VERSION, StudyPlan
 
@@ -38,6 +37,8 @@ ROOT_ATTR = "root"
 
 def ticket_attrs(plan: StudyPlan, params: Params) -> dict[str, Any]:
     """The system attributes of a new ticket; the sampler draws what `params` lacks."""
+    from studies.sampling import snap  # loads Optuna, which whoever only reads attributes can do without
+
     fixed = {name: snap(plan.spec.search[name], value) for name, value in params.items()}
     is_reference = bool(params) and params == plan.spec.strategy.reference
     return {FIXED_PARAMS_ATTR: fixed, REFERENCE_ATTR: is_reference}

@@ -4,7 +4,6 @@ What `open_storage` returns is an Optuna storage whose every call rides out an o
 `studies.database.retrying_storage`.
 """
 
-import os
 import warnings
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedSto
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.engines import engine_options, lead_connections, unpooled_engine
 from studies.database.locks import exclusive, lock
-from studies.database.password_file import password_from_environment
+from studies.database.resolving import resolve_storage
 from studies.database.retrying import Retrier, mark_unknown_commits
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
@@ -26,23 +25,6 @@ __all__ = ["StorageUrl", "close_storage", "exclusive", "open_storage", "resolve_
 
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 30
-
-
-def resolve_storage(option: str | None) -> StorageUrl:
-    """Which database: `--storage`, else `RIGL_STUDY_STORAGE`, else the embedded Postgres, started if need be.
-
-    A Postgres URL without a password gets that of the file `RIGL_STUDY_STORAGE_PASSWORD_FILE`, where that is set.
-
-    Raises:
-        StorageUrlError: the URL is malformed, or the password file is no good.
-        StorageError: the embedded server cannot be started.
-    """
-    text = option if option is not None else os.environ.get("RIGL_STUDY_STORAGE") or None
-    if text is None:
-        return EmbeddedPostgres().ensure_running()
-    url = StorageUrl.parse(text)
-    password = password_from_environment() if url.lacks_password else None
-    return url if password is None else url.with_password(password)
 
 
 def open_storage(
@@ -152,7 +134,7 @@ def _open_rdb(
 
 def _wrong_version(url: StorageUrl, *, is_older: bool) -> str:
     if is_older:
-        advice = "Stop all workers, make a backup, and run `optuna storage upgrade --storage URL`"
+        advice = "Stop all workers, make a backup (`rigl-study storage backup FILE`), run `rigl-study storage upgrade`"
     else:
         advice = "Install the newer Optuna that set it up"
     return (

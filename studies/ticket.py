@@ -168,7 +168,7 @@ class Ticket:
     @property
     def checkpoint_key(self) -> str:
         """A relative path, without extension, for the checkpoint: the same for every attempt at this ticket."""
-        return f"{self.spec.study}/{self._hold.claim.attrs.get(ROOT_ATTR, self.number)}"
+        return f"{self.spec.study}/{int(self._hold.claim.attrs.get(ROOT_ATTR, self.number))}"
 
     @property
     def heartbeat_interval(self) -> float | None:

@@ -11,10 +11,9 @@ running with that token. So a worker that was thought dead and wakes up late can
 answer was lost on the way recognises its own work when it is repeated.
 """
 
-import difflib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -39,7 +38,7 @@ from studies.attributes import (
 )
 from studies.database.transactions import Counts, Transaction, TrialStore
 from studies.database.trial_store import trial_store
-from studies.errors import BadInput, CampaignExists, NotFound, StorageError
+from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
 from studies.sampling import fill, optuna_study
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 from studies.ticket import Claim, Hold, Ticket
@@ -274,13 +273,6 @@ class TicketQueue:
             return str(self._storage.get_study_user_attrs(self._study_id).get(CONTROL_ATTR, "run"))
         except KeyError:
             raise NotFound(f"{self.name} was deleted.") from None
-
-
-def not_found(kind: str, name: str, known: Sequence[str]) -> NotFound:
-    """The error for a name that is not stored, with the nearest ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else " `rigl-study list` shows what is stored."
-    return NotFound(f'no {kind} "{name}" is stored.{hint}')
 
 
 def _find(storage: BaseStorage, name: str) -> int | None:

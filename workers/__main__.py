@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from studies import log_format
 from studies.campaigns import campaign_names, open_campaign
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
+from studies.log_format import JsonFormatter, TextFormatter, log_to_stderr
 from studies.storage import open_storage
 from studies.tickets import TicketQueue
 from workers.devices import held_device
-from workers.loop import run_worker
+from workers.loop import run_worker, worker_id
 from workers.pool import WorkerSettings
 from workers.stop import Stop, on_signals
 
@@ -30,18 +32,25 @@ def main() -> int:
     with on_signals(stop):
         settings = WorkerSettings.from_json(sys.stdin.readline())
         threading.Thread(target=_watch_parent, args=[stop], daemon=True).start()
-        form = f"[worker {settings.index}] %(message)s"
-        logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+        as_json = settings.log_format == "json"
+        formatter = JsonFormatter() if as_json else TextFormatter(f"[worker {settings.index}] ")
+        log_to_stderr(formatter, "", logging.INFO)
+        logging.captureWarnings(as_json)
         try:
             work(settings, stop)
         except RiglStudyError as error:
             log.error("%s", error)
             return error.exit_code
+        except Exception as error:
+            log.critical("unexpected %s: %s", type(error).__name__, error, exc_info=True)
+            return 1
         return 0
 
 
 def work(settings: WorkerSettings, stop: Stop) -> int:
     """Claim and train until the campaigns are done; how many trials were finished."""
+    name = worker_id()
+    log_format.note(worker=name)
     if settings.storage is None:
         url = EmbeddedPostgres(None if settings.home is None else Path(settings.home)).ensure_running()
     else:
@@ -72,6 +81,7 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
     with held_device(settings.device, settings.index, locks, wait) as device:
         if device is None:  # it was stopped while it waited for a GPU
             return 0
+        log_format.note(device=device)
         run = partial(
             run_ticket,
             checkpoint_dir=checkpoint_dir,
@@ -82,6 +92,7 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
             mine,
             run,
             stop,
+            worker=name,
             max_trials=settings.max_trials,
             forever=settings.forever,
             refresh=queues if settings.forever else None,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from studies.errors import DataUnavailable, NotFound, RiglStudyError, StorageError, TicketLost
+from studies.log_format import noted
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from workers.stop import Stop
@@ -79,7 +80,8 @@ def run_worker(
                 if refresh is not None:
                     rounds.queues = list(refresh())
                 continue
-            ending = _run_or_fail(ticket, run, stop)
+            with noted(campaign=ticket.spec.campaign, study=ticket.spec.study, trial=ticket.number):
+                ending = _run_or_fail(ticket, run, stop)
         except (StorageError, DataUnavailable):
             raise
         except Exception as error:

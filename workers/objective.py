@@ -114,6 +114,7 @@ class _TicketRun:
             report.n_epochs,
             100 * report.mean_val_accuracy,
             ", pruned" if prune else "",
+            extra={"epoch": report.epoch + 1},
         )
         return prune
 

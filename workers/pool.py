@@ -49,6 +49,7 @@ class WorkerSettings:
         heartbeat_interval: seconds between signs of life.
         grace_period: seconds of silence after which another worker's trial is taken over.
         poll_seconds: seconds between two looks of an idle worker.
+        log_format: "text" or "json".
     """
 
     storage: str | None
@@ -64,6 +65,7 @@ class WorkerSettings:
     heartbeat_interval: int = HEARTBEAT_SECONDS
     grace_period: int = GRACE_SECONDS
     poll_seconds: float = POLL_SECONDS
+    log_format: str = "text"
 
     @classmethod
     def storage_of(cls, url: StorageUrl) -> Mapping[str, str | None]:

@@ -2,26 +2,39 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rigl_core.data import DATASETS
+from studies.commands.app import choose_log_format
 from studies.errors import BadInput
+from studies.log_format import FORMATS
 
 MAX_WORKERS = 1024
 
 
-def one_of(registry: Iterable[str], *declarations: str, help: str, show_default: str | bool = True) -> Any:
+def one_of(
+    registry: Iterable[str],
+    *declarations: str,
+    help: str,
+    show_default: str | bool = True,
+    callback: Callable[[str], str] | None = None,
+) -> Any:
     """An option that takes a key of `registry`: shown in the help and completed by the shell.
 
     The value itself is checked where every other way to give it is (files, `--set`), with the nearest name as a hint.
     """
     names = list(registry)
     return typer.Option(
-        *declarations, metavar="|".join(names), help=help, show_default=show_default, autocompletion=lambda: names
+        *declarations,
+        metavar="|".join(names),
+        help=help,
+        show_default=show_default,
+        autocompletion=lambda: names,
+        callback=callback,
     )
 
 
@@ -92,6 +105,10 @@ Device = Annotated[
     typer.Option(
         "--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any."
     ),
+]
+LogFormat = Annotated[
+    str,
+    one_of(FORMATS, "--log-format", callback=choose_log_format, help="How messages and the workers' log are written."),
 ]
 DataDir = Annotated[
     Path | None,

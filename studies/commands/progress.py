@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from studies.commands.app import one_clean_line, say
+from studies.commands.app import logs_json, say
 from studies.errors import StorageError
+from studies.log_format import one_clean_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +45,7 @@ class CampaignProgress:
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not logs_json():
             self._take_over()
         self.update()
         return self

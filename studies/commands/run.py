@@ -18,6 +18,7 @@ from studies.commands.options import (
     DataDir,
     Device,
     FallbackDataset,
+    LogFormat,
     NewName,
     Out,
     Overrides,
@@ -61,6 +62,7 @@ def work(
             "--health-file", metavar="FILE", help="Say here every few seconds that all is well; see `health`."
         ),
     ] = None,
+    log_format: LogFormat = "text",
     storage: Storage = None,
 ) -> None:
     """Train the waiting trials of campaigns until all are done; start it on as many machines as there are.
@@ -88,6 +90,7 @@ def work(
             checkpoints,
             forever=forever,
             max_trials=max_trials,
+            log_format=log_format,
             health=health,
         )
         if stopped:
@@ -108,6 +111,7 @@ def run(
     fallback_dataset: FallbackDataset = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
+    log_format: LogFormat = "text",
     storage: Storage = None,
 ) -> None:
     """Create a campaign, train it on this machine, and write its report: `create`, `work` and `report` in one.
@@ -134,7 +138,9 @@ def run(
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
-            code, stopped = _train(url, [planned.name], planned.name, n_workers, device, data_dir, checkpoints)
+            code, stopped = _train(
+                url, [planned.name], planned.name, n_workers, device, data_dir, checkpoints, log_format=log_format
+            )
             if stopped:
                 say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
                 raise typer.Exit(INTERRUPTED)
@@ -179,6 +185,7 @@ def _train(
     *,
     forever: bool = False,
     max_trials: int | None = None,
+    log_format: str = "text",
     health: HealthFile | None = None,
 ) -> tuple[int, str]:
     """Run workers with live progress. Their exit code, and what stopped them early ("" if nothing did)."""
@@ -196,6 +203,7 @@ def _train(
         device=device,
         forever=forever,
         max_trials=max_trials,
+        log_format=log_format,
     )
     stop = Stop()
     with on_signals(stop):

@@ -33,7 +33,7 @@ def resolve(option: str | None, *, must_exist: bool = False) -> "StorageUrl":
         BadInput: a URL that is malformed, or of a storage that no other command could see.
         NotFound: there is no such file.
     """
-    from studies.storage import resolve_storage
+    from studies.database.resolving import resolve_storage
 
     url = resolve_storage(option)
     if url.kind == "memory":

@@ -94,7 +94,9 @@ class RdbStore:
                     .join(Trial, Trial.trial_id == models.TrialValueModel.trial_id)
                     .filter(of_study, Trial.state == TrialState.COMPLETE)
                 )
-                return Counts.of(dict(states), retried=retried.scalar() or 0, best=best.scalar())
+                return Counts.of(
+                    {state.name: n for state, n in states}, retried=retried.scalar() or 0, best=best.scalar()
+                )
 
         return self._retrier(ask)
 
