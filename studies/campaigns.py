@@ -10,10 +10,10 @@ from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_A
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Counts
 from studies.database.trial_store import trial_store
-from studies.errors import BadInput, CampaignExists
+from studies.errors import BadInput, CampaignExists, not_found
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import exclusive
-from studies.tickets import TicketQueue, not_found
+from studies.tickets import TicketQueue
 
 Control = Literal["run", "pause", "stop"]
 State = Literal["waiting", "running", "paused", "stopped", "complete"]
@@ -191,8 +191,8 @@ def check_worker_count(url: StorageUrl, n_workers: int) -> None:
         raise BadInput(f"{n_workers} workers; at least 1 is needed.")
     if n_workers > 1 and url.kind != "postgresql":
         raise BadInput(
-            f"{url} takes one worker, not {n_workers}: it locks the whole file for every change, and its clock counts "
-            "whole seconds. Use Postgres for more; without --storage the embedded one is started."
+            f"{url} takes one worker, not {n_workers}: it locks the whole file for every change. "
+            "Use Postgres for more; without --storage the embedded one is started."
         )
 
 

@@ -18,7 +18,7 @@ from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError,
 from studies.spec import StudyPlan, StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Hold, Ticket
-from studies.tickets import MAX_ATTEMPTS, TicketQueue
+from studies.tickets import MAX_DEATHS, TicketQueue
 from studies.trial import TrialResult
 
 T = TypeVar("T")
@@ -293,7 +293,7 @@ def test_give_back_keeps_number_parameters_and_reports(storage: BaseStorage) -> 
     again = claim(queue, "c")
     assert (again.number, again.attempt, again.worker) == (0, 1, "c")
     assert again.spec == first.spec
-    assert again.epochs_reported == 2
+    assert again.epochs_trained == 2
     assert again.checkpoint_key == first.checkpoint_key == "campaign/rigl-s0.9-erk/0"
     assert trials(storage, queue)[0].intermediate_values == {0: 0.5, 1: 0.6}
     assert again.complete(make_result(0.75))
@@ -460,7 +460,7 @@ def test_a_dead_workers_ticket_is_issued_again(database: RetryingStorage) -> Non
     assert again.attempt == 2
     assert again.spec.config == dead.spec.config
     assert again.checkpoint_key == dead.checkpoint_key
-    assert again.epochs_reported == 1
+    assert again.epochs_trained == 1
     successor = trials(database, queue)[3]
     assert successor.system_attrs["retry_of"] == 0
     assert successor.user_attrs == {}
@@ -510,14 +510,14 @@ def test_a_beat_left_by_an_earlier_owner_does_not_count(database: RetryingStorag
 
 def test_a_trial_that_kills_its_workers_is_given_up(database: RetryingStorage) -> None:
     queue = TicketQueue.create(database, make_plan(n_trials=1))
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for attempt in range(1, MAX_DEATHS + 1):
         ticket = claim(queue)
         assert ticket.attempt == attempt
         assert ticket.checkpoint_key == "campaign/rigl-s0.9-erk/0"
         assert sweep(database, queue) == 1
     assert queue.claim("w") is None
     counts = queue.counts()
-    assert (counts.waiting, counts.failed, counts.retried) == (0, 1, MAX_ATTEMPTS - 1)
+    assert (counts.waiting, counts.failed, counts.retried) == (0, 1, MAX_DEATHS - 1)
     assert "poison" in trials(database, queue)[-1].user_attrs["error"]
 
 

@@ -17,7 +17,7 @@ from studies.errors import BadInput, TicketLost
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Ticket
-from studies.tickets import MAX_ATTEMPTS, TicketQueue
+from studies.tickets import MAX_DEATHS, TicketQueue
 from studies.trial import TrialResult
 
 N_TRIALS = 4
@@ -156,7 +156,7 @@ class QueueMachine(RuleBasedStateMachine):
         for number in dead:
             trial = self.model[number]
             trial.state, trial.owner = "failed", None
-            if trial.attempt < MAX_ATTEMPTS:
+            if trial.attempt < MAX_DEATHS:
                 self.succeed(number, trial.attempt + 1)
 
     @rule(data=st.data())
