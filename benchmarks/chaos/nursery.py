@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-import torch._dynamo  # what the first step of any optimizer loads, in more than a second
+import torch._dynamo  # noqa: F401  what the first step of any optimizer loads, in more than a second
 
 import workers.__main__
 import workers.objective

@@ -205,10 +205,15 @@ class Chaos:
         ]
 
     def _kill(self) -> None:
-        """A random worker, whatever it does, but not one whose third death in a row would make its ticket poison."""
-        left = self.plan.kills - len(self.tally.holders_killed)
-        if left <= 0 or time.monotonic() < self._next_kill:
+        """A random worker, whatever it does, but not one whose third death in a row would make its ticket poison.
+
+        As many as keep step with the points that are complete, a little ahead of them, at random moments.
+        """
+        done = self.n_complete / self.plan.points
+        due = self.plan.kills * min(1.0, (done + 0.03) / 0.95)
+        if len(self.tally.holders_killed) >= due or time.monotonic() < self._next_kill:
             return
+        self._next_kill = time.monotonic() + self.random.uniform(0.2, 1.0)
         if victims := self._mortal():
             victim = self.random.choice(victims)
             victim.signal(signal.SIGSTOP)  # so that what the look finds is still true when it is killed
@@ -220,12 +225,6 @@ class Chaos:
                 victim.signal(signal.SIGKILL)
                 self.tally.kills += 1
                 self.tally.kills_in_outage += self._up_again is not None
-        # As many seconds to the next as spreads what is left over the rest of the run, ending a little early.
-        done = self.n_complete / self.plan.points
-        elapsed = time.monotonic() - self._began
-        rest = elapsed * max(0.0, 0.93 - done) / done if done > 0.02 else left * 1.5
-        pause = min(max(rest / left, 0.3), 30.0)
-        self._next_kill = time.monotonic() + pause * self.random.uniform(0.4, 1.6)
 
     def _freeze_or_thaw(self) -> None:
         """Freeze one that has a ticket until somebody has taken that from it, then let it finish its sentence."""
