@@ -5,6 +5,7 @@ Example: python -m benchmarks.chaos --points 200 --kills 300 --restarts 10 --wor
 
 import argparse
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import time
 from datetime import datetime
 from importlib.metadata import version
 
+from optuna.trial import FrozenTrial
+
 from benchmarks.chaos.site import FAKETIME, Site, make_spec, open_site
-from benchmarks.chaos.troubles import PATIENCE, Chaos, Plan, thread_limit
+from benchmarks.chaos.troubles import Chaos, Plan
 from benchmarks.chaos.verdict import Verdict, judge, trials_of
 
 
@@ -70,25 +73,28 @@ def run(chosen: argparse.Namespace) -> Verdict:
         chaos = Chaos(site, plan, study, "chaos", chosen.seed)
         began = datetime.now()
         chaos.run()
-        ended = began, datetime.now()
+        during = began, datetime.now()
         sys.stderr.write("\nthe same undisturbed ...\n")
         undisturbed = _undisturbed(site, plan)
-        return judge(chaos, trials_of(site, "chaos"), undisturbed, ended)
+        return judge(chaos, trials_of(site, "chaos"), undisturbed, during)
 
 
-def _undisturbed(site: Site, plan: Plan) -> "list":  # type: ignore[type-arg]
+def _undisturbed(site: Site, plan: Plan) -> list[FrozenTrial]:
     """The trials of the same grid when nothing happens."""
-    disturbed, site.workers = site.workers, []
-    logs = len(disturbed)
     site.create(make_spec("undisturbed", plan.points, plan.epochs))
-    site.workers = list(disturbed)
-    for _ in range(min(2, thread_limit())):
+    disturbed = list(site.workers)
+    for _ in range(min(2, n_cores())):
         site.start(0, "undisturbed", plain=True)
-    deadline = time.monotonic() + plan.limit + PATIENCE
+    deadline = time.monotonic() + plan.limit
     while site.alive() and time.monotonic() < deadline:
         time.sleep(0.1)
-    del site.workers[logs:]
+    site.workers = disturbed  # the verdict is about these
     return trials_of(site, "undisturbed")
+
+
+def n_cores() -> int:
+    """How many processor cores we may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def show(verdict: Verdict, chosen: argparse.Namespace) -> None:
@@ -96,7 +102,7 @@ def show(verdict: Verdict, chosen: argparse.Namespace) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     where = {
         "commit": commit.stdout.strip() or "unknown",
-        "machine": f"{platform.machine()}, {thread_limit()} cores",
+        "machine": f"{platform.machine()}, {n_cores()} cores",
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "optuna", "psycopg2-binary")},
     }

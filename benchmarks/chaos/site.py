@@ -212,7 +212,8 @@ class Site:
         connection = psycopg2.connect(self._dsn(), application_name="chaos")
         with contextlib.closing(connection), connection.cursor() as cursor:
             cursor.execute(query, values)
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
 
     def _dsn(self) -> str:
         """The URL as the driver knows it, without SQLAlchemy's name of the driver."""

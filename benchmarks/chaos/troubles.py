@@ -1,6 +1,5 @@
 """What happens to the workers, when, and to whom. Paced by progress, so that a slow machine sees the same."""
 
-import os
 import random
 import signal
 import statistics
@@ -57,7 +56,7 @@ class Tally:
     freezes: int = 0
     preemptions: int = 0
     disk_fillings: int = 0
-    connections: list[tuple[int, int]] = field(default_factory=list)
+    connections: list[int] = field(default_factory=list)
     frozen_trials: set[int] = field(default_factory=set)
     holders_killed: set[int] = field(default_factory=set)
     seconds: float = 0.0
@@ -149,7 +148,7 @@ class Chaos:
                 self.tally.holders_killed.add(one.pid)
         alive = self.site.alive()
         ((connections,),) = self.site.ask(CONNECTIONS)
-        self.tally.connections.append((connections, len(alive)))
+        self.tally.connections.append(connections)
         for worker in alive:
             if worker.slot == self.survivor:
                 worker.descriptors.append(len(list(Path(f"/proc/{worker.pid}/fd").iterdir())))
@@ -276,8 +275,3 @@ def growth(samples: list[int]) -> float:
     """How much more it was in the last quarter than in the first, by the medians."""
     quarter = max(1, len(samples) // 4)
     return statistics.median(samples[-quarter:]) - statistics.median(samples[:quarter]) if samples else 0.0
-
-
-def thread_limit() -> int:
-    """Processor cores this machine lets us use."""
-    return len(os.sched_getaffinity(0))

@@ -37,7 +37,7 @@ def trials_of(site: Site, campaign: str) -> list[FrozenTrial]:
 
 
 def judge(
-    chaos: Chaos, disturbed: list[FrozenTrial], undisturbed: list[FrozenTrial], ended: tuple[datetime, datetime]
+    chaos: Chaos, disturbed: list[FrozenTrial], undisturbed: list[FrozenTrial], during: tuple[datetime, datetime]
 ) -> Verdict:
     """Compare what the disturbed campaign left with the plan and with an undisturbed one.
 
@@ -45,7 +45,7 @@ def judge(
         chaos: the run.
         disturbed: its trials.
         undisturbed: those of the same specification when nothing happens.
-        ended: when the run began and ended, by the clock of the database (and of this machine), in local time.
+        during: when the run began and ended, by the clock of the database (and of this machine), in local time.
     """
     tally, plan, site = chaos.tally, chaos.plan, chaos.site
     wrong = list(tally.violations)
@@ -67,7 +67,7 @@ def judge(
         wrong.append(f"other values than undisturbed in {len(different)} trials: {different[:5]}")
     recomputed, excess, refused = _recomputed(chaos, disturbed, complete)
     wrong += excess
-    wrong += _wrong_times(complete, ended)
+    wrong += _wrong_times(complete, during)
     wrong += _wrong_endings(site)
     wrong += _wrong_files(site, complete)
     wrong += _not_enough(chaos)
@@ -84,7 +84,7 @@ def judge(
         "seconds of outage, least to most": _span(tally.outage_seconds),
         "workers frozen past the grace period": tally.freezes,
         "tickets taken from them meanwhile": len(tally.frozen_trials),
-        "late words discarded": sum(_late(worker.said()) for worker in site.workers),
+        "late words discarded": sum(worker.said().count("does not count") for worker in site.workers),
         "workers told to stop (SIGTERM)": tally.preemptions,
         "times the checkpoint disk was full": f"{tally.disk_fillings} ({site.disk.means})",
         "checkpoints refused by it": sum(refused.values()),
@@ -126,9 +126,9 @@ def _recomputed(
     return total, wrong, refused
 
 
-def _wrong_times(complete: list[FrozenTrial], ended: tuple[datetime, datetime]) -> list[str]:
+def _wrong_times(complete: list[FrozenTrial], during: tuple[datetime, datetime]) -> list[str]:
     """By the clock of the database every trial began and ended during the run, whatever its worker's clock said."""
-    early, late = ended[0] - timedelta(seconds=2), ended[1] + timedelta(seconds=2)
+    early, late = during[0] - timedelta(seconds=2), during[1] + timedelta(seconds=2)
     off = [
         trial.number
         for trial in complete
@@ -178,7 +178,7 @@ def _growths(chaos: Chaos, wrong: list[str]) -> tuple[str, str]:
     tally: Tally = chaos.tally
     # For a moment a killed worker's connections outlive it, beside those of the one in its place.
     bound = CONNECTIONS_A_WORKER * (chaos.plan.workers + 1)
-    counts = [count for count, _ in tally.connections]
+    counts = tally.connections
     if max(counts, default=0) > bound:
         wrong.append(f"{max(counts)} connections, where {bound} are allowed")
     ((left,),) = chaos.site.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rigl-study'")
@@ -191,10 +191,6 @@ def _growths(chaos: Chaos, wrong: list[str]) -> tuple[str, str]:
         wrong.append(f"connections grew by {growth(counts):g}")
     most = max(samples, default=0)
     return f"{max(counts, default=0)}, {growth(counts):+g}", f"{most} at most, {growth(samples):+g}"
-
-
-def _late(said: str) -> int:
-    return said.count("does not count")
 
 
 def _span(seconds: list[float]) -> str:

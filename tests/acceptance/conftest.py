@@ -1,26 +1,34 @@
-"""Fixtures of the tests with real workers."""
+"""Fixtures of the tests with real workers.
+
+Nothing here imports torch when it is loaded, which is before tests/conftest.py limits torch to one thread.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rigl_core.train import TrainOutcome, train
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
-from studies.spec import StudySpec
-from tests.acceptance.site import SPEC, Site
 
 
 @pytest.fixture(scope="session")
-def undisturbed() -> TrainOutcome:
-    """How the trial ends when nothing happens."""
+def undisturbed() -> Any:
+    """How the trial of `tests.acceptance.site.SPEC` ends when nothing happens: a `TrainOutcome`."""
+    from rigl_core.train import train
+    from studies.spec import StudySpec
+    from tests.acceptance.site import SPEC
+
     config = StudySpec.model_validate(SPEC).plans()[0].config({"lr": 0.1})
     return train(config, on_epoch=lambda _: False, should_stop=lambda: False)
 
 
 @pytest.fixture
-def site(postgres_url: StorageUrl, tmp_path: Path) -> Iterator[Site]:
+def site(postgres_url: StorageUrl, tmp_path: Path) -> Iterator[Any]:
+    """A `Site` of the test's own."""
+    from tests.acceptance.site import Site
+
     site = Site(postgres_url, tmp_path)
     yield site
     site.close()
