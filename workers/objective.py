@@ -8,7 +8,7 @@ from statistics import fmean
 from rigl_core.checkpoint import remove_partial
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
-from studies.errors import CheckpointError, TicketLost, TrainingDiverged
+from studies.errors import CheckpointError, StorageError, TicketLost, TrainingDiverged
 from studies.ticket import Ticket
 from studies.trial import TrialResult
 from workers.heartbeat import Heartbeat
@@ -103,10 +103,15 @@ class _TicketRun:
         )
 
     def _on_epoch(self, report: EpochReport) -> bool:
-        prune = self._ticket.report(report.epoch, report.mean_val_accuracy, replayed=report.replayed)
-        if report.replayed:  # it was not pruned there when it was trained
-            return False
-        self._heartbeat.look()
+        try:
+            prune = self._ticket.report(report.epoch, report.mean_val_accuracy, replayed=report.replayed)
+            if report.replayed:  # it was not pruned there when it was trained
+                return False
+            self._heartbeat.look()
+        except StorageError:
+            if not self._stop.is_set():
+                raise
+            return False  # so that the stop writes a checkpoint; whoever goes on from that reports the epoch again
         log.info(
             "%s: epoch %d of %d, validation accuracy %.2f %%%s",
             self._ticket,
