@@ -21,6 +21,8 @@ from workers.pool import WorkerSettings
 
 HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
 
+LONG = 200  # seconds; a busy machine may need a minute to load torch
+
 SPEC = {
     "name": "survival",
     "fixed": {
@@ -98,7 +100,7 @@ class Site:
         close_storage(self.storage)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = LONG) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

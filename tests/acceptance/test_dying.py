@@ -23,7 +23,7 @@ from studies.database.storage_url import StorageUrl
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import close_storage
 from studies.tickets import MAX_DEATHS
-from tests.acceptance.site import SPEC, Site, assert_equal, wait_until
+from tests.acceptance.site import LONG, SPEC, Site, assert_equal, wait_until
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
@@ -38,12 +38,12 @@ def test_a_worker_told_to_stop_in_an_outage_does_not_wait_for_its_end(
         close_storage(site.storage)
         assert mortal_server.stop()
         worker.terminate()
-        assert worker.wait(100) == 1, "long before the 300 seconds of its patience"
+        assert worker.wait(LONG) == 1, "long before the 300 seconds of its patience"
         told = site.said(worker).splitlines()[-1]
         assert "stopped while waiting for the database" in told
         mortal_server.ensure_running()
         assert site.trials()[0].state == TrialState.RUNNING
-        assert site.start_worker().wait(90) == 0
+        assert site.start_worker().wait(LONG) == 0
         killed, successor = site.trials()
         assert killed.state == TrialState.FAIL
         assert_equal(successor, undisturbed)
@@ -63,11 +63,11 @@ def test_when_the_disk_is_full_training_goes_on_from_the_previous_checkpoint(
     reported = len(site.trials()[0].intermediate_values)
     wait_until(lambda: len(site.trials()[0].intermediate_values) > reported)
     worker.terminate()
-    assert worker.wait(60) == 0
+    assert worker.wait(LONG) == 0
     (trial,) = site.trials()
     assert trial.state == TrialState.WAITING
     assert [path.name for path in site.checkpoints.rglob("*") if path.is_file()] == ["0.pt"], "the previous one"
-    assert site.start_worker().wait(90) == 0
+    assert site.start_worker().wait(LONG) == 0
     (trial,) = site.trials()
     assert_equal(trial, undisturbed)
     assert trial.user_attrs["epochs_recomputed"] >= 1
@@ -80,7 +80,7 @@ def test_a_checkpoint_folder_that_is_gone_costs_no_trial(site: Site, undisturbed
     shutil.rmtree(site.checkpoints)
     site.checkpoints.write_text("not a folder: a volume that is not mounted any more")
     worker.send_signal(signal.SIGCONT)
-    assert worker.wait(90) == 0
+    assert worker.wait(LONG) == 0
     assert_equal(site.trials()[0], undisturbed)
     assert "cannot write the checkpoint" in site.said(worker)
     assert "Traceback" not in site.said(worker)
@@ -92,7 +92,7 @@ def test_a_trial_whose_checkpoint_is_lost_with_its_worker_starts_over(site: Site
     worker.send_signal(signal.SIGSTOP)
     shutil.rmtree(site.checkpoints)
     worker.kill()
-    assert site.start_worker().wait(90) == 0
+    assert site.start_worker().wait(LONG) == 0
     assert_equal(site.trials()[1], undisturbed)
     assert site.trials()[1].user_attrs["epochs_recomputed"] >= 4
 
@@ -131,8 +131,8 @@ def test_a_worker_that_the_kernel_kills_for_its_memory(
     worker = site.start_worker(before=f"exec({leak!r})")
     site.wait_for_epoch(4)
     sign.touch()
-    assert worker.wait(60) == -signal.SIGKILL
-    assert site.start_worker().wait(90) == 0
+    assert worker.wait(LONG) == -signal.SIGKILL
+    assert site.start_worker().wait(LONG) == 0
     killed, successor = site.trials()
     assert f":{worker.pid}:" in killed.user_attrs["error"]
     assert_equal(successor, undisturbed)
@@ -146,7 +146,7 @@ def test_a_worker_that_the_kernel_kills_for_its_memory(
 def test_a_worker_of_another_version_leaves_the_ticket_waiting(site: Site, worker_version: int, advice: str) -> None:
     before = f"import studies.spec; studies.spec.SPEC_VERSION = {worker_version}"
     worker = site.start_worker(before=before, campaigns=("survival",))
-    assert worker.wait(60) == 1
+    assert worker.wait(LONG) == 1
     (line,) = site.said(worker).splitlines()
     assert f"is stored in format {SPEC_VERSION} and this rigl-study reads format {worker_version}; {advice}" in line
     assert site.trials()[0].state == TrialState.WAITING
@@ -162,7 +162,7 @@ def test_a_worker_that_runs_for_ever_says_once_what_it_cannot_work_on(site: Site
     (queue,) = create_campaign(site.storage, StudySpec.model_validate(quick))
     wait_until(lambda: queue.counts().complete == 1)
     worker.terminate()
-    assert worker.wait(60) == 0
+    assert worker.wait(LONG) == 0
     assert site.said(worker).count("update rigl-study here") == 1
     assert site.trials()[0].state == TrialState.WAITING
 
@@ -175,7 +175,7 @@ def test_workers_whose_clocks_are_an_hour_apart(postgres_url: StorageUrl, tmp_pa
         for offset in ("+1800s", "-1800s"):
             fake = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
             site.start_worker(fake, before="import time; print('clock', time.time(), file=__import__('sys').stderr)")
-        assert [worker.wait(120) for worker in site.workers] == [0, 0]
+        assert [worker.wait(LONG) for worker in site.workers] == [0, 0]
         after = datetime.now() + timedelta(seconds=2)
         clocks = [float(re.findall(r"clock ([\d.]+)", site.said(worker))[0]) for worker in site.workers]
         assert 3500 < clocks[0] - clocks[1] < 3700, "the clocks were wrong indeed"
@@ -192,8 +192,8 @@ def test_workers_whose_clocks_are_an_hour_apart(postgres_url: StorageUrl, tmp_pa
 def test_a_trial_that_kills_its_workers_is_failed_and_show_says_why(site: Site) -> None:
     deadly = "import os, workers.objective; workers.objective.train = lambda *_, **__: os._exit(9)"
     for _ in range(MAX_DEATHS):
-        assert site.start_worker(before=deadly).wait(90) == 9
-    assert site.start_worker().wait(90) == 0
+        assert site.start_worker(before=deadly).wait(LONG) == 9
+    assert site.start_worker().wait(LONG) == 0
     counts = site.queue.counts()
     assert (counts.waiting, counts.running, counts.failed, counts.retried) == (0, 0, 1, MAX_DEATHS - 1)
     study = site.queue.name.partition("/")[2]

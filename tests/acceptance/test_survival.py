@@ -16,7 +16,7 @@ from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage
-from tests.acceptance.site import GRACE, SPEC, Site, assert_equal, wait_until
+from tests.acceptance.site import GRACE, LONG, SPEC, Site, assert_equal, wait_until
 from workers.pool import run_workers
 from workers.stop import Stop
 
@@ -28,7 +28,7 @@ def test_a_killed_workers_trial_is_finished_by_another(site: Site, undisturbed: 
     dead = site.owner()
     dead.kill()
     (heir,) = (worker for worker in site.workers if worker is not dead)
-    assert heir.wait(90) == 0
+    assert heir.wait(LONG) == 0
     killed, successor = site.trials()
     assert killed.state == TrialState.FAIL
     assert f":{dead.pid}:" in killed.user_attrs["error"]
@@ -46,10 +46,10 @@ def test_a_worker_that_was_frozen_and_wakes_up_changes_nothing(site: Site, undis
     site.wait_for_epoch(4)
     frozen.send_signal(signal.SIGSTOP)
     heir = site.start_worker()
-    assert heir.wait(90) == 0
+    assert heir.wait(LONG) == 0
     before = site.trials()
     frozen.send_signal(signal.SIGCONT)
-    assert frozen.wait(30) == 0
+    assert frozen.wait(LONG) == 0
     assert site.trials() == before
     assert [trial.state for trial in before] == [TrialState.FAIL, TrialState.COMPLETE]
     assert_equal(before[1], undisturbed)
@@ -59,12 +59,12 @@ def test_sigterm_gives_the_ticket_back(site: Site, undisturbed: TrainOutcome) ->
     worker = site.start_worker()
     site.wait_for_epoch(4)
     worker.terminate()
-    assert worker.wait(30) == 0
+    assert worker.wait(LONG) == 0
     (trial,) = site.trials()
     assert trial.state == TrialState.WAITING
     assert trial.system_attrs["given_back"] == "SIGTERM"
     assert len(list(site.checkpoints.rglob("*.pt"))) == 1
-    assert site.start_worker().wait(90) == 0
+    assert site.start_worker().wait(LONG) == 0
     (trial,) = site.trials()
     assert_equal(trial, undisturbed)
     assert (trial.user_attrs["attempt"], trial.user_attrs["epochs_recomputed"]) == (1, 0)
@@ -75,7 +75,7 @@ def test_a_worker_whose_parent_is_gone_gives_the_ticket_back(site: Site) -> None
     site.wait_for_epoch(2)
     assert worker.stdin is not None
     worker.stdin.close()
-    assert worker.wait(30) == 0
+    assert worker.wait(LONG) == 0
     worker.stdin = None
     assert site.trials()[0].system_attrs["given_back"] == "the parent process is gone"
 
@@ -84,10 +84,10 @@ def test_stop_takes_running_trials_back_and_resume_lets_them_go_on(site: Site, u
     worker = site.start_worker()
     site.wait_for_epoch(2)
     set_control(site.storage, "survival", "stop")
-    assert worker.wait(30) == 0
+    assert worker.wait(LONG) == 0
     assert site.trials()[0].state == TrialState.WAITING
     set_control(site.storage, "survival", "run")
-    assert site.start_worker().wait(90) == 0
+    assert site.start_worker().wait(LONG) == 0
     assert_equal(site.trials()[0], undisturbed)
 
 
@@ -106,7 +106,7 @@ def test_the_database_is_stopped_for_ten_seconds(
         time.sleep(10)
         assert [worker.poll() for worker in site.workers] == [None, None]
         mortal_server.ensure_running()
-        assert [worker.wait(90) for worker in site.workers] == [0, 0]
+        assert [worker.wait(LONG) for worker in site.workers] == [0, 0]
         (trial,) = site.trials()
         assert_equal(trial, undisturbed)
         assert (trial.user_attrs["attempt"], trial.user_attrs["epochs_recomputed"]) == (1, 0)
@@ -147,7 +147,7 @@ def test_the_second_sigterm_ends_a_worker_at_once(
         assert worker.wait(5) == -signal.SIGTERM
         mortal_server.ensure_running()
         assert site.trials()[0].state == TrialState.RUNNING
-        assert site.start_worker().wait(90) == 0
+        assert site.start_worker().wait(LONG) == 0
         assert_equal(site.trials()[1], undisturbed)
     finally:
         site.close()
