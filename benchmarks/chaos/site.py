@@ -62,9 +62,13 @@ class Worker:
     code: int | None = None
     descriptors: list[int] = field(default_factory=list)
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
+    def signal(self, number: int) -> bool:
+        """Send it a signal; False if it has ended by itself meanwhile."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def said(self) -> str:
         """All it wrote so far."""

@@ -183,10 +183,10 @@ class Chaos:
             self.tally.outage_seconds.append(seconds)
             self._up_again = time.monotonic() + seconds
         if self._up_again is None and self._take("preemption"):
-            if victims := self._holders():
-                victim = self.random.choice(victims)
+            victims = self._holders()
+            victim = self.random.choice(victims) if victims else None
+            if victim is not None and victim.signal(signal.SIGTERM):
                 victim.told_to_stop = True
-                victim.signal(signal.SIGTERM)
                 self.tally.preemptions += 1
             else:
                 self._due["preemption"].insert(0, 0.0)
@@ -215,7 +215,8 @@ class Chaos:
         self._next_kill = time.monotonic() + self.random.uniform(0.2, 1.0)
         if victims := self._mortal():
             victim = self.random.choice(victims)
-            victim.signal(signal.SIGSTOP)  # so that what the look finds is still true when it is killed
+            if not victim.signal(signal.SIGSTOP):  # so that what the look finds is still true when it is killed
+                return
             self._look(now=True)
             if self._is_spared(victim):
                 victim.signal(signal.SIGCONT)
@@ -230,9 +231,9 @@ class Chaos:
         if self._frozen is None:
             if self.site.is_up and self._take("freeze"):
                 running = {one.pid: one.trial_id for one in self.claimed if one.state == "RUNNING"}
-                if victims := [w for w in self._holders() if not self._is_spared(w)]:
-                    victim = self.random.choice(victims)
-                    victim.signal(signal.SIGSTOP)
+                victims = [w for w in self._holders() if not self._is_spared(w)]
+                victim = self.random.choice(victims) if victims else None
+                if victim is not None and victim.signal(signal.SIGSTOP):
                     self._frozen = (victim, running[victim.pid], time.monotonic() + PATIENCE)
                     self.tally.freezes += 1
                 else:
