@@ -85,6 +85,7 @@ class Chaos:
         self.survivor = plan.workers - 1
         """The slot whose worker is never killed or told to stop: its file descriptors are counted."""
         self._frozen: tuple[Worker, int, float] | None = None
+        self._thawed: list[Worker] = []
         self._up_again: float | None = None
         self._full_since: float | None = None
         self._began = self._next_kill = self._next_look = 0.0
@@ -200,7 +201,12 @@ class Chaos:
         return [
             worker
             for worker in self.site.alive()
-            if worker.slot != self.survivor and worker is not frozen and not worker.killed and not worker.told_to_stop
+            if worker.slot != self.survivor
+            and worker is not frozen
+            and not worker.killed
+            and not worker.told_to_stop
+            # One that was thawed must have time to say what does not count any more.
+            and (worker not in self._thawed or "was taken back" in worker.said())
         ]
 
     def _kill(self) -> None:
@@ -213,7 +219,8 @@ class Chaos:
         if len(self.tally.holders_killed) >= due or time.monotonic() < self._next_kill:
             return
         self._next_kill = time.monotonic() + self.random.uniform(0.2, 1.0)
-        if victims := self._mortal():
+        # Now and then one that has no ticket: it starts, or looks for one.
+        if victims := self._mortal() if self.random.random() < 0.2 else self._holders():
             victim = self.random.choice(victims)
             if not victim.signal(signal.SIGSTOP):  # so that what the look finds is still true when it is killed
                 return
@@ -244,6 +251,7 @@ class Chaos:
         if state != "RUNNING" or time.monotonic() > deadline:
             if state == "FAIL":
                 self.tally.frozen_trials.add(trial_id)
+                self._thawed.append(worker)
             worker.signal(signal.SIGCONT)
             self._frozen = None
 
