@@ -215,7 +215,7 @@ class Chaos:
         As many as keep step with the points that are complete, a little ahead of them, at random moments.
         """
         done = self.n_complete / self.plan.points
-        due = self.plan.kills * min(1.0, (done + 0.03) / 0.95)
+        due = self.plan.kills * min(1.0, (done + 0.1) / 0.8)
         if len(self.tally.holders_killed) >= due or time.monotonic() < self._next_kill:
             return
         self._next_kill = time.monotonic() + self.random.uniform(0.2, 1.0)
