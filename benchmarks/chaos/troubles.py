@@ -1,5 +1,6 @@
 """What happens to the workers, when, and to whom. Paced by progress, so that a slow machine sees the same."""
 
+import contextlib
 import random
 import signal
 import statistics
@@ -152,7 +153,8 @@ class Chaos:
         self.tally.connections.append(connections)
         for worker in alive:
             if worker.slot == self.survivor:
-                worker.descriptors.append(len(list(Path(f"/proc/{worker.pid}/fd").iterdir())))
+                with contextlib.suppress(FileNotFoundError):  # it has just ended
+                    worker.descriptors.append(len(list(Path(f"/proc/{worker.pid}/fd").iterdir())))
         width = len(str(self.plan.points))
         sys.stderr.write(
             f"\r{time.monotonic() - self._began:6.0f} s  {self.n_complete:{width}} of {self.plan.points} complete, "
