@@ -1,5 +1,6 @@
 """A whole run in one file: written atomically, read without executing anything."""
 
+import glob
 import io
 import json
 import os
@@ -52,6 +53,12 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
         _sync_directory(path.parent)
     except OSError as error:
         raise CheckpointError(f"cannot write the {what} {path}: {error.strerror or error}.") from error
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what writers of `path` left that were killed in the middle; one that still writes keeps the old file."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        partial.unlink(missing_ok=True)
 
 
 def _sync_directory(folder: Path) -> None:

@@ -160,8 +160,8 @@ def check_worker_count(url: StorageUrl, n_workers: int) -> None:
         raise BadInput(f"{n_workers} workers; at least 1 is needed.")
     if n_workers > 1 and url.kind != "postgresql":
         raise BadInput(
-            f"{url} takes one worker, not {n_workers}: it locks the whole file for every change, and its clock counts "
-            "whole seconds. Use Postgres for more; without --storage the embedded one is started."
+            f"{url} takes one worker, not {n_workers}: it locks the whole file for every change. "
+            "Use Postgres for more; without --storage the embedded one is started."
         )
 
 

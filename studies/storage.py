@@ -13,7 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
 
 from studies.database.embedded import EmbeddedPostgres
-from studies.database.engines import engine_options, lead_connections, unpooled_engine
+from studies.database.engines import cut_off_the_frozen, engine_options, lead_connections, unpooled_engine
 from studies.database.locks import exclusive, lock
 from studies.database.resolving import resolve_storage
 from studies.database.retrying import Retrier, mark_unknown_commits
@@ -128,6 +128,7 @@ def _open_rdb(
     # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
     rdb.engine.dispose()
     lead_connections(rdb.engine, url)
+    cut_off_the_frozen(rdb.engine)
     mark_unknown_commits(rdb.engine)
     return rdb
 

@@ -55,7 +55,13 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
         url = EmbeddedPostgres(None if settings.home is None else Path(settings.home)).ensure_running()
     else:
         url = StorageUrl.parse(settings.storage)
-    storage = open_storage(url, heartbeat_interval=settings.heartbeat_interval, grace_period=settings.grace_period)
+    storage = open_storage(
+        url,
+        heartbeat_interval=settings.heartbeat_interval,
+        grace_period=settings.grace_period,
+        should_stop=stop.is_overdue,
+    )
+    told: set[tuple[str, type]] = set()
 
     def queues() -> Sequence[TicketQueue]:
         names = settings.campaigns or campaign_names(storage)
@@ -66,12 +72,15 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
             except (NotFound, SpecVersionError, BadInput) as error:
                 if settings.campaigns and not settings.forever:
                     raise
-                log.warning("%s", error)
+                if (name, type(error)) not in told:  # once, not at every look of a worker that runs for ever
+                    told.add((name, type(error)))
+                    log.warning("%s", error)
         return found
 
     # Only now: to load torch takes seconds, and what is wrong with the campaign should show before.
     from rigl_core.runtime import set_threads
     from workers.objective import run_ticket
+    from workers.tidy import tidy
 
     mine = queues()
     set_threads(settings.threads)
@@ -97,6 +106,7 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
             forever=settings.forever,
             refresh=queues if settings.forever else None,
             poll_seconds=settings.poll_seconds,
+            when_over=partial(tidy, checkpoint_dir=checkpoint_dir),
         )
 
 

@@ -12,10 +12,15 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 log = logging.getLogger("rigl_study.worker")
+
+LAST_WORDS_SECONDS = 8.0
+"""How long a worker that is to stop waits for a database that is away, to give its ticket back. Whoever sends SIGTERM
+(a preemption, a container's end) sends SIGKILL some ten to thirty seconds later."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
@@ -27,6 +32,7 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._reason = ""
+        self._since: float | None = None
 
     @property
     def reason(self) -> str:
@@ -36,11 +42,16 @@ class Stop:
     def request(self, reason: str) -> None:
         """Ask to stop; the first reason stays."""
         self._reason = self._reason or reason
+        self._since = time.monotonic() if self._since is None else self._since
         self._event.set()
 
     def is_set(self) -> bool:
         """Whether it was requested."""
         return self._event.is_set()
+
+    def is_overdue(self) -> bool:
+        """Whether it was requested so long ago that a database that is away is not waited for any more."""
+        return self._since is not None and time.monotonic() - self._since > LAST_WORDS_SECONDS
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until it is requested, and tell whether it was."""

@@ -104,6 +104,9 @@ class Transaction(Protocol):
             KeyError: there is no such trial (any more).
         """
 
+    def try_lock(self, trial_id: int) -> LockedTrial | None:
+        """This trial, kept; None if somebody else changes it at this moment, or if it is not there (any more)."""
+
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         """The waiting trial of the lowest number that nobody else is claiming at this moment."""
 

@@ -45,6 +45,9 @@ class _MemoryTransaction:
     def lock(self, trial_id: int) -> LockedTrial:
         return _MemoryTrial(self._memory, trial_id)
 
+    def try_lock(self, trial_id: int) -> LockedTrial | None:
+        return _MemoryTrial(self._memory, trial_id)
+
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         # Not the tuple (WAITING,): for exactly that question Optuna starts at the first trial that was waiting last
         # time, and would never again find a lower one that was given back.
