@@ -87,7 +87,7 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
     checkpoint_dir = Path(settings.checkpoint_dir)
     # In the folder that workers share anyway, so that those in other containers of this machine see the locks.
     locks, wait = checkpoint_dir / "gpu-locks", stop if settings.forever else None
-    with held_device(settings.device, settings.index, locks, wait) as device:
+    with held_device(settings.device, settings.index, locks, wait, pool=settings.pool) as device:
         if device is None:  # it was stopped while it waited for a GPU
             return 0
         log_format.note(device=device)

@@ -1,12 +1,13 @@
 """Which device and how many threads each of several workers on one machine gets."""
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from studies.database.file_locks import try_locked
+from studies.database.file_locks import try_locked_by
 from studies.errors import RiglStudyError
 from workers.stop import Stop
 
@@ -53,18 +54,22 @@ def one_per_gpu(device: str) -> int:
 
 
 @contextlib.contextmanager
-def held_device(text: str, index: int, locks: Path, wait: Stop | None = None) -> Iterator[str | None]:
+def held_device(
+    text: str, index: int, locks: Path, wait: Stop | None = None, *, pool: str = ""
+) -> Iterator[str | None]:
     """The torch device of worker `index` (from 0), for as long as the body runs.
 
     "auto" and "cuda" take a GPU that no other worker holds, be it of this pool, of another one or in another
     container. It is held by a lock on a file named after the GPU, which the kernel gives back however the worker ends.
-    A device with a number is taken as it is, shared or not.
+    Where more workers were asked for than there are GPUs, those of one pool share: that is no accident. A device with
+    a number is taken as it is, shared or not.
 
     Arguments:
         text: "auto", "cpu", "cuda", "cuda:N" or "mps".
         index: which GPU to try first.
         locks: folder of the locks; only workers with the same one know of each other.
         wait: where all GPUs are held, wait for one until this is requested; the body then gets None.
+        pool: a word that only workers of the same pool have; "" shares with nobody.
 
     Raises:
         BadInput: not a device, or one this machine does not have.
@@ -78,28 +83,28 @@ def held_device(text: str, index: int, locks: Path, wait: Stop | None = None) ->
         return
     gpus = gpu_uuids()
     with contextlib.ExitStack() as held:
-        number = _take_one(gpus, index, locks, held)
+        number = _take_one(gpus, index, locks, pool, held)
         if number is None:
             told = (
-                f"every GPU here ({len(gpus)}) has a worker already, says {locks}; start fewer workers, or name a GPU "
-                "with --device cuda:N to share it."
+                f"every GPU here ({len(gpus)}) is held by another command, says {locks}; wait for that one, or name a "
+                "GPU with --device cuda:N to share it."
             )
             if wait is None:
                 raise NoFreeGpu(told)
             log.warning("%s This one waits until one is free.", told)
             while number is None and not wait.wait(GPU_POLL_SECONDS):
-                number = _take_one(gpus, index, locks, held)
+                number = _take_one(gpus, index, locks, pool, held)
         yield None if number is None else f"cuda:{number}"
 
 
-def _take_one(gpus: tuple[str, ...], first: int, locks: Path, held: contextlib.ExitStack) -> int | None:
-    """The number of a GPU that was free, its lock now kept by `held`; None if there is none."""
+def _take_one(gpus: tuple[str, ...], first: int, locks: Path, pool: str, held: contextlib.ExitStack) -> int | None:
+    """The number of a GPU that was free, or else is the pool's, its lock now kept by `held`; None if there is none."""
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        for turn in range(len(gpus)):
-            number = (first + turn) % len(gpus)
+        in_turn = [(first + turn) % len(gpus) for turn in range(len(gpus))]
+        for join, number in itertools.product((False, True), in_turn):
             with contextlib.ExitStack() as attempt:
-                if attempt.enter_context(try_locked(locks / f"{gpus[number]}.lock")):
+                if attempt.enter_context(try_locked_by(locks / f"{gpus[number]}.lock", pool, join=join)):
                     held.enter_context(attempt.pop_all())
                     return number
     except OSError as error:

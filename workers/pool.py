@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ class WorkerSettings:
         data_dir: where to look for data sets first.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         index: number of this worker among those of the pool, from 0.
+        pool: a word that only the workers of one pool have; set for each pool.
         threads: how many to compute with.
         forever: wait for new tickets when all is done.
         max_trials: end after finishing so many.
@@ -59,6 +61,7 @@ class WorkerSettings:
     data_dir: str | None = None
     device: str = "auto"
     index: int = 0
+    pool: str = ""
     threads: int = 1
     forever: bool = False
     max_trials: int | None = None
@@ -112,7 +115,7 @@ def run_workers(
     Returns:
         The worst exit code, as a shell would tell it: 0 if all went well.
     """
-    settings = replace(settings, threads=threads_per_worker(n_workers))
+    settings = replace(settings, threads=threads_per_worker(n_workers), pool=secrets.token_hex(8))
     places: list[_Place] = []
     try:
         for index in range(n_workers):

@@ -66,10 +66,26 @@ def test_every_worker_holds_a_gpu_of_its_own(tmp_path: Path) -> None:
             workers.enter_context(held_device(text, i, tmp_path)) for i, text in enumerate(("auto", "cuda", "auto"))
         ]
         assert held == ["cuda:0", "cuda:1", "cuda:2"]
-        with pytest.raises(NoFreeGpu, match=r"every GPU here \(3\).*--device cuda:N"):
+        with pytest.raises(NoFreeGpu, match=r"every GPU here \(3\) is held by another command.*--device cuda:N"):
             workers.enter_context(held_device("auto", 3, tmp_path))
         assert workers.enter_context(held_device("cuda:1", 3, tmp_path)) == "cuda:1", "shared, as was asked for"
         assert workers.enter_context(held_device("cpu", 3, tmp_path)) == "cpu"
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_workers_of_one_pool_share_once_no_gpu_is_free(tmp_path: Path) -> None:
+    def take(stack: ExitStack, index: int, pool: str) -> str | None:
+        return stack.enter_context(held_device("auto", index, tmp_path, pool=pool))
+
+    with ExitStack() as elsewhere:
+        assert take(elsewhere, 0, "other") == "cuda:0"
+        with ExitStack() as workers:
+            # four workers for the two GPUs that are left: each first finds one of its own
+            assert [take(workers, i, "mine") for i in range(4)] == ["cuda:1", "cuda:2", "cuda:2", "cuda:1"]
+            assert take(elsewhere, 1, "other") == "cuda:0", "of its own only"
+            with pytest.raises(NoFreeGpu):
+                take(workers, 0, "")
+        assert take(elsewhere, 1, "other") == "cuda:1", "free again, whoever had it"
 
 
 @pytest.mark.usefixtures("three_gpus")
