@@ -104,7 +104,7 @@ class Chaos:
     def run(self) -> Tally:
         """Start the workers, and see to it that there are as many until all is done."""
         self._began = time.monotonic()
-        self._next_kill = self._began + 3.0
+        self._next_kill = self._began + 2.0
         for slot in range(self.plan.workers):
             self.site.start(slot, self.campaign)
         self.n_open = self.plan.points
@@ -217,10 +217,10 @@ class Chaos:
         As many as keep step with the points that are complete, a little ahead of them, at random moments.
         """
         done = self.n_complete / self.plan.points
-        due = self.plan.kills * min(1.0, (done + 0.1) / 0.8)
-        if len(self.tally.holders_killed) >= due or time.monotonic() < self._next_kill:
+        behind = self.plan.kills * min(1.0, (done + 0.1) / 0.8) - len(self.tally.holders_killed)
+        if behind <= 0 or time.monotonic() < self._next_kill:
             return
-        self._next_kill = time.monotonic() + self.random.uniform(0.2, 1.0)
+        self._next_kill = time.monotonic() + self.random.uniform(0.1, 1.0) / max(1.0, behind / self.plan.workers)
         # Now and then one that has no ticket: it starts, or looks for one.
         if victims := self._mortal() if self.random.random() < 0.2 else self._holders():
             victim = self.random.choice(victims)
@@ -283,6 +283,6 @@ class Chaos:
 
 
 def growth(samples: list[int]) -> float:
-    """How much more it was in the last quarter than in the first, by the medians."""
+    """How much more it was in the last quarter than in the second, by the medians; in the first, workers begin."""
     quarter = max(1, len(samples) // 4)
-    return statistics.median(samples[-quarter:]) - statistics.median(samples[:quarter]) if samples else 0.0
+    return statistics.median(samples[-quarter:] or [0]) - statistics.median(samples[quarter : 2 * quarter] or [0])

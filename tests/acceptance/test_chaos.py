@@ -15,7 +15,7 @@ from benchmarks.chaos.site import FAKETIME
 ROOT = Path(__file__).parents[2]
 SHORT = {
     "points": 14,
-    "epochs": 3,
+    "epochs": 12,
     "workers": 3,
     "kills": 3,
     "restarts": 2,
