@@ -23,6 +23,7 @@ PROVED_BY = {
     "SIGTERM while the database is away": [
         (DYING, "test_a_worker_told_to_stop_in_an_outage_does_not_wait_for_its_end"),
     ],
+    "SIGUSR1 or SIGUSR2": [("tests/workers/test_stop.py", "test_notices_are_requests_and_never_kill")],
     "SIGTERM or Ctrl-C, twice": [(SURVIVAL, "test_the_second_sigterm_ends_a_worker_at_once")],
     "SIGKILL, power cut": [(SURVIVAL, "test_a_killed_workers_trial_is_finished_by_another")],
     "Out of memory": [
