@@ -240,7 +240,6 @@ def test_concerns_name_what_is_wrong(case: str) -> None:
 
     assert [c.weight for c in found] == sorted((c.weight for c in found), reverse=True)  # warnings first
     expected = {
-        "whole": "Two seeds",
         "nothing_stored": "no trials",
         "all_failed": "loss is infinite (2×)",
         "no_reference": "Without a finished reference",
