@@ -35,8 +35,9 @@ def campaign(rng: np.random.Generator, kind: str, n_trials: int = 15) -> tuple[G
     if kind == "flat":
         truth = np.zeros(n_trials)
     elif kind == "a point":  # the best that was tried is a point above the reference
-        truth = -((points - rng.random(3)) ** 2).sum(1)
-        truth = (truth - truth[0]) * 0.01 / max(float(truth.max() - truth[0]), 1e-3)
+        distance = ((points - rng.random(3)) ** 2).sum(1)
+        points = points[np.argsort(-distance, kind="stable")]  # the reference is the furthest from the optimum
+        truth = 0.01 * (1 - (np.sort(distance)[::-1] - distance.min()) / np.ptp(distance))
     else:
         truth = smooth(rng, points)
     val, test = simulate(rng, truth)
