@@ -1,8 +1,8 @@
 """What the trials say: for each pair the reference, the best, and how far apart they are. Pure functions of the frame.
 
 The order of reading is part of the method: `select_best` first throws the test column away and chooses on validation
-accuracy; only then is test accuracy looked up, for the chosen trial and the reference. The best of n on validation is
-better there partly by luck, so the comparison that counts is made on test images, seed by seed.
+accuracy; only then is test accuracy looked up. The best of n is better partly by luck, on test too, so what counts is
+the gain that `studies.gain` leaves of it.
 """
 
 import math
@@ -13,25 +13,29 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from studies.coordinates import coordinates
 from studies.frame import STATES, param_columns
-from studies.reporting.findings import CONFIDENCE, Analysis, Difference, Estimate, PairResult, Setting, Verdict
+from studies.gain import FAR, MOST, Gain, estimate_gain, noise_of_a_seed, paired_gain
+from studies.reporting.findings import CONFIDENCE, MARGIN, Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.search_space import Params
 
 
-def analyse(frame: pd.DataFrame, campaign: str) -> Analysis:
-    """Every pair of the frame, in its order."""
+def analyse(frame: pd.DataFrame, campaign: str, margin: float = MARGIN) -> Analysis:
+    """Every pair of the frame, in its order; a gain below `margin` (a fraction) is not worth tuning for."""
     complete = frame[frame["state"] == "complete"]
     return Analysis(
         campaign=campaign,
         params=tuple(param_columns(frame)),
+        margin=margin,
         pairs=tuple(
-            analyse_pair(str(study), trials) for study, trials in frame.groupby("study", observed=False, sort=True)
+            analyse_pair(str(study), trials, margin)
+            for study, trials in frame.groupby("study", observed=False, sort=True)
         ),
         n_seeds=min((len(seeds) for seeds in complete["seeds"]), default=None),
     )
 
 
-def analyse_pair(study: str, trials: pd.DataFrame) -> PairResult:
+def analyse_pair(study: str, trials: pd.DataFrame, margin: float = MARGIN) -> PairResult:
     """One study's trials: choose on validation, then compare on test."""
     reference_row = find_reference(trials)
     best_row = select_best(trials)
@@ -39,10 +43,11 @@ def analyse_pair(study: str, trials: pd.DataFrame) -> PairResult:
         best_row = reference_row  # also where a sampler drew the reference again: its luckier repeat is no discovery
     reference = None if reference_row is None else _setting(trials, reference_row)
     best = None if best_row is None else _setting(trials, best_row)
-    val = test = None
+    val = test = gain = None
     if best is not None and reference is not None and best.number != reference.number:
         val = difference(best.val_by_seed, reference.val_by_seed)
         test = difference(best.test_by_seed, reference.test_by_seed)
+        gain = _gain(trials, test, best, reference)
     counts = {state: int((trials["state"] == state).sum()) for state in STATES}
     return PairResult(
         study=study,
@@ -54,7 +59,9 @@ def analyse_pair(study: str, trials: pd.DataFrame) -> PairResult:
         n_compared=counts["complete"] + counts["pruned"],
         val_difference=val,
         test_difference=test,
-        verdict=_verdict(best, reference, test, searched=bool(param_columns(trials))),
+        gain=gain,
+        margin=margin,
+        verdict=_verdict(best, reference, test, gain, margin, searched=bool(param_columns(trials))),
     )
 
 
@@ -78,6 +85,29 @@ def find_reference(trials: pd.DataFrame) -> int | None:
     """The row (index label) of the complete reference; the earliest if its parameters were trained more than once."""
     rows = trials[trials["is_reference"] & (trials["state"] == "complete") & np.isfinite(trials["value"])]
     return None if rows.empty else int(rows["number"].idxmin())
+
+
+def _gain(trials: pd.DataFrame, test: Difference | None, best: Setting, reference: Setting) -> Gain | None:
+    """The gain that the pair's whole response supports, or these two alone where too few trials have their seeds."""
+    if test is None:
+        return None
+    complete = trials[(trials["state"] == "complete") & np.isfinite(trials["value"])]
+    complete = complete.set_axis(complete["number"].astype(int).to_list())
+    told = zip(complete.index, map(_by_seed, complete["seeds"], complete["test_accuracy"]), strict=True)
+    accuracies = {
+        number: [by_seed[seed] for seed in test.by_seed]
+        for number, by_seed in told
+        if set(test.by_seed) <= set(by_seed)
+    }
+    finite = [number for number, values in accuracies.items() if all(map(math.isfinite, values))]
+    ranked = complete.loc[finite].sort_values(["value", "number"], ascending=[False, True], kind="stable")
+    noise, _ = noise_of_a_seed(np.array([accuracies[number] for number in ranked.index]))
+    near = ranked[ranked["value"] >= ranked["value"].max() - max(FAR, 0.0 if math.isnan(noise) else 10 * noise)]
+    thinned = near.index[:: math.ceil(len(near) / MOST)]
+    chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
+    points, groups = coordinates(complete.loc[chosen], param_columns(trials))
+    looks = np.array([accuracies[number] for number in chosen])
+    return estimate_gain(points, looks, best=0, reference=1, groups=groups) or paired_gain(list(test.by_seed.values()))
 
 
 def difference(best: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
@@ -139,7 +169,15 @@ def _reference_state(trials: pd.DataFrame) -> str | None:
     return next((state for state in order if state in states), None)
 
 
-def _verdict(best: Setting | None, reference: Setting | None, test: Difference | None, *, searched: bool) -> Verdict:
+def _verdict(
+    best: Setting | None,
+    reference: Setting | None,
+    test: Difference | None,
+    gain: Gain | None,
+    margin: float,
+    *,
+    searched: bool,
+) -> Verdict:
     if best is None:
         return Verdict.NOTHING_COMPLETE
     if not searched:
@@ -150,6 +188,8 @@ def _verdict(best: Setting | None, reference: Setting | None, test: Difference |
         return Verdict.REFERENCE_IS_BEST
     if test is None:
         return Verdict.NO_TEST
-    if test.low is None or test.high is None:
+    if gain is None:
         return Verdict.NO_INTERVAL
-    return Verdict.BETTER if test.low > 0 else Verdict.WORSE if test.high < 0 else Verdict.UNDECIDED
+    if gain.at_most < margin:  # also where a gain is shown, but too small a one
+        return Verdict.DOES_NOT_PAY
+    return Verdict.PAYS if gain.at_least > 0 else Verdict.UNDECIDED

@@ -28,7 +28,7 @@ def comparison(analysis: Analysis) -> Drawing | None:
         return None
     hover: Hover = {}
     roles = ("reference", "best") if any(pair.reference for pair in shown) else ("best",)
-    title = f"{' and '.join(roles)} on test images".capitalize()
+    title = f"{' and '.join(roles)} on test".capitalize()
     caption = "Mean and standard deviation over seeds."
     description = " ".join(f"{pair.label}: {_reached(pair)} {verdict(pair)}" for pair in shown)
     with house_style():
@@ -42,8 +42,8 @@ def comparison(analysis: Analysis) -> Drawing | None:
         if len(roles) == 2:
             hover |= _differences(axes[1], shown)
             caption = (
-                "Left: mean and standard deviation over seeds. Right: mean difference (diamond), its 95 % interval "
-                "(line, with an arrow where it leaves the panel) and each seed (dots)."
+                "Left: mean and standard deviation over seeds. Right: the gain without luck (diamond), its 95 % "
+                "interval (line, with an arrow where it leaves the panel) and the difference of each seed (dots)."
             )
         for ax in axes:
             ax.set_ylim(len(shown) - 0.5, -0.5)
@@ -60,13 +60,13 @@ def _differences(ax: Axes, pairs: Sequence[PairResult]) -> Hover:
     reach = marks.reach_of(pairs)
     for row, pair in enumerate(pairs):
         if pair.test_difference:
-            marks.gap(ax, row, pair.test_difference, reach, gid=f"difference-{row}")
+            marks.gap(ax, row, pair.test_difference, pair.gain, reach, gid=f"difference-{row}")
             hover[f"difference-{row}"] = [f"{pair.label}: {verdict(pair)}"]
         else:
             why = "reference is best" if pair.verdict is Verdict.REFERENCE_IS_BEST else "no comparison"
             ax.text(0.02 * reach, row, why, va="center", color=LIGHT["muted"])
     ax.set_yticks(range(len(pairs)), [""] * len(pairs))
-    ax.set_title("Best − reference on test, in points")
+    ax.set_title("Gain on test, in points")
     ax.xaxis.set_major_formatter(marks.POINTS)
     ax.axvline(0, color=LIGHT["muted"], linewidth=1, zorder=1)
     ax.set_xlim(-reach, reach)

@@ -18,7 +18,7 @@ from studies.analysis import analyse
 from studies.figures import draw_all
 from studies.frame import Provenance
 from studies.reporting import wording
-from studies.reporting.findings import Analysis
+from studies.reporting.findings import MARGIN, Analysis
 from studies.reporting.health import concerns
 from studies.reporting.report_folder import replace_files
 from studies.reporting.summary import summarise
@@ -43,7 +43,7 @@ class WrittenReport:
     headline: str
 
 
-def write_report(frame: pd.DataFrame, provenance: Provenance, out_dir: Path) -> WrittenReport:
+def write_report(frame: pd.DataFrame, provenance: Provenance, out_dir: Path, margin: float = MARGIN) -> WrittenReport:
     """Write, or write anew, the report of a campaign.
 
     The same data give the same bytes. A crash on the way leaves every file as it was or as it is meant to be; files in
@@ -53,23 +53,22 @@ def write_report(frame: pd.DataFrame, provenance: Provenance, out_dir: Path) -> 
         frame: from `studies.frame.load_frame`.
         provenance: from `studies.frame.load_provenance`.
         out_dir: the report's folder; made if it is not there.
+        margin: the gain in accuracy, a fraction, below which tuning does not pay.
 
     Raises:
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
-    files = render_report(frame, provenance)
-    folder = replace_files(out_dir, files)
-    return WrittenReport(folder, folder / "report.html", headline(frame))
+    analysis = analyse(frame, provenance.campaign, margin)
+    folder = replace_files(out_dir, _render(frame, provenance, analysis))
+    return WrittenReport(folder, folder / "report.html", wording.headline(analysis))
 
 
-def headline(frame: pd.DataFrame) -> str:
-    """The result in plain text, one line a pair."""
-    return wording.headline(analyse(frame, ""))
-
-
-def render_report(frame: pd.DataFrame, provenance: Provenance) -> dict[str, str]:
+def render_report(frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN) -> dict[str, str]:
     """The texts of a report's files by their names, relative to its folder."""
-    analysis = analyse(frame, provenance.campaign)
+    return _render(frame, provenance, analyse(frame, provenance.campaign, margin))
+
+
+def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis) -> dict[str, str]:
     found = concerns(frame, analysis)
     drawings = draw_all(frame, analysis, provenance.spec)
     figures = {f"figures/{drawing.name}.svg": drawing.svg for drawing in drawings}
@@ -80,6 +79,7 @@ def render_report(frame: pd.DataFrame, provenance: Provenance) -> dict[str, str]
         "question": _question(provenance.spec, analysis),
         "plan": _plan(provenance.spec, analysis),
         "answer": wording.answer(analysis),
+        "margin": f"{100 * analysis.margin:g}",
         "verdicts": [(pair.label, wording.verdict(pair)) for pair in analysis.pairs],
         "concerns": found,
         "drawings": {drawing.name: drawing for drawing in drawings},

@@ -10,9 +10,9 @@ import pandas as pd
 
 from studies.analysis import params_of
 from studies.frame import STATES, Provenance, param_columns
-from studies.reporting.findings import Analysis, Estimate, PairResult, Setting
+from studies.reporting.findings import Analysis, Estimate, PairResult, Setting, Verdict
 from studies.reporting.health import device_words
-from studies.reporting.wording import NOT_KNOWN, count, duration, interval, multiple, number, percent, points, setting
+from studies.reporting.wording import NOT_KNOWN, count, duration, gained, multiple, number, percent, points, setting
 
 RANKED = 5
 """So many of the best trials of a pair are listed."""
@@ -75,11 +75,23 @@ def answer_table(analysis: Analysis) -> Table:
                 "the reference itself" if _is_reference(pair) else _what(pair.best),
                 _test(pair.best),
                 points(gap) if gap else NOT_KNOWN,
-                interval(gap) if gap else NOT_KNOWN,
+                gained(pair.gain) if pair.gain else NOT_KNOWN,
+                VERDICT_WORDS.get(pair.verdict, NOT_KNOWN),
             )
         )
-    header = ("pair", "reference", "reference, test", "best on validation", "best, test", "difference", "95 % interval")
-    return Table("answer", "Reference and best on test images", header, tuple(rows), frozenset({2, 4, 5, 6}))
+    header = (
+        *("pair", "reference", "reference, test", "best on validation", "best, test", "difference"),
+        *("gain without luck, 95 % interval", "tuning"),
+    )
+    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5, 6}))
+
+
+VERDICT_WORDS = {
+    Verdict.PAYS: "pays",
+    Verdict.DOES_NOT_PAY: "does not pay",
+    Verdict.REFERENCE_IS_BEST: "does not pay",
+    Verdict.UNDECIDED: "undecided",
+}
 
 
 def _reached_table(analysis: Analysis) -> Table:

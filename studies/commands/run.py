@@ -155,21 +155,29 @@ def run(
             raise typer.Exit(1)
 
 
-def report(name: CampaignName, out: Out = None, storage: Storage = None) -> None:
+def report(
+    name: CampaignName,
+    out: Out = None,
+    margin: Annotated[
+        float,
+        typer.Option("--margin", min=0, max=100, metavar="POINTS", help="A gain below this is not worth tuning for."),
+    ] = 0.25,
+    storage: Storage = None,
+) -> None:
     """Write the report of a campaign, finished or not: HTML, Markdown, a table of all trials, JSON, figures.
 
     Prints the result in a few lines and where the report is.
     """
     with opened(storage) as database:
-        _write_report(database, name, out)
+        _write_report(database, name, out, margin)
 
 
-def _write_report(database: "BaseStorage", name: str, out: Path | None) -> None:
+def _write_report(database: "BaseStorage", name: str, out: Path | None, margin: float = 0.25) -> None:
     from studies.frame import load_frame, load_provenance
     from studies.report import write_report
 
     provenance = load_provenance(database, name)
-    written = write_report(load_frame(database, name), provenance, out or Path("reports") / name)
+    written = write_report(load_frame(database, name), provenance, out or Path("reports") / name, margin / 100)
     print(written.headline)
     print(f"report: {written.html}")
 

@@ -7,23 +7,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from studies.gain import Gain
 from studies.search_space import Params
 
 CONFIDENCE = 0.95
 """Level of every interval in the report."""
 
+MARGIN = 0.0025
+"""A gain in accuracy below this, a quarter of a point, is not worth tuning for, unless the user says otherwise."""
+
 
 class Verdict(enum.StrEnum):
-    """What the test difference between best and reference allows to say."""
+    """What the gain on test from reference to best allows to say."""
 
-    BETTER = "better"
-    "The interval lies above 0."
-    WORSE = "worse"
-    "The interval lies below 0: validation picked a setting that is worse on test."
+    PAYS = "pays"
+    "With 95 % confidence there is a gain, and it is not shown to be below the margin."
+    DOES_NOT_PAY = "does_not_pay"
+    "With 95 % confidence the gain is below the margin."
     UNDECIDED = "undecided"
-    "The interval includes 0."
+    "Neither."
     NO_INTERVAL = "no_interval"
-    "There is a difference but no interval: one seed, or the same difference on every seed."
+    "There is a difference but nothing says how sure it is: one seed, or the same difference on every seed."
     REFERENCE_IS_BEST = "reference_is_best"
     "Nothing beat the reference on validation."
     NOT_SEARCHED = "not_searched"
@@ -129,7 +133,10 @@ class PairResult:
         best: the finished trial with the highest validation accuracy; the reference where it is as high.
         n_compared: trials the best was chosen from: complete, or stopped early because others were better.
         val_difference: best minus reference on validation: biased upwards, because it was selected for.
-        test_difference: best minus reference on test.
+        test_difference: best minus reference on test: on average too high as well, because both accuracies of a network
+            share its luck.
+        gain: what is left of it without that luck; see `studies.gain`.
+        margin: the gain, a fraction, below which tuning does not pay.
     """
 
     study: str
@@ -141,6 +148,8 @@ class PairResult:
     n_compared: int
     val_difference: Difference | None
     test_difference: Difference | None
+    gain: Gain | None
+    margin: float
     verdict: Verdict
 
     @property
@@ -156,12 +165,14 @@ class Analysis:
     Attributes:
         params: names of the searched parameters.
         n_seeds: the smallest number of seeds among finished trials, None before one has finished.
+        margin: the gain, a fraction, below which tuning does not pay.
     """
 
     campaign: str
     params: tuple[str, ...]
     pairs: tuple[PairResult, ...]
     n_seeds: int | None
+    margin: float
 
     def total(self, state: str) -> int:
         """Number of trials in this state over all pairs."""

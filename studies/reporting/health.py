@@ -77,10 +77,6 @@ def _seeds(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
     n_seeds = analysis.n_seeds
     if n_seeds == 1:
         yield Concern("warning", "One seed a trial: differences have no interval and may be chance.")
-    elif n_seeds == 2 and analysis.params:
-        yield Concern(
-            "note", "Two seeds a trial: a 95 % interval is then 9 times the standard deviation to either side."
-        )
     if len(set(frame.loc[frame["state"] == "complete", "seeds"])) > 1:
         yield Concern("warning", "Trials were trained on different seeds; differences use the seeds both have.")
 

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
+from studies.gain import Gain
 from studies.reporting.findings import Difference, Estimate, PairResult
 from studies.reporting.svg import LIGHT
 from studies.reporting.wording import count
@@ -49,18 +50,18 @@ def estimate(ax: Axes, y: float, value: Estimate, role: str, gid: str) -> None:
     )  # fmt: skip
 
 
-def gap(ax: Axes, y: float, value: Difference, reach: float, gid: str) -> None:
-    """A mean difference, its interval (cut by an arrow where it leaves the panel) and its seeds, on the row `y`."""
+def gap(ax: Axes, y: float, value: Difference, gain: Gain | None, reach: float, gid: str) -> None:
+    """A gain, its interval (cut by an arrow where it leaves the panel) and the seeds' differences, on the row `y`."""
     ink = LIGHT["ink"]
-    if value.low is not None and value.high is not None:
-        ends = [max(value.low, -reach), min(value.high, reach)]
+    if gain is not None:
+        ends = [max(gain.low, -reach), min(gain.high, reach)]
         ax.plot(ends, [y, y], color=ink, linewidth=1.6, solid_capstyle="butt")
-        for end, is_cut, arrow in ((-reach, value.low < -reach, "<"), (reach, value.high > reach, ">")):
+        for end, is_cut, arrow in ((-reach, gain.low < -reach, "<"), (reach, gain.high > reach, ">")):
             if is_cut:
                 ax.plot([end], [y], marker=arrow, color=ink, markersize=6, clip_on=False)
     seeds = list(value.by_seed.values())
     ax.scatter(seeds, [y + 0.2] * len(seeds), s=9, color=LIGHT["muted"], linewidths=0)
-    ax.scatter([value.mean], [y], s=42, marker="D", color=ink, linewidths=0, zorder=3, gid=gid)
+    ax.scatter([gain.mean if gain else value.mean], [y], s=42, marker="D", color=ink, linewidths=0, zorder=3, gid=gid)
 
 
 def reach_of(pairs: Collection[PairResult]) -> float:
@@ -71,7 +72,7 @@ def reach_of(pairs: Collection[PairResult]) -> float:
     """
     shown = [pair.test_difference for pair in pairs if pair.test_difference]
     seeds = [abs(value) for difference in shown for value in difference.by_seed.values()]
-    ends = [max(abs(d.low), abs(d.high)) for d in shown if d.low is not None and d.high is not None]
+    ends = [max(abs(pair.gain.low), abs(pair.gain.high)) for pair in pairs if pair.gain]
     widest = max(seeds, default=0.0)
     return max(1.15 * min(max(ends, default=0.0), 4 * widest), 1.3 * widest, 0.002)
 

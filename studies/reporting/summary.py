@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from studies.frame import STATES, Provenance
+from studies.gain import Gain
 from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting
 from studies.reporting.health import Concern
 from studies.reporting.wording import answer, headline, verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GENERATOR = "rigl-study report"
 
 _ESTIMATE = {
@@ -46,6 +47,16 @@ _DIFFERENCE = {
     "high": "upper end",
     "n": "number of seeds",
 }
+_GAIN = {
+    "mean": "the expected gain, a fraction",
+    "low": "lower end of its 95 % interval",
+    "high": "upper end",
+    "at_least": "it is above this with 95 % probability",
+    "at_most": "it is below this with 95 % probability",
+    "std": "its standard deviation",
+    "noise": "standard deviation of one network's test accuracy around its setting's; null for one seed",
+    "more_seeds": "further seeds that would settle an undecided verdict; null if it is settled or none are enough",
+}
 KEYS: Mapping[str, str] = {
     "generator": "what wrote the file",
     "schema_version": "raised when a key changes its meaning or goes away",
@@ -67,6 +78,8 @@ KEYS: Mapping[str, str] = {
     **{f"pairs[].best.{key}": f"the best on validation: {meaning}" for key, meaning in _SETTING.items()},
     **{f"pairs[].val_difference.{key}": f"validation, biased: {meaning}" for key, meaning in _DIFFERENCE.items()},
     **{f"pairs[].test_difference.{key}": f"test: {meaning}" for key, meaning in _DIFFERENCE.items()},
+    **{f"pairs[].gain.{key}": f"from reference to best on test, without luck: {m}" for key, m in _GAIN.items()},
+    "margin": "the gain below which tuning does not pay, a fraction",
     "provenance.spec": "the specification the campaign was created from",
     "provenance.spec_version": "version of its format",
     "provenance.versions": "of the programs that wrote the report",
@@ -75,7 +88,7 @@ KEYS: Mapping[str, str] = {
     "files": "what the report consists of, relative to its folder",
 }
 """Path of a key (`[]` for the elements of a list) to its meaning. Objects by seed or by parameter count as values;
-`reference`, `best` and the differences are null where they do not exist."""
+`reference`, `best`, the differences and the gain are null where they do not exist."""
 
 
 def summarise(
@@ -90,6 +103,7 @@ def summarise(
         "headline": headline(analysis).splitlines(),
         "concerns": [{"weight": concern.weight, "text": concern.text} for concern in concerns],
         "params": list(analysis.params),
+        "margin": analysis.margin,
         "counts": {state: analysis.total(state) for state in STATES},
         "pairs": [_pair(pair) for pair in analysis.pairs],
         "provenance": {
@@ -115,6 +129,7 @@ def _pair(pair: PairResult) -> dict[str, Any]:
         "best": None if pair.best is None else _setting(pair.best),
         "val_difference": None if pair.val_difference is None else _difference(pair.val_difference),
         "test_difference": None if pair.test_difference is None else _difference(pair.test_difference),
+        "gain": None if pair.gain is None else _gain(pair.gain, pair.margin),
     }
 
 
@@ -154,6 +169,11 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "high": difference.high,
         "n": difference.n,
     }
+
+
+def _gain(gain: Gain, margin: float) -> dict[str, Any]:
+    known = {key: getattr(gain, key) for key in _GAIN if key != "more_seeds"}
+    return {**known, "noise": _finite(gain.noise), "more_seeds": gain.more_seeds(margin)}
 
 
 def _environments(frame: pd.DataFrame) -> list[dict[str, Any]]:

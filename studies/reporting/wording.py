@@ -6,6 +6,7 @@ Accuracies are fractions everywhere else; here they become percent, and differen
 import math
 from collections import Counter
 
+from studies.gain import Gain
 from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.search_space import Params, Value
 
@@ -29,12 +30,41 @@ def points(difference: Difference) -> str:
     return f"{_signed(difference.mean, digits)}{spread} points"
 
 
-def interval(difference: Difference) -> str:
-    """The 95 % interval of a difference in points, "−1.3 to +2.3"."""
-    if difference.low is None or difference.high is None:
-        return NOT_KNOWN
-    digits = _decimals(difference.std)
-    return f"{_signed(difference.low, digits)} to {_signed(difference.high, digits)}"
+def gained(gain: Gain) -> str:
+    """A gain and its 95 % interval in points, "+0.5 points, −0.2 to +1.2"."""
+    digits = _decimals(gain.std)
+    return f"{_signed(gain.mean, digits)} points, {interval(gain)}"
+
+
+def interval(gain: Gain) -> str:
+    """The 95 % interval of a gain in points, "−0.2 to +1.2"."""
+    digits = _decimals(gain.std)
+    return f"{_signed(gain.low, digits)} to {_signed(gain.high, digits)}"
+
+
+def claim(pair: PairResult) -> str:
+    """What the gain of a pair comes to, in a clause: "tuning gains at least 0.3 points: it pays"."""
+    gain = pair.gain
+    assert gain is not None
+    digits = _decimals(gain.std)
+    margin = f"{100 * pair.margin:g}"
+    match pair.verdict:
+        case Verdict.PAYS:
+            least = f"{100 * gain.at_least:.{digits}f}"
+            return (
+                f"tuning gains {100 * gain.mean:.{digits}f} points, with 95 % confidence at least {least}: it pays"
+                if float(least)
+                else f"tuning gains {100 * gain.mean:.{digits}f} points, with 95 % confidence more than 0: it pays"
+            )
+        case Verdict.DOES_NOT_PAY:
+            most = f"with 95 % confidence tuning gains at most {100 * max(gain.at_most, 0):.{max(digits, 2)}f} points"
+            return f"{most}: not worth it at a margin of {margin}"
+        case _:
+            n = gain.more_seeds(pair.margin)
+            settle = (
+                f"about {count(n, 'more seed')} would settle it" if n else "no number of seeds is sure to settle it"
+            )
+            return f"tuning gains {interval(gain)} points (95 % interval): undecided, {settle}"
 
 
 def number(value: Value) -> str:
@@ -82,7 +112,7 @@ def headline(analysis: Analysis) -> str:
 
 
 def pair_headline(pair: PairResult) -> str:
-    """One line: reference, best and difference on test, or why there is none."""
+    """One line: reference, best and what lies between them, all on test; or why there is nothing to say."""
     if pair.best is None:
         return f"{pair.label}: {verdict(pair)}"
     if pair.verdict is Verdict.NOT_SEARCHED:
@@ -91,27 +121,24 @@ def pair_headline(pair: PairResult) -> str:
     if pair.verdict is Verdict.REFERENCE_IS_BEST:
         return f"{pair.label}: {parts[0]}; also the best of {pair.n_compared} on validation"
     parts.append(f"best of {pair.n_compared} on validation {_reached(pair.best)}" + ("" if pair.reference else " test"))
-    gap = pair.test_difference
-    if gap is None:
-        parts.append(verdict(pair).rstrip("."))
+    if pair.gain is not None:
+        parts.append(claim(pair))
+    elif pair.test_difference is not None:
+        gap = pair.test_difference
+        parts.append(f"difference {points(gap)} over {seeds(gap.n)} (no interval)")
     else:
-        zero = ", which includes 0" if pair.verdict is Verdict.UNDECIDED else ""
-        shown = f"95 % interval {interval(gap)}{zero}" if gap.low is not None else "no interval"
-        parts.append(f"difference {points(gap)} over {seeds(gap.n)} ({shown})")
+        parts.append(verdict(pair).rstrip("."))
     return f"{pair.label}: " + "; ".join(parts)
 
 
 def verdict(pair: PairResult) -> str:
     """What the pair's trials allow to say, in one sentence."""
+    if pair.gain is not None:
+        said = claim(pair)
+        return f"{said[0].upper()}{said[1:]}."
     gap = pair.test_difference
     where = f"{points(gap)} on test over {seeds(gap.n)}" if gap else ""
     match pair.verdict:
-        case Verdict.BETTER if gap:
-            return f"Tuning gained {where}; the 95 % interval, {interval(gap)}, lies above 0."
-        case Verdict.WORSE if gap:
-            return f"The setting that won on validation is worse: {where}, 95 % interval {interval(gap)}."
-        case Verdict.UNDECIDED if gap:
-            return f"No gain shown: {where}, and the 95 % interval, {interval(gap)}, includes 0."
         case Verdict.NO_INTERVAL if gap and gap.n == 1:
             return f"Not enough to tell: {where}; one seed gives no interval, so this may be chance."
         case Verdict.NO_INTERVAL:
@@ -137,9 +164,9 @@ def answer(analysis: Analysis) -> str:
     tally = Counter(pair.verdict for pair in analysis.pairs)
     for kind, text in _UNANIMOUS.items():
         if tally[kind] == n:
-            return text
-    gained = tally[Verdict.BETTER]
-    lead = f"Tuning gained test accuracy in {gained} of {n} pairs" if gained else f"No gain shown in any of {n} pairs"
+            return text.format(margin=f"{100 * analysis.margin:g}")
+    paid = tally[Verdict.PAYS]
+    lead = f"Tuning pays in {paid} of {n} pairs" if paid else f"Tuning is not shown to pay in any of {n} pairs"
     return f"{lead}: {'; '.join(f'in {tally[kind]} {text}' for kind, text in _IN_PAIRS.items() if tally[kind])}."
 
 
@@ -147,14 +174,17 @@ _UNANIMOUS = {
     Verdict.NOTHING_COMPLETE: "No trial has finished its training, so there is nothing to compare yet.",
     Verdict.NOT_SEARCHED: "Nothing was searched: the table shows what the one setting of each pair reached.",
     Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
-    Verdict.REFERENCE_IS_BEST: "Nothing beat the reference on validation in any pair.",
-    Verdict.UNDECIDED: "No gain from tuning is shown: every pair's 95 % interval of the test difference includes 0.",
-    Verdict.BETTER: "Tuning gained test accuracy in every pair: each 95 % interval of the difference lies above 0.",
+    Verdict.REFERENCE_IS_BEST: "Tuning does not pay: nothing beat the reference on validation in any pair.",
+    Verdict.DOES_NOT_PAY: (
+        "Tuning does not pay: in every pair it gains, with 95 % confidence, less than the margin of {margin} points."
+    ),
+    Verdict.UNDECIDED: "Undecided: no pair has seeds enough to show a gain, nor that it is below {margin} points.",
+    Verdict.PAYS: "Tuning pays in every pair: it gains test accuracy with 95 % confidence.",
 }
 _IN_PAIRS = {
-    Verdict.BETTER: "the 95 % interval of the test difference lies above 0",
-    Verdict.WORSE: "the setting that won on validation is worse on test",
-    Verdict.UNDECIDED: "the 95 % interval of the test difference includes 0",
+    Verdict.PAYS: "it gains test accuracy with 95 % confidence",
+    Verdict.DOES_NOT_PAY: "it gains less than the margin with 95 % confidence",
+    Verdict.UNDECIDED: "more seeds are needed to tell",
     Verdict.NO_INTERVAL: "there are too few seeds for an interval",
     Verdict.REFERENCE_IS_BEST: "nothing beat the reference on validation",
     Verdict.NO_REFERENCE: "there is no finished reference",

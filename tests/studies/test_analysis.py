@@ -46,11 +46,11 @@ def test_difference_by_hand() -> None:
     assert gap.std == pytest.approx(0.001)
     assert gap.standard_error == pytest.approx(0.001 / math.sqrt(3))
     assert (gap.low, gap.high) == pytest.approx((0.005 - 0.0024841, 0.005 + 0.0024841), abs=1e-7)
-    assert pair.verdict is Verdict.BETTER
-    assert (
-        verdict(pair)
-        == "Tuning gained +0.5 ± 0.1 points on test over 3 seeds; the 95 % interval, +0.3 to +0.7, lies above 0."
-    )
+    assert pair.gain is not None  # two trials are no response: the paired interval itself, t(0.95, 2) = 2.91999
+    assert (pair.gain.low, pair.gain.high) == pytest.approx((gap.low, gap.high))
+    assert (pair.gain.at_least, pair.gain.at_most) == pytest.approx((0.0033142, 0.0066858), abs=1e-7)
+    assert pair.verdict is Verdict.PAYS
+    assert verdict(pair) == "Tuning gains 0.50 points, with 95 % confidence at least 0.33: it pays."
 
 
 def test_estimates_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_estimates_by_hand() -> None:
 def test_headline_by_hand() -> None:
     assert pair_headline(three_seeds()) == (
         "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.2 ± 0.2 % test; best of 2 on validation (lr 0.05, "
-        "alpha 0.4, delta_t 250) 84.7 ± 0.3 %; difference +0.5 ± 0.1 points over 3 seeds (95 % interval +0.3 to +0.7)"
+        "alpha 0.4, delta_t 250) 84.7 ± 0.3 %; tuning gains 0.50 points, with 95 % confidence at least 0.33: it pays"
     )
 
 
@@ -78,11 +78,9 @@ def test_a_difference_that_seeds_leave_open_is_said_to_be_open() -> None:
     )
 
     assert pair.verdict is Verdict.UNDECIDED
-    assert (
-        verdict(pair)
-        == "No gain shown: +0.5 ± 0.1 points on test over 2 seeds, and the 95 % interval, −0.8 to +1.8, includes 0."
-    )
-    assert "95 % interval −0.8 to +1.8, which includes 0" in pair_headline(pair)
+    said = "uning gains −0.8 to +1.8 points (95 % interval): undecided, about 1 more seed would settle it"
+    assert verdict(pair) == f"T{said}."
+    assert said in pair_headline(pair)
 
 
 def test_a_winner_on_validation_may_lose_on_test() -> None:
@@ -91,8 +89,8 @@ def test_a_winner_on_validation_may_lose_on_test() -> None:
         told(OTHER, (0.860, 0.861, 0.862), (0.840, 0.8411, 0.842)),
     )
 
-    assert pair.verdict is Verdict.WORSE
-    assert verdict(pair).startswith("The setting that won on validation is worse: −1.00 ± 0.01 points")
+    assert pair.verdict is Verdict.DOES_NOT_PAY
+    assert verdict(pair) == "With 95 % confidence tuning gains at most 0.00 points: not worth it at a margin of 0.25."
 
 
 def test_one_seed_gives_no_interval() -> None:
@@ -230,9 +228,8 @@ def test_the_answer_counts_the_pairs() -> None:
     frame, _ = load(spec, [[reference, clear], [reference, open_], [reference], [Told(REFERENCE, "waiting")]])
 
     assert answer(analyse(frame, "")) == (
-        "Tuning gained test accuracy in 1 of 4 pairs: in 1 the 95 % interval of the test difference lies above 0; in 1 "
-        "the 95 % interval of the test difference includes 0; in 1 nothing beat the reference on validation; in 1 no "
-        "trial has finished."
+        "Tuning pays in 1 of 4 pairs: in 1 it gains test accuracy with 95 % confidence; in 1 more seeds are needed to "
+        "tell; in 1 nothing beat the reference on validation; in 1 no trial has finished."
     )
 
 
@@ -243,7 +240,6 @@ def test_concerns_name_what_is_wrong(case: str) -> None:
 
     assert [c.weight for c in found] == sorted((c.weight for c in found), reverse=True)  # warnings first
     expected = {
-        "whole": "Two seeds",
         "nothing_stored": "no trials",
         "all_failed": "loss is infinite (2×)",
         "no_reference": "Without a finished reference",

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from studies.analysis import analyse
 from studies.errors import BadInput
-from studies.report import headline, render_report, write_report
+from studies.report import render_report, write_report
 from studies.reporting import report_folder
 from studies.reporting.summary import KEYS
+from studies.reporting.wording import headline
 from studies.tables import Table, markdown_text
 from tests.studies.sample_cases import CASES
 
+ABSENT = ("reference", "best", "val_difference", "test_difference", "gain")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -103,7 +106,7 @@ def test_figures_and_scrolling_tables_can_be_reached_by_keyboard_and_have_names(
     regions = re.findall(r'<div class="scroll[^>]*>', page)
     assert len(regions) == 9
     assert all('tabindex="0"' in region and 'aria-label="' in region for region in regions)
-    assert 'role="img" aria-label="Reference and best on test images. S = 0.9 uniform: reference 8' in page
+    assert 'role="img" aria-label="Reference and best on test. S = 0.9 uniform: reference 8' in page
 
 
 def test_the_first_screen_answers(whole: dict[str, str]) -> None:
@@ -111,7 +114,7 @@ def test_the_first_screen_answers(whole: dict[str, str]) -> None:
     places = [text.index(part) for part in ("Which lr, alpha and delta_t should rigl use", "pairs:", "95 % interval")]
 
     assert places == sorted(places)
-    assert text.index("Reference and best on test images") < text.index("Learning curves")
+    assert text.index("Reference and best on test") < text.index("Learning curves")
 
 
 def test_hostile_names_do_nothing() -> None:
@@ -152,7 +155,7 @@ def test_summary_numbers() -> None:
     summary = json.loads(rendered("two_complete")["summary.json"])
     (pair,) = summary["pairs"]
 
-    assert summary["schema_version"] == 1
+    assert summary["schema_version"] == 2
     assert pair["verdict"] == "no_interval"
     assert pair["reference"]["test_accuracy"]["mean"] == pytest.approx(0.84)
     assert pair["best"]["params"] == {"lr": 0.05, "alpha": 0.4, "delta_t": 250}
@@ -201,7 +204,7 @@ def test_the_same_data_give_the_same_texts(case: str) -> None:
 def test_headline_for_the_terminal() -> None:
     frame, _ = CASES["two_complete"]().load()
 
-    assert headline(frame) == (
+    assert headline(analyse(frame, "")) == (
         "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.0 ± 0.3 % test; best of 2 on validation (lr 0.05, "
         "alpha 0.4, delta_t 250) 85.0 ± 0.3 %; difference +1.00 ± 0.00 points over 2 seeds (no interval)"
     )
@@ -214,7 +217,7 @@ def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     other = write_report(frame, provenance, tmp_path / "two")
 
     assert again == first
-    assert first.headline == headline(frame)
+    assert first.headline == headline(analyse(frame, ""))
     assert _contents(first.folder) == _contents(other.folder)
     assert set(_contents(first.folder)) == {
         *("report.html", "report.md", "trials.csv", "summary.json"),
@@ -305,7 +308,7 @@ def _paths(value: Any, at: str = "") -> set[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return set().union(*(_paths(element, f"{at}[]") for element in value))
     if not isinstance(value, dict) or at.rpartition(".")[2] in ("by_seed", "params", "spec", "versions", "environment"):
-        absent = value is None and at.rpartition(".")[2] in ("reference", "best", "val_difference", "test_difference")
+        absent = value is None and at.rpartition(".")[2] in ABSENT
         return set() if absent or (value == [] and at in ("concerns", "provenance.environments")) else {at}
     return set().union(*(_paths(child, f"{at}.{key}" if at else key) for key, child in value.items()))
 

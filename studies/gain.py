@@ -1,0 +1,199 @@
+"""What tuning gained on test, without the winner's luck. Pure functions of numbers.
+
+The best of many on validation owes part of its lead to luck, and its test accuracy shares that luck, because both are
+measured on the same trained networks. So the gain is not read off the best trial alone. All trials of a pair are seen
+as noisy looks at one response that changes smoothly with the parameters (a Gaussian process); how noisy, is known from
+the seeds of each trial; and the gain is what this response has between the best trial and the reference. Where the
+looks differ by no more than noise, the response is flat and the lead melts away; where neighbours agree, it stays.
+
+How smooth the response is and how far it ranges is not known. Rather than at the most likely values, it is averaged
+over `DRAWS` of them, each weighted by how well it explains the trials.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern
+
+Array = NDArray[np.float64]
+
+DRAWS = 128
+"""Smoothness and range are averaged over so many values, spread evenly (a Sobol sequence)."""
+
+LENGTHS = (0.15, 10.0)
+"""The response may change over so much of a parameter's range: from wiggly to practically straight."""
+
+RANGES = (0.001, 0.001, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""How far it may range, in standard deviations of what was seen, all as likely beforehand; the first two are flat."""
+
+NOISES = (0.05, 0.15, 0.4, 1.0)
+"""Standard deviation of a look where one seed leaves it unknown, in standard deviations of what was seen."""
+
+FEWEST = 3
+"""Fewer trials say nothing about a response."""
+
+MOST = 200
+"""The work grows with the cube of the trials; more of them are thinned out evenly, from best to worst."""
+
+FAR = 0.02
+"""Trials further below the best than this, or than ten times the noise, say nothing about what happens near it."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better the best is than the reference on test, as probabilities go; accuracies are fractions.
+
+    Attributes:
+        mean: the expected gain.
+        low: it is above with 97.5 % probability.
+        high: it is below with 97.5 % probability; `low` and `high` are the ends of the 95 % interval.
+        at_least: it is above with 95 % probability.
+        at_most: it is below with 95 % probability.
+        std: its standard deviation.
+        noise: standard deviation of one network's test accuracy around its setting's, a seed's share taken out; NaN
+            where one seed leaves it unknown.
+    """
+
+    mean: float
+    low: float
+    high: float
+    at_least: float
+    at_most: float
+    std: float
+    noise: float
+
+    def more_seeds(self, margin: float) -> int | None:
+        """How many further seeds of best and reference would show that tuning pays, or that it gains below `margin`.
+
+        Supposing that they confirm the mean. None where the seeds there are settle it, or no number would be enough.
+        """
+        if self.at_least > 0 or self.at_most < margin or not math.isfinite(self.noise) or self.std == 0:
+            return None
+        reach = max(self.mean, margin - self.mean)  # the nearer of the two findings
+        if reach <= 0:
+            return None
+        needed = reach / float(stats.norm.ppf(0.95))
+        return max(1, math.ceil(2 * self.noise**2 * (needed**-2 - self.std**-2)))
+
+
+def paired_gain(by_seed: Sequence[float]) -> Gain | None:
+    """The gain from the differences of two settings alone, one a seed; None where they leave no interval.
+
+    For pairs with too few trials to see a response, and so with little to choose a lucky one from.
+    """
+    differences = np.array(by_seed, float)
+    std = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    if std < 1e-12:  # one seed, or rounding of the same difference on every seed
+        return None
+    error = std / math.sqrt(len(differences))
+    one = np.ones(1)
+    mixture = _Mixture(one, differences.mean() * one, error * one, len(differences) - 1)
+    return mixture.gain(std / math.sqrt(2))
+
+
+def noise_of_a_seed(accuracies: Array) -> tuple[float, int]:
+    """How far a network's accuracy strays from what its trial and its seed make one expect.
+
+    The residual of a two-way analysis of variance: a seed that is easy for all says nothing about their order.
+
+    Args:
+        accuracies: trials by seeds, the same seeds for all.
+
+    Returns:
+        Its standard deviation and degrees of freedom; NaN and 0 for one seed or one trial.
+    """
+    n_trials, n_seeds = accuracies.shape
+    freedom = (n_trials - 1) * (n_seeds - 1)
+    if freedom == 0:
+        return math.nan, 0
+    residual = accuracies - accuracies.mean(1, keepdims=True) - accuracies.mean(0, keepdims=True) + accuracies.mean()
+    return math.sqrt(float((residual**2).sum()) / freedom), freedom
+
+
+def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int, groups: Sequence[int]) -> Gain | None:
+    """The gain of a trial over the reference; None where the trials allow no statement.
+
+    Args:
+        points: what was tried, trials by coordinates, each in [0, 1] (see `studies.coordinates`).
+        accuracies: of all trials on test, trials by seeds, the same seeds in the same order for all.
+        best: row of the best on validation.
+        reference: row of the reference, another one.
+        groups: for each coordinate the parameter it belongs to, from 0: a choice has several coordinates.
+    """
+    noise, freedom = noise_of_a_seed(accuracies)
+    looks = accuracies.mean(1)
+    seen = float(looks.std())
+    if len(looks) < FEWEST or seen == 0 or (freedom > 0 and noise < 1e-9):
+        return None
+    error = noise / math.sqrt(accuracies.shape[1])
+    errors = [error] if freedom else [share * seen for share in NOISES]
+    between = _Between(points, (looks - looks.mean()) / seen, best, reference)
+    found = [between.look(kernel, (error / seen) ** 2) for kernel in _kernels(groups) for error in errors]
+    likelihood, means, variances = (np.array(column) for column in zip(*found, strict=True))
+    weights = np.exp(likelihood - likelihood.max())
+    weights /= weights.sum()
+    return _Mixture(weights, means * seen, np.sqrt(variances) * seen, freedom or len(looks) - 1).gain(noise)
+
+
+def _kernels(groups: Sequence[int]) -> list[Kernel]:
+    n_parameters = max(groups) + 1
+    low, high = map(math.log, LENGTHS)
+    sequence = stats.qmc.Sobol(n_parameters, scramble=False).random(DRAWS)
+    lengths = np.exp(low + (high - low) * sequence)
+    return [
+        ConstantKernel(100.0) + ConstantKernel(RANGES[i % len(RANGES)] ** 2) * Matern(draw[list(groups)], nu=2.5)
+        for i, draw in enumerate(lengths)
+    ]
+
+
+@dataclass(frozen=True)
+class _Between:
+    """The response between two trials, given how smooth it is."""
+
+    points: Array
+    looks: Array
+    best: int
+    reference: int
+
+    def look(self, kernel: Kernel, noise: float) -> tuple[float, float, float]:
+        """Log likelihood of the looks, and mean and variance of the difference; `noise` is a variance."""
+        process = GaussianProcessRegressor(kernel, alpha=max(noise, 1e-8), optimizer=None).fit(self.points, self.looks)
+        mean, covariance = process.predict(self.points[[self.best, self.reference]], return_cov=True)
+        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+        return process.log_marginal_likelihood_value_, float(mean[0] - mean[1]), max(float(variance), 1e-12)
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Student's t distributions, weighted: the noise is estimated, too."""
+
+    weights: Array
+    means: Array
+    scales: Array
+    freedom: int
+
+    def gain(self, noise: float) -> Gain:
+        """This distribution as a result."""
+        low, high, at_least, at_most = map(self.quantile, (0.025, 0.975, 0.05, 0.95))
+        return Gain(self.mean(), low, high, at_least, at_most, self.std(), noise)
+
+    def mean(self) -> float:
+        return float(self.weights @ self.means)
+
+    def std(self) -> float:
+        return math.sqrt(float(self.weights @ (self.scales**2 + (self.means - self.mean()) ** 2)))
+
+    def quantile(self, probability: float) -> float:
+        """The value below which the difference lies with this probability."""
+
+        def beyond(value: float) -> float:
+            return float(self.weights @ stats.t.cdf((value - self.means) / self.scales, self.freedom)) - probability
+
+        reach = stats.t.ppf(0.9999, self.freedom) * float(self.scales.max()) + 1e-9
+        ends = float(self.means.min()) - reach, float(self.means.max()) + reach
+        return float(optimize.brentq(beyond, *ends, xtol=1e-9))

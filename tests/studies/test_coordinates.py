@@ -1,0 +1,39 @@
+"""Where trials are in the unit cube, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies.coordinates import coordinates
+
+
+def test_numbers_and_choices_by_hand() -> None:
+    trials = pd.DataFrame(
+        {
+            "alpha": [0.1, 0.2, 0.5],
+            "delta_t": pd.array([50, 500, 5000], dtype="Int64"),
+            "method": pd.array(["set", "rigl", "set"], dtype="string"),
+            "nesterov": pd.array([True, False, True], dtype="boolean"),
+        }
+    )
+    points, groups = coordinates(trials, {name: name for name in trials.columns})
+
+    half = np.sqrt(0.5)
+    assert groups == [0, 1, 2, 2, 3, 3]
+    assert points == pytest.approx(
+        np.array(
+            [
+                [0.0, 0.0, 0.0, half, 0.0, half],
+                [0.25, 0.5, half, 0.0, half, 0.0],  # delta_t spans two decades: 500 is in the middle
+                [1.0, 1.0, 0.0, half, 0.0, half],
+            ]
+        )
+    )
+    assert np.linalg.norm(points[0, 2:4] - points[1, 2:4]) == pytest.approx(1.0)
+
+
+def test_a_parameter_that_never_changed_is_at_one_place() -> None:
+    points, groups = coordinates(pd.DataFrame({"lr": [0.1, 0.1], "other": [-1.0, 3.0]}), {"lr": "lr", "o": "other"})
+
+    assert points.tolist() == [[0.0, 0.0], [0.0, 1.0]]
+    assert groups == [0, 1]

@@ -1,0 +1,142 @@
+"""What is left of a lead without luck: worked by hand, and on campaigns whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from studies.gain import Gain, estimate_gain, noise_of_a_seed, paired_gain
+from studies.reporting.findings import MARGIN
+
+Array = NDArray[np.float64]
+
+OWN, SHARED, SAMPLED = 0.0012, 0.0015, 0.0006
+"""Standard deviations of a network's accuracy: its own, its seed's, and of the images that happen to be asked."""
+
+
+def simulate(rng: np.random.Generator, truth: Array, n_seeds: int = 3) -> tuple[Array, Array]:
+    """Validation and test accuracies, trials by seeds. A network's own luck is in both."""
+    network = truth[:, None] + rng.normal(0, OWN, (len(truth), n_seeds)) + rng.normal(0, SHARED, n_seeds)
+    val, test = (network + rng.normal(0, SAMPLED, network.shape) for _ in range(2))
+    return val, test
+
+
+def smooth(rng: np.random.Generator, points: Array) -> Array:
+    """A response of any smoothness and range, up to a point or so."""
+    directions = rng.normal(size=(points.shape[1], 6)) * rng.choice([0.3, 1.0, 3.0], size=(points.shape[1], 1))
+    waves = np.cos(points @ directions + rng.uniform(0, 2 * np.pi, 6))
+    return waves @ rng.normal(size=6) * rng.choice([0.0005, 0.002, 0.006])
+
+
+def campaign(rng: np.random.Generator, kind: str, n_trials: int = 15) -> tuple[Gain | None, float, float]:
+    """A pair's gain as estimated, in truth, and as the best trial shows it; None and zeros if the reference won."""
+    points = rng.random((n_trials, 3))
+    if kind == "flat":
+        truth = np.zeros(n_trials)
+    elif kind == "a point":  # the best that was tried is a point above the reference
+        distance = ((points - rng.random(3)) ** 2).sum(1)
+        points = points[np.argsort(-distance, kind="stable")]  # the reference is the furthest from the optimum
+        truth = 0.01 * (1 - (np.sort(distance)[::-1] - distance.min()) / np.ptp(distance))
+    else:
+        truth = smooth(rng, points)
+    val, test = simulate(rng, truth)
+    best = int(val.mean(1).argmax())
+    if best == 0:
+        return None, 0.0, 0.0
+    gain = estimate_gain(points, test, best=best, reference=0, groups=[0, 1, 2])
+    assert gain is not None
+    return gain, float(truth[best] - truth[0]), float((test[best] - test[0]).mean())
+
+
+def test_noise_is_the_residual_of_trials_and_seeds() -> None:
+    # 2 × 2: residuals are ±(a − b − c + d)/4 = ±0.01; their squares sum to 4e-4 with one degree of freedom.
+    assert noise_of_a_seed(np.array([[0.80, 0.82], [0.90, 0.88]])) == (pytest.approx(0.02), 1)
+    added = np.array([0.8, 0.9, 0.85])[:, None] + np.array([0.0, 0.01])
+    assert noise_of_a_seed(added) == (pytest.approx(0.0, abs=1e-12), 2)
+    noise, freedom = noise_of_a_seed(np.array([[0.8], [0.9]]))
+    assert math.isnan(noise)
+    assert freedom == 0
+
+
+def test_a_paired_gain_is_students_interval() -> None:
+    gain = paired_gain([0.004, 0.005, 0.006])  # mean 0.005, standard error 0.001/√3, t(0.975, 2) = 4.30265
+    assert gain is not None
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((0.005, 0.0025159, 0.0074841), abs=1e-7)
+    assert gain.at_least == pytest.approx(0.005 - 2.919986 * 0.00057735, abs=1e-7)
+    assert gain.noise == pytest.approx(0.001 / math.sqrt(2))
+    assert paired_gain([0.01]) is None
+    assert paired_gain([0.3 - 0.2, 0.2 - 0.1]) is None  # the same but for rounding
+
+
+def test_trials_that_all_agree_say_nothing_of_noise() -> None:
+    accuracies = np.array([[0.8, 0.8], [0.9, 0.9], [0.85, 0.85]])
+    assert estimate_gain(np.random.default_rng(0).random((3, 1)), accuracies, best=1, reference=0, groups=[0]) is None
+    assert estimate_gain(np.zeros((2, 1)), accuracies[:2], best=1, reference=0, groups=[0]) is None
+
+
+def test_it_does_not_matter_in_which_order_trials_and_seeds_come() -> None:
+    rng = np.random.default_rng(3)
+    points = rng.random((12, 2))
+    _, test = simulate(rng, smooth(rng, points))
+    one = estimate_gain(points, test, best=4, reference=0, groups=[0, 1])
+    order, seeds = rng.permutation(12), rng.permutation(3)
+    where = np.argsort(order)
+    two = estimate_gain(points[order], test[order][:, seeds], best=where[4], reference=where[0], groups=[0, 1])
+    assert one is not None
+    assert two is not None
+    assert vars(two) == pytest.approx(vars(one), abs=1e-8)
+
+
+def test_one_seed_gives_a_wide_interval_and_no_number_of_seeds() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.random((15, 2))
+    _, test = simulate(rng, smooth(rng, points), n_seeds=3)
+    three = estimate_gain(points, test, best=1, reference=0, groups=[0, 1])
+    one = estimate_gain(points, test[:, :1], best=1, reference=0, groups=[0, 1])
+    assert three is not None
+    assert one is not None
+    assert one.high - one.low > three.high - three.low
+    assert math.isnan(one.noise)
+    assert one.more_seeds(MARGIN) is None
+
+
+def test_more_seeds_shrink_the_interval_to_where_it_decides() -> None:
+    # A mean of 0.2 points ± 0.2 with a noise of 0.3: reach 0.2, to be 1.64485 standard deviations, so these must
+    # shrink to 0.12159; 2 · 0.3² · (1/0.12159² − 1/0.2²) = 7.67.
+    gain = Gain(mean=0.002, low=-0.002, high=0.006, at_least=-0.0013, at_most=0.0053, std=0.002, noise=0.003)
+    assert gain.more_seeds(MARGIN) == 8
+    assert Gain(0.002, 0.001, 0.003, 0.0012, 0.0028, 0.0005, 0.003).more_seeds(MARGIN) is None  # pays already
+    assert Gain(0.0, -0.002, 0.002, -0.0015, 0.0015, 0.001, 0.003).more_seeds(MARGIN) is None  # does not pay
+
+
+def test_the_luck_of_the_winner_is_taken_off() -> None:
+    rng = np.random.default_rng(1)
+    found = [campaign(rng, "flat") for _ in range(12)]
+    shown = [lead for gain, _, lead in found if gain is not None]
+    left = [gain.mean for gain, _, _ in found if gain is not None]
+    assert np.mean(shown) > 0.0008  # a tenth of a point, of nothing but luck
+    assert np.mean(left) < 0.25 * np.mean(shown)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_flat_campaigns_do_not_pay_and_a_point_does() -> None:
+    rng = np.random.default_rng(0)
+    flat = [campaign(rng, "flat")[0] for _ in range(200)]
+    does_not = np.mean([gain is None or gain.at_most < MARGIN for gain in flat])
+    a_point = [campaign(rng, "a point")[0] for _ in range(200)]
+    pays = np.mean([gain is not None and gain.at_least > 0 and gain.at_most >= MARGIN for gain in a_point])
+    print(f"flat: does not pay in {does_not:.3f}; a point: pays in {pays:.3f}")
+    assert does_not >= 0.95
+    assert pays >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    found = [campaign(rng, "smooth") for _ in range(500)]
+    inside = [gain.low <= truth <= gain.high for gain, truth, _ in found if gain is not None]
+    print(f"covered in {np.mean(inside):.3f} of {len(inside)}")
+    assert 0.93 <= np.mean(inside) <= 0.97
