@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 SCALE ?= full
 WORKERS ?= 2
 TEST_PROCESSES ?= auto
+TEST_ARGS ?= -m "not containers"
 
-.PHONY: setup study test check bench docs format clean
+.PHONY: setup study test test-containers check bench docs format clean
 
 setup: $(BIN)/.installed
 
@@ -20,7 +21,10 @@ study: setup  ## train the first study and write its report (SCALE=smoke for a q
 	$(BIN)/rigl-study run fashion-lenet-$(SCALE) --workers $(WORKERS) --fallback-dataset digits --out reports/fashion-lenet-$(SCALE)
 
 test: setup
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TEST_ARGS)
+
+test-containers: setup  ## docker-compose.yml from build to down, on the engine of this machine
+	$(BIN)/python -m pytest -n 0 -m containers tests/acceptance
 
 check: setup
 	$(BIN)/ruff format --check .

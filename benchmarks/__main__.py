@@ -1,11 +1,11 @@
-"""Run every benchmark and print its table: `python -m benchmarks`."""
+"""Run the benchmarks of training and print their tables: `python -m benchmarks`."""
 
 import platform
 import subprocess
 
 import torch
 
-from benchmarks import topology_step
+from benchmarks import status, topology_step
 
 
 def main() -> None:
@@ -16,6 +16,8 @@ def main() -> None:
         f"{platform.machine()}, {torch.get_num_threads()} threads\n"
     )
     topology_step.main()
+    print()
+    status.main()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """A whole run in one file: written atomically, read without executing anything."""
 
+import glob
 import io
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 
 from rigl_core.config import TrainConfig
-from rigl_core.errors import CheckpointError
+from rigl_core.errors import BadCheckpoint, CheckpointError
 
 FORMAT = 1
 
@@ -53,6 +55,12 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
         raise CheckpointError(f"cannot write the {what} {path}: {error.strerror or error}.") from error
 
 
+def remove_partial(path: Path) -> None:
+    """Remove what writers of `path` left that were killed in the middle; one that still writes keeps the old file."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        partial.unlink(missing_ok=True)
+
+
 def _sync_directory(folder: Path) -> None:
     """Make a rename durable; some file systems keep it only in memory until then."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -68,23 +76,41 @@ def load_checkpoint(path: Path, config: TrainConfig, device: str) -> dict[str, A
     Only tensors and plain Python values are ever read (`weights_only=True`): a malicious file is refused, not run.
 
     Raises:
-        CheckpointError: missing, damaged, not a checkpoint, or of another configuration or version.
+        BadCheckpoint: missing, damaged, not a checkpoint, or of another configuration or version.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint {path}.") from None
+        raise BadCheckpoint(f"there is no checkpoint {path}.") from None
     except Exception as error:  # a damaged zip, a refused pickle: torch raises many kinds
-        raise CheckpointError(
-            f"{path} is damaged or not a checkpoint of rigl-study ({type(error).__name__})."
-        ) from error
+        raise BadCheckpoint(f"{path} is damaged or not a checkpoint of rigl-study ({type(error).__name__}).") from error
     if not isinstance(content, dict) or set(content) != {"format", "config", "state"}:
-        raise CheckpointError(f"{path} is not a checkpoint of rigl-study.")
+        raise BadCheckpoint(f"{path} is not a checkpoint of rigl-study.")
     if content["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {content['format']}; this version of rigl-study reads {FORMAT}.")
+        raise BadCheckpoint(f"{path} has format {content['format']}; this version of rigl-study reads {FORMAT}.")
     if content["config"] != config.model_dump_json():
-        raise CheckpointError(f"{path} was written by a run of another configuration; remove it or name another file.")
+        raise BadCheckpoint(
+            f"{path} was written by a run of another configuration{_difference(content['config'], config)}; remove it "
+            "or name another file."
+        )
     state: dict[str, Any] = content["state"]
     if state["device"] != torch.device(device).type:
-        raise CheckpointError(f"{path} was written on {state['device']} and cannot be continued on {device}.")
+        raise BadCheckpoint(f"{path} was written on {state['device']} and cannot be continued on {device}.")
     return state
+
+
+def _difference(stored: Any, config: TrainConfig) -> str:
+    """The first setting in which a stored configuration differs, in words."""
+    try:
+        there, here = dict(json.loads(stored)), config.model_dump(mode="json")
+    except (TypeError, ValueError):
+        return ""
+    for key in (*here, *there):
+        if there.get(key) != here.get(key):
+            return f": {key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -39,5 +39,9 @@ class CheckpointError(RiglStudyError):
     """A checkpoint is damaged, of another run, or cannot be written."""
 
 
+class BadCheckpoint(CheckpointError, BadInput):
+    """A file that is no checkpoint of the run that was to go on from it."""
+
+
 class TrainingDiverged(RiglStudyError):
     """The loss became NaN or infinite."""

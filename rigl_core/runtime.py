@@ -47,6 +47,16 @@ def resolve_device(text: str = "auto") -> str:
     return text
 
 
+def count_gpus() -> int:
+    """How many CUDA GPUs this process can see. Touches none of them."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def gpu_uuids() -> tuple[str, ...]:
+    """What names each CUDA GPU that this process can see, on this machine and any other, in the order of `cuda:N`."""
+    return tuple(str(torch.cuda.get_device_properties(number).uuid) for number in range(count_gpus()))
+
+
 def set_threads(n: int) -> None:
     """Let this process compute with `n` threads."""
     torch.set_num_threads(n)

@@ -242,8 +242,8 @@ def train(
         config: what to train.
         on_epoch: called after every epoch; True ends the run as pruned. After a resume it is first called again for
             the epochs in the checkpoint, with `replayed` set, so that nobody misses a report lost in a crash.
-        should_stop: asked after every step; True writes a checkpoint and ends the run as stopped. An exception from
-            it or from `on_epoch` ends the run without a checkpoint.
+        should_stop: asked after every step and validation; True writes a checkpoint and ends the run as stopped. An
+            exception from it or from `on_epoch` ends the run without a checkpoint.
         resume_from: checkpoint to continue.
         checkpoint_to: where to write one after every epoch and when stopped; None writes none.
         device: as `rigl_core.runtime.resolve_device` gives it.
@@ -264,12 +264,16 @@ def train(
     if config.train_size is not None:
         task = task.first(config.train_size)
     run = Run(config, task, device, masks)
+    n_steps = run.batches_per_epoch * config.n_epochs
     if resume_from is not None:
         run.load_state_dict(load_checkpoint(resume_from, config, device))
-        for report in list(run.history):
-            if on_epoch(replace(report, replayed=True)):
-                return run.outcome("pruned")
-    n_steps = run.batches_per_epoch * config.n_epochs
+        if any(on_epoch(replace(report, replayed=True)) for report in list(run.history)):
+            return run.outcome("pruned")
+
+    def stopped() -> TrainOutcome:
+        if checkpoint_to is not None:
+            save_checkpoint(checkpoint_to, config, run.state_dict())
+        return run.outcome("stopped")
 
     while len(run.history) < config.n_epochs:
         while run.step < run.batches_per_epoch * (len(run.history) + 1):
@@ -277,11 +281,11 @@ def train(
             if on_step is not None:
                 on_step(run.step, n_steps)
             if should_stop():
-                if checkpoint_to is not None:
-                    save_checkpoint(checkpoint_to, config, run.state_dict())
-                return run.outcome("stopped")
+                return stopped()
         if on_epoch(run.finish_epoch()):
             return run.outcome("pruned")
+        if should_stop():  # a validation may take long
+            return stopped()
         if checkpoint_to is not None:
             save = partial(save_checkpoint, checkpoint_to, config, run.state_dict())
             _try_to(save, "Training goes on; a crash now would repeat epochs.")

@@ -9,7 +9,6 @@ from typing import Any
 
 from studies.database.transactions import RETRY_OF_ATTR, LockedTrial
 from studies.errors import SpecVersionError
-from studies.sampling import snap
 from studies.search_space import Params
 from studies.spec import SPEC_VERSION, StudyPlan
 
@@ -30,20 +29,32 @@ METRIC_NAMES_ATTR = "study:metric_names"  # what Study.set_metric_names writes, 
 # System attributes of a trial, the queue's own book-keeping.
 ATTEMPT_ATTR = "attempt"
 CLAIM_ATTR = "claim"
+DEATHS_ATTR = "deaths"
+"""How many workers in a row died at this ticket without an epoch further; see `deaths_in_a_row`."""
 GIVEN_BACK_ATTR = "given_back"
 REFERENCE_ATTR = "reference"
 REPORTED_ATTR = "epochs_reported"
 ROOT_ATTR = "root"
+TRAINED_ATTR = "epochs_trained"
+"""How many epochs were trained for this ticket so far, by whoever had it, those trained again included."""
 
 
 def ticket_attrs(plan: StudyPlan, params: Params) -> dict[str, Any]:
     """The system attributes of a new ticket; the sampler draws what `params` lacks."""
+    from studies.sampling import snap  # loads Optuna, which whoever only reads attributes can do without
+
     fixed = {name: snap(plan.spec.search[name], value) for name, value in params.items()}
     is_reference = bool(params) and params == plan.spec.strategy.reference
     return {FIXED_PARAMS_ATTR: fixed, REFERENCE_ATTR: is_reference}
 
 
-def successor_attrs(trial: LockedTrial, *, attempt: int) -> dict[str, Any]:
+def deaths_in_a_row(trial: LockedTrial) -> int:
+    """How many workers died at this ticket since it last got an epoch further, the one that just died included."""
+    further = len(trial.reported()) > trial.system_attrs.get(REPORTED_ATTR, 0)
+    return 1 if further else int(trial.system_attrs.get(DEATHS_ATTR, 0)) + 1
+
+
+def successor_attrs(trial: LockedTrial, *, attempt: int, deaths: int) -> dict[str, Any]:
     """What a ticket that takes the place of `trial` inherits: what to train, and where its checkpoint is.
 
     Not the reported values, which would count twice in the pruners' statistics: the worker that resumes reports them
@@ -56,7 +67,9 @@ def successor_attrs(trial: LockedTrial, *, attempt: int) -> dict[str, Any]:
         RETRY_OF_ATTR: trial.number,
         ROOT_ATTR: attrs.get(ROOT_ATTR, trial.number),
         ATTEMPT_ATTR: attempt,
+        DEATHS_ATTR: deaths,
         REPORTED_ATTR: max(len(trial.reported()), attrs.get(REPORTED_ATTR, 0)),
+        TRAINED_ATTR: attrs.get(TRAINED_ATTR, 0),
     }
 
 

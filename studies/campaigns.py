@@ -1,24 +1,22 @@
 """All studies made from one specification, as one thing: create, list, steer, count, delete."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 
-from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR, check_version
+from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Counts
 from studies.database.trial_store import trial_store
-from studies.errors import BadInput, CampaignExists
-from studies.spec import SPEC_VERSION, StudySpec
+from studies.errors import BadInput, CampaignExists, not_found
+from studies.overview import CampaignSummary, StudyRow, status_of, summaries
+from studies.spec import StudySpec
 from studies.storage import exclusive
-from studies.tickets import TicketQueue, not_found
+from studies.tickets import TicketQueue
 
 Control = Literal["run", "pause", "stop"]
-State = Literal["waiting", "running", "paused", "stopped", "complete"]
-
-_COUNTED = ("waiting", "running", "complete", "pruned", "failed", "retried")
 
 
 @dataclass(frozen=True)
@@ -32,25 +30,6 @@ class Campaign:
 
     spec: StudySpec
     queues: tuple[TicketQueue, ...]
-
-
-@dataclass(frozen=True)
-class CampaignSummary:
-    """A line of `rigl-study list`.
-
-    Attributes:
-        name: of the campaign.
-        description: as specified; empty if it was stored in a format this version cannot read.
-        state: as `campaign_status` gives it; "incomplete" if its creation was interrupted.
-        n_studies: how many studies are stored.
-        counts: how many trials are in which state, over all studies; `best` is the best of all.
-    """
-
-    name: str
-    description: str
-    state: State | Literal["incomplete"]
-    n_studies: int
-    counts: Counts
 
 
 def create_campaign(storage: BaseStorage, spec: StudySpec) -> list[TicketQueue]:
@@ -122,15 +101,11 @@ def list_campaigns(storage: BaseStorage) -> list[CampaignSummary]:
     Raises:
         StorageError: the database is away for too long.
     """
-    return [_summary(storage, name) for name in campaign_names(storage)]
+    return summaries(_rows(storage))
 
 
 def campaign_status(storage: BaseStorage, name: str) -> dict[str, Any]:
-    """How far a campaign is: the content of `status NAME --json`.
-
-    Returns:
-        `{"campaign", "state", "studies": [{"name", "waiting", "running", "complete", "pruned", "failed", "retried",
-        "best"}]}`; state is waiting, running, paused, stopped or complete.
+    """How far a campaign is; see `studies.overview.status_of`.
 
     Raises:
         NotFound: no such campaign is stored.
@@ -138,13 +113,7 @@ def campaign_status(storage: BaseStorage, name: str) -> dict[str, Any]:
         SpecVersionError: it is stored in another format.
         StorageError: the database is away for too long.
     """
-    campaign = open_campaign(storage, name)
-    counts = {queue.name: queue.counts() for queue in campaign.queues}
-    return {
-        "campaign": name,
-        "state": _state(_sum(counts.values()), campaign.queues[0].control()),
-        "studies": [{"name": study, **asdict(counted)} for study, counted in counts.items()],
-    }
+    return status_of(_rows(storage, name), name)
 
 
 def set_control(storage: BaseStorage, name: str, control: Control) -> None:
@@ -191,8 +160,8 @@ def check_worker_count(url: StorageUrl, n_workers: int) -> None:
         raise BadInput(f"{n_workers} workers; at least 1 is needed.")
     if n_workers > 1 and url.kind != "postgresql":
         raise BadInput(
-            f"{url} takes one worker, not {n_workers}: it locks the whole file for every change, and its clock counts "
-            "whole seconds. Use Postgres for more; without --storage the embedded one is started."
+            f"{url} takes one worker, not {n_workers}: it locks the whole file for every change. "
+            "Use Postgres for more; without --storage the embedded one is started."
         )
 
 
@@ -219,33 +188,15 @@ def _stored_studies(storage: BaseStorage, campaign: str) -> list[_Study]:
     return studies
 
 
-def _summary(storage: BaseStorage, name: str) -> CampaignSummary:
+def _rows(storage: BaseStorage, campaign: str | None = None) -> list[StudyRow]:
+    """All stored studies, counted only where they belong to `campaign` or that is None."""
     store = trial_store(storage)
-    stored = _stored_studies(storage, name)
-    counts = _sum(store.counts(study.study_id) for study in stored)
-    attrs = stored[0].attrs
-    description, state = "", _state(counts, attrs[CONTROL_ATTR])
-    if attrs[VERSION_ATTR] == SPEC_VERSION:
-        spec = StudySpec.model_validate_json(attrs[SPEC_ATTR])
-        description = spec.description
-        if len(stored) < len(spec.plans()):
-            return CampaignSummary(name, description, "incomplete", len(stored), counts)
-    return CampaignSummary(name, description, state, len(stored), counts)
 
+    def row(study: Any) -> StudyRow:
+        wanted = campaign in (None, study.user_attrs.get(CAMPAIGN_ATTR))
+        return StudyRow(study.study_name, study.user_attrs, store.counts(study._study_id) if wanted else Counts())
 
-def _state(counts: Counts, control: str) -> State:
-    if counts.is_done:
-        return "complete"
-    if control != "run":
-        return "paused" if control == "pause" else "stopped"
-    return "running" if counts.running else "waiting"
-
-
-def _sum(counts: Iterable[Counts]) -> Counts:
-    several = list(counts)
-    best = max((c.best for c in several if c.best is not None), default=None)
-    total = {state: sum(getattr(c, state) for c in several) for state in _COUNTED}
-    return Counts(**total, best=best)
+    return [row(study) for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id)]
 
 
 def _first_difference(stored: Any, wanted: Any, where: str = "") -> str:

@@ -9,11 +9,15 @@ from typing import Annotated
 
 import typer
 
-from studies.commands.app import DEBUG_VARIABLE, PROGRAM, command, log_to_stderr, new_app
-from studies.commands.campaigns import create, delete, list_, pause, resume, retry, show, status, stop
+from studies.commands.app import DEBUG_VARIABLE, PROGRAM, choose_log_format, command, new_app
+from studies.commands.campaigns import create, delete, pause, resume, retry, show, stop
 from studies.commands.catalogue import catalogue_app, data_app
+from studies.commands.health import health
+from studies.commands.launch import launch_app
 from studies.commands.run import report, run, work
+from studies.commands.status import list_, status
 from studies.commands.storage import dashboard, storage_app
+from studies.commands.storage_care import backup, init, restore, upgrade
 from studies.commands.train import train
 
 app = new_app(example="rigl-study run fashion-lenet-smoke")
@@ -44,7 +48,7 @@ def root(
     """
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"  # workers inherit it
-    log_to_stderr()
+    choose_log_format("text")
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)
@@ -66,7 +70,13 @@ command(app, "resume", example="rigl-study resume my-study")(resume)
 command(app, "retry", example="rigl-study retry my-study rigl-s0.98-erk/3")(retry)
 command(app, "delete", example="rigl-study delete my-study --yes")(delete)
 command(app, "train", example="rigl-study train --dataset digits --delta-t 10 --epochs 3 --seeds 0,1")(train)
+command(app, "health", example="rigl-study health /tmp/rigl-study.health")(health)
 command(app, "dashboard", example="rigl-study dashboard --port 8081")(dashboard)
+command(storage_app, "init", example="rigl-study storage init")(init)
+command(storage_app, "upgrade", example="rigl-study storage upgrade")(upgrade)
+command(storage_app, "backup", example="rigl-study storage backup studies.backup")(backup)
+command(storage_app, "restore", example="rigl-study storage restore studies.backup")(restore)
+app.add_typer(launch_app, name="launch")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(data_app, name="data")
 app.add_typer(storage_app, name="storage")

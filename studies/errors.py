@@ -1,5 +1,8 @@
 """The error tree of the service. The root lives in `rigl_core.errors`, the lowest package, and is re-exported here."""
 
+import difflib
+from collections.abc import Sequence
+
 from rigl_core.errors import (
     BadInput,
     CheckpointError,
@@ -14,7 +17,9 @@ __all__ = [
     "CampaignExists",
     "CheckpointError",
     "DataUnavailable",
+    "LaunchError",
     "NotFound",
+    "NotInstalled",
     "RiglStudyError",
     "SpecError",
     "SpecVersionError",
@@ -23,6 +28,7 @@ __all__ = [
     "TicketLost",
     "TrainingDiverged",
     "UnknownName",
+    "not_found",
 ]
 
 
@@ -46,9 +52,24 @@ class StorageError(RiglStudyError):
     """The database could not be reached, even after retrying."""
 
 
+class LaunchError(RiglStudyError):
+    """Workers could not be started on a cluster, or ended there with an error."""
+
+
+class NotInstalled(RiglStudyError):
+    """What was asked for needs a package that this installation does without."""
+
+
 class SpecVersionError(RiglStudyError):
     """The campaign was written by another version of rigl-study than this worker can run."""
 
 
 class TicketLost(RiglStudyError):
     """The ticket was taken back (its worker was thought dead); whatever this worker did with it must not count."""
+
+
+def not_found(kind: str, name: str, known: Sequence[str]) -> NotFound:
+    """The error for a name that is not stored, with the nearest ones."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else " `rigl-study list` shows what is stored."
+    return NotFound(f'no {kind} "{name}" is stored.{hint}')

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from rigl_core.errors import BadInput
 
 MAX_CORNERS = 4096
+MAX_POINTS = 100_000
+"""Of one ladder; a finer one is a continuous range."""
 
 Value = bool | int | float | str
 Params = dict[str, Value]
@@ -37,6 +39,8 @@ class Range(BaseModel):
             raise BadInput("log and step cannot be combined; leave one out.")
         if self.step is not None and not 0 < self.step <= (self.high - self.low) * (1 + 1e-9):
             raise BadInput(f"step = {self.step} must be above 0 and at most high - low = {self.high - self.low}.")
+        if self.step is not None and (self.high - self.low) / self.step > MAX_POINTS:
+            raise BadInput(f"step = {self.step} makes more than {MAX_POINTS:,} values; take a larger one, or none.")
         if self.is_integer and self.step is not None and self.step != int(self.step):
             raise BadInput(f"step = {self.step} must be a whole number because low and high are.")
         return self

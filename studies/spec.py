@@ -17,6 +17,7 @@ from rigl_core.config import TrainConfig
 from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.source import Source, is_source
+from studies.complaints import one_line
 from studies.errors import SpecError
 from studies.search_space import Axis, Params, Value, corners, fitted, grid
 from studies.source_settings import check_rest, paired_distribution, pending_source
@@ -198,19 +199,6 @@ class StudyPlan:
         if reference is None:
             return points
         return [dict(reference), *(point for point in points if point != reference)]
-
-
-def one_line(error: ValidationError) -> str:
-    """The first complaint of a pydantic error in one line: which key, which value, what is allowed."""
-    first, n_more = error.errors()[0], error.error_count() - 1
-    where = ".".join(str(part) for part in first["loc"] if part not in ("choice", "range", "int", "float"))
-    what = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        what = "unknown key"
-    shown = repr(first["input"])
-    value = f" = {shown if len(shown) <= 60 else shown[:57] + '...'}" if where and first["type"] != "missing" else ""
-    more = f" ({n_more} more)" if n_more > 0 else ""
-    return f"{where}{value}: {what}{more}" if where else f"{what}{more}"
 
 
 def _number(key: str) -> type[int] | type[float] | None:

@@ -15,9 +15,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from studies.catalogue import catalogue_names, catalogue_text
+from studies.complaints import one_line
 from studies.errors import BadInput, SpecError, UnknownName
 from studies.search_space import Axis, Choice, Range
-from studies.spec import Pairs, Pruner, Strategy, StudySpec, one_line
+from studies.spec import Pairs, Pruner, Strategy, StudySpec
 
 MAX_BYTES = 1_000_000
 "A specification is a page; this only keeps a data file named by mistake out of memory."

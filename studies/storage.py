@@ -4,7 +4,6 @@ What `open_storage` returns is an Optuna storage whose every call rides out an o
 `studies.database.retrying_storage`.
 """
 
-import os
 import warnings
 from collections.abc import Callable
 
@@ -14,8 +13,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
 
 from studies.database.embedded import EmbeddedPostgres
-from studies.database.engines import engine_options, lead_connections, unpooled_engine
+from studies.database.engines import cut_off_the_frozen, engine_options, lead_connections, unpooled_engine
 from studies.database.locks import exclusive, lock
+from studies.database.resolving import resolve_storage
 from studies.database.retrying import Retrier, mark_unknown_commits
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
@@ -25,17 +25,6 @@ __all__ = ["StorageUrl", "close_storage", "exclusive", "open_storage", "resolve_
 
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 30
-
-
-def resolve_storage(option: str | None) -> StorageUrl:
-    """Which database: `--storage`, else `RIGL_STUDY_STORAGE`, else the embedded Postgres, started if need be.
-
-    Raises:
-        StorageUrlError: the URL is malformed.
-        StorageError: the embedded server cannot be started.
-    """
-    text = option if option is not None else os.environ.get("RIGL_STUDY_STORAGE") or None
-    return EmbeddedPostgres().ensure_running() if text is None else StorageUrl.parse(text)
 
 
 def open_storage(
@@ -122,27 +111,31 @@ def _open_rdb(
 ) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats; they are why Optuna is pinned below 6
-        try:
-            rdb = RDBStorage(
-                # Optuna fills {placeholders} in the URL.
-                url.secret().replace("{", "{{").replace("}", "}}"),
-                engine_options(url),
-                heartbeat_interval=heartbeat_interval,
-                grace_period=grace_period,
-                skip_table_creation=not create_tables,
-            )
-        except RuntimeError as error:  # what Optuna's check of the schema version raises
-            raise StorageError(_wrong_version(url, str(error))) from error
+        rdb = RDBStorage(
+            # Optuna fills {placeholders} in the URL.
+            url.secret().replace("{", "{{").replace("}", "}}"),
+            engine_options(url),
+            heartbeat_interval=heartbeat_interval,
+            grace_period=grace_period,
+            skip_table_creation=not create_tables,
+            # Optuna's check asks on a second connection in the middle of a transaction on the first. Of many workers
+            # that start at once behind a proxy with few connections, each would wait for another's.
+            skip_compatibility_check=True,
+        )
+    found = rdb.get_current_version()
+    if found != rdb.get_head_version():
+        raise StorageError(_wrong_version(url, is_older=found in rdb.get_all_versions()))
     # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
     rdb.engine.dispose()
     lead_connections(rdb.engine, url)
+    cut_off_the_frozen(rdb.engine)
     mark_unknown_commits(rdb.engine)
     return rdb
 
 
-def _wrong_version(url: StorageUrl, complaint: str) -> str:
-    if "storage upgrade" in complaint:
-        advice = "Stop all workers, make a backup, and run `optuna storage upgrade --storage URL`"
+def _wrong_version(url: StorageUrl, *, is_older: bool) -> str:
+    if is_older:
+        advice = "Stop all workers, make a backup (`rigl-study storage backup FILE`), run `rigl-study storage upgrade`"
     else:
         advice = "Install the newer Optuna that set it up"
     return (

@@ -18,8 +18,8 @@ from studies.attributes import (
     CONTROL_ATTR,
     GIVEN_BACK_ATTR,
     REFERENCE_ATTR,
-    REPORTED_ATTR,
     ROOT_ATTR,
+    TRAINED_ATTR,
 )
 from studies.database.transactions import LockedTrial, Transaction, TrialStore
 from studies.errors import TicketLost
@@ -153,14 +153,14 @@ class Ticket:
         spec: what to train.
         worker: whose it is.
         attempt: 1 for the first, more if earlier workers died.
-        epochs_reported: how many epochs were reported before, by this trial or one it takes the place of.
+        epochs_trained: how many epochs were trained for it and reported, earlier attempts and repetitions included.
     """
 
     def __init__(self, hold: Hold, study: optuna.Study, plan: StudyPlan, params: Params) -> None:
         claim = hold.claim
         self._hold, self._study = hold, study
         self.number, self.worker, self.attempt = claim.number, claim.worker, claim.attempt
-        self.epochs_reported: int = max(len(claim.reported), claim.attrs.get(REPORTED_ATTR, 0))
+        self.epochs_trained: int = claim.attrs.get(TRAINED_ATTR, 0)
         self.spec = TrialSpec(campaign=plan.spec.name, study=plan.name, number=claim.number, config=plan.config(params))
         self._is_reference: bool = claim.attrs.get(REFERENCE_ATTR, False)
         self._reported = set(claim.reported)
@@ -168,7 +168,7 @@ class Ticket:
     @property
     def checkpoint_key(self) -> str:
         """A relative path, without extension, for the checkpoint: the same for every attempt at this ticket."""
-        return f"{self.spec.study}/{self._hold.claim.attrs.get(ROOT_ATTR, self.number)}"
+        return f"{self.spec.study}/{int(self._hold.claim.attrs.get(ROOT_ATTR, self.number))}"
 
     @property
     def heartbeat_interval(self) -> float | None:
@@ -182,12 +182,13 @@ class Ticket:
         """Tell the database that this worker is alive. Call it every heartbeat interval of the storage."""
         return self._hold.write(lambda trial: trial.beat(), "sign of life")
 
-    def report(self, epoch: int, val_accuracy: float) -> bool:
+    def report(self, epoch: int, val_accuracy: float, *, replayed: bool = False) -> bool:
         """Store the objective after an epoch.
 
         Arguments:
             epoch: from 0. One that was reported before is stored again, without asking the pruner again.
             val_accuracy: mean over the seeds, a fraction.
+            replayed: whether it comes from a checkpoint, and was not trained (again) just now.
 
         Returns:
             Whether the pruner wants the trial stopped. Never for the reference, which others are compared with.
@@ -196,8 +197,16 @@ class Ticket:
             TicketLost: the ticket is not this worker's any more; stop training.
             StorageError: the database is away for too long.
         """
-        if not self._hold.write(lambda trial: trial.report(epoch, val_accuracy), "report"):
+        trained = self.epochs_trained + (not replayed)
+
+        def change(trial: LockedTrial) -> None:
+            trial.report(epoch, val_accuracy)
+            if not replayed:
+                trial.set_system_attr(TRAINED_ATTR, trained)  # a number, not "one more": it may be written twice
+
+        if not self._hold.write(change, "report"):
             raise TicketLost(f"{self} was taken back from {self.worker}.")
+        self.epochs_trained = trained
         is_new = epoch not in self._reported
         self._reported.add(epoch)
         if not is_new or self._is_reference:

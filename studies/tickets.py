@@ -11,10 +11,9 @@ running with that token. So a worker that was thought dead and wakes up late can
 answer was lost on the way recognises its own work when it is repeated.
 """
 
-import difflib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -34,20 +33,23 @@ from studies.attributes import (
     SPEC_ATTR,
     VERSION_ATTR,
     check_version,
+    deaths_in_a_row,
     successor_attrs,
     ticket_attrs,
 )
 from studies.database.transactions import Counts, Transaction, TrialStore
 from studies.database.trial_store import trial_store
-from studies.errors import BadInput, CampaignExists, NotFound, StorageError
+from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
 from studies.sampling import fill, optuna_study
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 from studies.ticket import Claim, Hold, Ticket
+from studies.ticket_files import files_kept
 
 log = logging.getLogger("rigl_study.queue")
 
-MAX_ATTEMPTS = 3
-"""A trial that was running when its worker died, so many times, is not tried again: it may be what kills them."""
+MAX_DEATHS = 3
+"""A ticket at which so many workers in a row died, none of them an epoch further, is not tried again: it may be what
+kills them. One that gets further each time is only unlucky, and comes to its end."""
 
 
 class TicketQueue:
@@ -189,7 +191,7 @@ class TicketQueue:
         """Issue the tickets of dead workers again: those not heard of for the storage's grace period.
 
         The dead trial becomes failed and a waiting ticket with its parameters takes its place, both or neither,
-        however many sweep at once. After MAX_ATTEMPTS there is no further ticket. Never the case in memory.
+        however many sweep at once. After MAX_DEATHS there is no further ticket. Never the case in memory.
 
         Returns:
             How many trials were found dead.
@@ -201,20 +203,18 @@ class TicketQueue:
 
     def _bury(self, trial_id: int) -> bool:
         def change(transaction: Transaction) -> bool:
-            try:
-                trial = transaction.lock(trial_id)
-            except KeyError:  # the campaign was deleted
+            trial = transaction.try_lock(trial_id)  # whoever changes it now is alive, or will be cut off (engines.py)
+            if trial is None or trial.state != TrialState.RUNNING or not trial.is_stale():
                 return False
-            if trial.state != TrialState.RUNNING or not trial.is_stale():
-                return False
-            attempt = trial.system_attrs.get(ATTEMPT_ATTR, 1)
+            attempt, deaths = trial.system_attrs.get(ATTEMPT_ATTR, 1), deaths_in_a_row(trial)
             worker = str(trial.system_attrs.get(CLAIM_ATTR, "")).rpartition(":")[0]
             died = f"worker {worker} died: no sign of life"
-            if attempt < MAX_ATTEMPTS:
-                transaction.append(self._study_id, [successor_attrs(trial, attempt=attempt + 1)])
-                told = f"{died} (attempt {attempt} of {MAX_ATTEMPTS}; the ticket waits again)"
+            if deaths < MAX_DEATHS:
+                transaction.append(self._study_id, [successor_attrs(trial, attempt=attempt + 1, deaths=deaths)])
+                told = f"{died} (attempt {attempt}; the ticket waits again)"
             else:
-                told = f"{died}, as did those of {attempt - 1} attempts before; it is not tried again (poison)"
+                before = f"those of the {deaths - 1} attempts before, none an epoch further"
+                told = f"{died}, as did {before}; it is not tried again (poison)"
             trial.set_user_attr("error", told)
             trial.set_user_attr("worker", worker)
             trial.become(TrialState.FAIL)
@@ -247,7 +247,7 @@ class TicketQueue:
             successor = transaction.successor_of(self._study_id, number)
             if successor is not None:
                 raise BadInput(f"trial {number} of {self.name} is tried again already, as trial {successor}.")
-            return transaction.append(self._study_id, [successor_attrs(trial, attempt=1)])
+            return transaction.append(self._study_id, [successor_attrs(trial, attempt=1, deaths=0)])
 
         return self._store.run(change)
 
@@ -263,6 +263,18 @@ class TicketQueue:
         except KeyError:
             raise NotFound(f"{self.name} was deleted.") from None
 
+    def files_kept(self) -> frozenset[str] | None:
+        """See `studies.ticket_files.files_kept`.
+
+        Raises:
+            NotFound: the study was deleted.
+            StorageError: the database is away for too long.
+        """
+        try:
+            return files_kept(self._storage.get_all_trials(self._study_id, deepcopy=False))
+        except KeyError:
+            raise NotFound(f"{self.name} was deleted.") from None
+
     def control(self) -> str:
         """What its workers should do: "run", "pause" (hand out no more tickets) or "stop" (also give back).
 
@@ -274,13 +286,6 @@ class TicketQueue:
             return str(self._storage.get_study_user_attrs(self._study_id).get(CONTROL_ATTR, "run"))
         except KeyError:
             raise NotFound(f"{self.name} was deleted.") from None
-
-
-def not_found(kind: str, name: str, known: Sequence[str]) -> NotFound:
-    """The error for a name that is not stored, with the nearest ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else " `rigl-study list` shows what is stored."
-    return NotFound(f'no {kind} "{name}" is stored.{hint}')
 
 
 def _find(storage: BaseStorage, name: str) -> int | None:

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from studies import log_format
 from studies.campaigns import campaign_names, open_campaign
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
+from studies.log_format import JsonFormatter, TextFormatter, log_to_stderr
 from studies.storage import open_storage
 from studies.tickets import TicketQueue
-from workers.devices import choose_device
-from workers.loop import run_worker
+from workers.devices import held_device
+from workers.loop import run_worker, worker_id
 from workers.pool import WorkerSettings
 from workers.stop import Stop, on_signals
 
@@ -30,23 +32,36 @@ def main() -> int:
     with on_signals(stop):
         settings = WorkerSettings.from_json(sys.stdin.readline())
         threading.Thread(target=_watch_parent, args=[stop], daemon=True).start()
-        form = f"[worker {settings.index}] %(message)s"
-        logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+        as_json = settings.log_format == "json"
+        formatter = JsonFormatter() if as_json else TextFormatter(f"[worker {settings.index}] ")
+        log_to_stderr(formatter, "", logging.INFO)
+        logging.captureWarnings(as_json)
         try:
             work(settings, stop)
         except RiglStudyError as error:
             log.error("%s", error)
             return error.exit_code
+        except Exception as error:
+            log.critical("unexpected %s: %s", type(error).__name__, error, exc_info=True)
+            return 1
         return 0
 
 
 def work(settings: WorkerSettings, stop: Stop) -> int:
     """Claim and train until the campaigns are done; how many trials were finished."""
+    name = worker_id()
+    log_format.note(worker=name)
     if settings.storage is None:
         url = EmbeddedPostgres(None if settings.home is None else Path(settings.home)).ensure_running()
     else:
         url = StorageUrl.parse(settings.storage)
-    storage = open_storage(url, heartbeat_interval=settings.heartbeat_interval, grace_period=settings.grace_period)
+    storage = open_storage(
+        url,
+        heartbeat_interval=settings.heartbeat_interval,
+        grace_period=settings.grace_period,
+        should_stop=stop.is_overdue,
+    )
+    told: set[tuple[str, type]] = set()
 
     def queues() -> Sequence[TicketQueue]:
         names = settings.campaigns or campaign_names(storage)
@@ -57,30 +72,42 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
             except (NotFound, SpecVersionError, BadInput) as error:
                 if settings.campaigns and not settings.forever:
                     raise
-                log.warning("%s", error)
+                if (name, type(error)) not in told:  # once, not at every look of a worker that runs for ever
+                    told.add((name, type(error)))
+                    log.warning("%s", error)
         return found
 
     # Only now: to load torch takes seconds, and what is wrong with the campaign should show before.
     from rigl_core.runtime import set_threads
     from workers.objective import run_ticket
+    from workers.tidy import tidy
 
     mine = queues()
     set_threads(settings.threads)
-    run = partial(
-        run_ticket,
-        checkpoint_dir=Path(settings.checkpoint_dir),
-        device=choose_device(settings.device, settings.index),
-        data_dir=None if settings.data_dir is None else Path(settings.data_dir),
-    )
-    return run_worker(
-        mine,
-        run,
-        stop,
-        max_trials=settings.max_trials,
-        forever=settings.forever,
-        refresh=queues if settings.forever else None,
-        poll_seconds=settings.poll_seconds,
-    )
+    checkpoint_dir = Path(settings.checkpoint_dir)
+    # In the folder that workers share anyway, so that those in other containers of this machine see the locks.
+    locks, wait = checkpoint_dir / "gpu-locks", stop if settings.forever else None
+    with held_device(settings.device, settings.index, locks, wait, pool=settings.pool) as device:
+        if device is None:  # it was stopped while it waited for a GPU
+            return 0
+        log_format.note(device=device)
+        run = partial(
+            run_ticket,
+            checkpoint_dir=checkpoint_dir,
+            device=device,
+            data_dir=None if settings.data_dir is None else Path(settings.data_dir),
+        )
+        return run_worker(
+            mine,
+            run,
+            stop,
+            worker=name,
+            max_trials=settings.max_trials,
+            forever=settings.forever,
+            refresh=queues if settings.forever else None,
+            poll_seconds=settings.poll_seconds,
+            when_over=partial(tidy, checkpoint_dir=checkpoint_dir),
+        )
 
 
 def _watch_parent(stop: Stop) -> None:

@@ -1,5 +1,6 @@
 """The life of a worker: claim a ticket, run it, claim the next; wait while others' tickets may still come back."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from studies.errors import DataUnavailable, NotFound, RiglStudyError, StorageError, TicketLost
+from studies.log_format import noted
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from workers.stop import Stop
@@ -42,6 +44,7 @@ def run_worker(
     forever: bool = False,
     refresh: Callable[[], Sequence[TicketQueue]] | None = None,
     poll_seconds: float = POLL_SECONDS,
+    when_over: Callable[[TicketQueue], object] = lambda _: None,
 ) -> int:
     """Run tickets of these queues in turn, until all are done, stopped or deleted.
 
@@ -57,6 +60,7 @@ def run_worker(
         forever: keep waiting for new tickets when all is done.
         refresh: asked for the queues again whenever there is nothing to claim, to find campaigns created meanwhile.
         poll_seconds: time between two looks of an idle worker, and between two sweeps.
+        when_over: called with a queue when nothing waits or runs in it, once after this worker's last ticket.
 
     Returns:
         How many trials it finished (complete, pruned or failed).
@@ -64,28 +68,35 @@ def run_worker(
     Raises:
         WorkerGaveUp: MAX_FAILURES_IN_A_ROW trials in a row failed.
         DataUnavailable: the data cannot be had here; the ticket was given back.
-        StorageError: the database is away for too long.
+        StorageError: the database is away for too long, or was when this worker should give its ticket back.
     """
     rounds = _Rounds(queues, worker or worker_id(), poll_seconds)
     n_finished = n_failures = 0
     while not stop.is_set() and (max_trials is None or n_finished < max_trials):
-        rounds.sweep()
+        ticket = None
         try:
+            rounds.sweep()
             ticket = rounds.claim()
             if ticket is None:
+                rounds.tell_over(when_over)
                 if not forever and rounds.all_over():
                     break
                 stop.wait(poll_seconds)
                 if refresh is not None:
                     rounds.queues = list(refresh())
                 continue
-            ending = _run_or_fail(ticket, run, stop)
-        except (StorageError, DataUnavailable):
+            rounds.over.clear()
+            with noted(campaign=ticket.spec.campaign, study=ticket.spec.study, trial=ticket.number):
+                ending = _run_or_fail(ticket, run, stop)
+        except (StorageError, DataUnavailable) as error:
+            if ticket is None and stop.is_set():  # nothing to give back
+                log.warning("%s", error)
+                break
             raise
         except Exception as error:
             n_finished, n_failures = n_finished + 1, n_failures + 1
             told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")  # one line, whatever the library
-            log.warning("a trial failed: %s", told)
+            log.warning("%s failed: %s", ticket or "a trial that was being claimed", told)
             if n_failures == MAX_FAILURES_IN_A_ROW:
                 raise WorkerGaveUp(
                     f"{n_failures} trials in a row failed, the last with {told}. This worker "
@@ -128,6 +139,7 @@ class _Rounds:
         self.queues = list(queues)
         self._worker, self._poll_seconds = worker, poll_seconds
         self._next_sweep = 0.0
+        self.over: set[str] = set()
 
     def claim(self) -> Ticket | None:
         """A ticket of the first queue that has one; that queue is then the last in turn."""
@@ -150,6 +162,16 @@ class _Rounds:
             for queue in self.queues:
                 queue.sweep()
             self._next_sweep = time.monotonic() + self._poll_seconds
+
+    def tell_over(self, when_over: Callable[[TicketQueue], object]) -> None:
+        """Call `when_over` with each queue that is over and was not when this was last called."""
+        for queue in self.queues:
+            if queue.name in self.over:
+                continue
+            with contextlib.suppress(NotFound):
+                if queue.counts().is_done:
+                    self.over.add(queue.name)
+                    when_over(queue)
 
     def all_over(self) -> bool:
         """Whether nothing is left that could ever be claimed."""

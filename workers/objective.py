@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from statistics import fmean
 
+from rigl_core.checkpoint import remove_partial
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
-from studies.errors import CheckpointError, TicketLost, TrainingDiverged
+from studies.errors import CheckpointError, StorageError, TicketLost, TrainingDiverged
 from studies.ticket import Ticket
 from studies.trial import TrialResult
 from workers.heartbeat import Heartbeat
@@ -58,7 +59,6 @@ class _TicketRun:
         self._checkpoint_dir, self._device, self._data_dir = checkpoint_dir, device, data_dir
         self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
         self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
-        self._epochs_recomputed = 0
 
     def to_the_end(self) -> Ending:
         outcome = self._train()
@@ -73,6 +73,7 @@ class _TicketRun:
 
     def _train(self) -> TrainOutcome | None:
         """Train; None if a stop came and its checkpoint could not be written, so that an older one must do."""
+        remove_partial(self._checkpoint)  # what an owner left that was killed while writing
         resume = self._checkpoint.exists()
         try:
             return self._train_from(self._checkpoint if resume else None)
@@ -102,11 +103,15 @@ class _TicketRun:
         )
 
     def _on_epoch(self, report: EpochReport) -> bool:
-        prune = self._ticket.report(report.epoch, report.mean_val_accuracy)
-        if report.replayed:  # it was not pruned there when it was trained
-            return False
-        self._epochs_recomputed += report.epoch < self._ticket.epochs_reported
-        self._heartbeat.look()
+        try:
+            prune = self._ticket.report(report.epoch, report.mean_val_accuracy, replayed=report.replayed)
+            if report.replayed:  # it was not pruned there when it was trained
+                return False
+            self._heartbeat.look()
+        except StorageError:
+            if not self._stop.is_set():
+                raise
+            return False  # so that the stop writes a checkpoint; whoever goes on from that reports the epoch again
         log.info(
             "%s: epoch %d of %d, validation accuracy %.2f %%%s",
             self._ticket,
@@ -114,6 +119,7 @@ class _TicketRun:
             report.n_epochs,
             100 * report.mean_val_accuracy,
             ", pruned" if prune else "",
+            extra={"epoch": report.epoch + 1},
         )
         return prune
 
@@ -150,6 +156,7 @@ class _TicketRun:
             layer_sparsity=outcome.layer_sparsity,
             epochs=outcome.epochs,
             seconds=outcome.seconds,
-            epochs_recomputed=self._epochs_recomputed,
+            # Not below 0: the checkpoint may be of a deleted campaign that was the same.
+            epochs_recomputed=max(0, self._ticket.epochs_trained - outcome.epochs),
             environment=outcome.environment,
         )

@@ -4,12 +4,15 @@ A worker process gets everything it needs, the storage URL with its password inc
 standard input: command lines and environments can be read by others. The same pipe tells it when its parent is gone.
 """
 
+import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO
@@ -18,11 +21,15 @@ from studies.database.storage_url import StorageUrl
 from studies.storage import GRACE_SECONDS, HEARTBEAT_SECONDS
 from workers.devices import threads_per_worker
 from workers.loop import POLL_SECONDS
-from workers.stop import Stop
+from workers.stop import NOTICES, SIGNALS, Stop
 
 log = logging.getLogger("rigl_study.worker")
 
 PROGRESS_SECONDS = 0.5
+PASSED_ON = NOTICES[0]
+_STOPPED_EARLY = tuple(-signum for signum in (*SIGNALS, *NOTICES))
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"Seconds before a crashed worker is started again: after the first crash, and at most, doubling in between."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +44,14 @@ class WorkerSettings:
         data_dir: where to look for data sets first.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         index: number of this worker among those of the pool, from 0.
+        pool: a word that only the workers of one pool have; set for each pool.
         threads: how many to compute with.
         forever: wait for new tickets when all is done.
         max_trials: end after finishing so many.
         heartbeat_interval: seconds between signs of life.
         grace_period: seconds of silence after which another worker's trial is taken over.
         poll_seconds: seconds between two looks of an idle worker.
+        log_format: "text" or "json".
     """
 
     storage: str | None
@@ -52,12 +61,14 @@ class WorkerSettings:
     data_dir: str | None = None
     device: str = "auto"
     index: int = 0
+    pool: str = ""
     threads: int = 1
     forever: bool = False
     max_trials: int | None = None
     heartbeat_interval: int = HEARTBEAT_SECONDS
     grace_period: int = GRACE_SECONDS
     poll_seconds: float = POLL_SECONDS
+    log_format: str = "text"
 
     @classmethod
     def storage_of(cls, url: StorageUrl) -> Mapping[str, str | None]:
@@ -84,39 +95,104 @@ def run_workers(
     *,
     output: IO[str] | int = 2,
     on_progress: Callable[[], None] | None = None,
+    on_alive: Callable[[int], None] | None = None,
 ) -> int:
     """Run worker processes until all have ended.
 
-    None of them is started again; the others take over the ticket of one that dies. They are in sessions of their
-    own, so that Ctrl-C in the terminal reaches only this process, which passes `stop` on, once.
+    One that dies is not started again: the others take over its ticket. With `settings.forever` one that a signal
+    killed (out of memory, a crash in a library) is, after a pause. They are in sessions of their own, so that Ctrl-C
+    in the terminal reaches only this process, which passes `stop` on, once.
 
     Arguments:
         settings: for all of them; `index` is set for each.
         n_workers: how many; see `studies.campaigns.check_worker_count`.
-        stop: passed on as SIGTERM. Use `workers.stop.on_signals`.
+        stop: passed on as a notice, SIGUSR1. Use `workers.stop.on_signals`.
         output: file or descriptor for what the workers say; standard output is for results, so 2 by default.
         on_progress: called about twice a second meanwhile, for live output. If it raises, that is logged and the
             workers go on without: a display must not cost a training.
+        on_alive: told as often how many workers run.
 
     Returns:
         The worst exit code, as a shell would tell it: 0 if all went well.
     """
-    settings = replace(settings, threads=threads_per_worker(n_workers))
-    workers: list[subprocess.Popen[str]] = []
+    settings = replace(settings, threads=threads_per_worker(n_workers), pool=secrets.token_hex(8))
+    places: list[_Place] = []
     try:
         for index in range(n_workers):
-            workers.append(_start(replace(settings, index=index), output))
-        _wait(workers, stop, on_progress)
+            places.append(_Place(replace(settings, index=index), output))
+        _wait(places, stop, on_progress, on_alive or (lambda _: None))
     except BaseException:
-        for worker in workers:
-            worker.kill()  # the second, hard stop
+        for place in places:
+            place.process.kill()  # the second, hard stop
         raise
     finally:
-        for worker in workers:
-            worker.wait()
-            if worker.stdin is not None:
-                worker.stdin.close()
-    return max(_exit_code(worker, stop) for worker in workers)
+        for place in places:
+            place.bury()
+    return max(place.exit_code(stop) for place in places)
+
+
+class _Place:
+    """One of the pool's places: the worker process in it, or that was in it last, and when the next one is due."""
+
+    def __init__(self, settings: WorkerSettings, output: IO[str] | int) -> None:
+        self._settings, self._output = settings, output
+        self._began = time.monotonic()
+        self._pause = FIRST_PAUSE
+        self._due: float | None = None
+        self.process = _start(settings, output)
+
+    def is_open(self, stop: Stop) -> bool:
+        """Whether there is a worker here or will be one again; starts it when it is due."""
+        code = self.process.poll()
+        if code is None:
+            return True
+        if code >= 0 or not self._settings.forever or stop.is_set():
+            return False
+        now = time.monotonic()
+        if self._due is None:
+            if now - self._began > LONGEST_PAUSE:  # it had worked for a while
+                self._pause = FIRST_PAUSE
+            self._wait_before_next(f"was killed by signal {-code} ({signal.strsignal(-code)})")
+        elif now >= self._due:
+            self._start_again()
+        return True
+
+    def wait(self, seconds: float, stop: Stop) -> None:
+        """Until the worker ends, at most so long; where there is none, until it is time to look again."""
+        if self._due is not None:
+            stop.wait(seconds)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+
+    def bury(self) -> None:
+        """Wait for the worker's end and close what leads to it."""
+        self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it ended before it had read its settings
+                self.process.stdin.close()
+
+    def exit_code(self, stop: Stop) -> int:
+        """The last worker's, as a shell would tell it."""
+        code = self.process.returncode
+        if stop.is_set() and (code in _STOPPED_EARLY or self._due is not None):
+            return 0  # stopped before it could even have claimed, where it would have caught this, or between two
+        return code if code >= 0 else 128 - code
+
+    def _start_again(self) -> None:
+        self.bury()
+        self._began = time.monotonic()
+        try:
+            self.process = _start(self._settings, self._output)
+        except OSError as error:  # no memory for another process: what killed the last one may be going on
+            self._wait_before_next(f"cannot be started: {error.strerror or error}")
+        else:
+            self._due = None
+
+    def _wait_before_next(self, what: str) -> None:
+        log.warning("worker %d %s; it is started again in %.0f s", self._settings.index, what, self._pause)
+        self._due = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
 def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[str]:
@@ -141,27 +217,25 @@ def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[
     return worker
 
 
-def _wait(workers: list[subprocess.Popen[str]], stop: Stop, on_progress: Callable[[], None] | None) -> None:
+def _wait(
+    places: list[_Place],
+    stop: Stop,
+    on_progress: Callable[[], None] | None,
+    on_alive: Callable[[int], None],
+) -> None:
     told = False
-    while any(worker.poll() is None for worker in workers):
+    while still := [place for place in places if place.is_open(stop)]:
+        on_alive(sum(place.process.poll() is None for place in still))
         if stop.is_set() and not told:
             told = True
-            for worker in workers:
-                worker.send_signal(signal.SIGTERM)
+            for place in still:
+                # Not SIGTERM: who stops this process may send that to the workers too, and their second one kills.
+                place.process.send_signal(PASSED_ON)
         if on_progress is not None:
             try:
                 on_progress()
             except Exception as error:
                 log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
                 on_progress = None
-        for worker in workers:
-            try:
-                worker.wait(PROGRESS_SECONDS / len(workers))
-            except subprocess.TimeoutExpired:
-                continue
-
-
-def _exit_code(worker: subprocess.Popen[str], stop: Stop) -> int:
-    if stop.is_set() and worker.returncode == -signal.SIGTERM:
-        return 0  # stopped before it could even have claimed: later on it would have caught this
-    return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+        for place in still:
+            place.wait(PROGRESS_SECONDS / len(still), stop)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rigl_core.config import TrainConfig
-from rigl_core.runtime import set_threads
+from rigl_core.runtime import resolve_device, set_threads
 from rigl_core.train import EpochReport, TrainOutcome, train
-from workers.devices import choose_device, threads_per_worker
+from workers.devices import threads_per_worker
 from workers.stop import Stop, on_signals
 
 __all__ = ["EpochReport", "TrainOutcome", "train_once"]
@@ -54,7 +54,7 @@ def train_once(
             should_stop=stop.is_set,
             resume_from=checkpoint if checkpoint is not None and checkpoint.exists() else None,
             checkpoint_to=checkpoint,
-            device=choose_device(device),
+            device=resolve_device(device),
             data_dir=data_dir,
             on_step=on_step,
         )

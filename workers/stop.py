@@ -2,18 +2,28 @@
 
 First SIGTERM or Ctrl-C: finish the current step, write a checkpoint, give the ticket back, exit 0.
 Second: die at once. The ticket is left to the sweep, which issues it again after the grace period.
+
+SIGUSR1 and SIGUSR2 are notices: they ask for the same as the first, and however many come they never kill. Batch
+systems send them before time is up, and to every process of a job at once, so that a worker may get the same notice
+from there and from its parent.
 """
 
 import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 log = logging.getLogger("rigl_study.worker")
 
+LAST_WORDS_SECONDS = 8.0
+"""How long a worker that is to stop waits for a database that is away, to give its ticket back. Whoever sends SIGTERM
+(a preemption, a container's end) sends SIGKILL some ten to thirty seconds later."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stop:
@@ -22,6 +32,7 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._reason = ""
+        self._since: float | None = None
 
     @property
     def reason(self) -> str:
@@ -31,11 +42,16 @@ class Stop:
     def request(self, reason: str) -> None:
         """Ask to stop; the first reason stays."""
         self._reason = self._reason or reason
+        self._since = time.monotonic() if self._since is None else self._since
         self._event.set()
 
     def is_set(self) -> bool:
         """Whether it was requested."""
         return self._event.is_set()
+
+    def is_overdue(self) -> bool:
+        """Whether it was requested so long ago that a database that is away is not waited for any more."""
+        return self._since is not None and time.monotonic() - self._since > LAST_WORDS_SECONDS
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until it is requested, and tell whether it was."""
@@ -44,7 +60,7 @@ class Stop:
 
 @contextlib.contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """While in the body, the first SIGTERM or SIGINT requests `stop`; the second kills this process.
+    """While in the body, the first SIGTERM or SIGINT requests `stop`, the second kills this process; a notice requests.
 
     The second is left to the kernel, so that it works even if Python is stuck in a computation or a database call.
     Whatever handlers there were before are put back at the end. Only the main thread can do this.
@@ -58,7 +74,11 @@ def on_signals(stop: Stop) -> Iterator[None]:
             signal.signal(one, signal.SIG_DFL)
         stop.request(signal.Signals(signum).name)
 
-    before = {one: signal.signal(one, handle) for one in SIGNALS}
+    def take_notice(signum: int, _frame: FrameType | None) -> None:
+        stop.request(signal.Signals(signum).name)
+
+    before = {one: signal.signal(one, take_notice) for one in NOTICES}
+    before |= {one: signal.signal(one, handle) for one in SIGNALS}
     try:
         yield
     finally:

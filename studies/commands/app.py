@@ -3,6 +3,7 @@
 Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 """
 
+import errno
 import inspect
 import json
 import logging
@@ -16,11 +17,15 @@ from typing import Any, NoReturn, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from studies.errors import RiglStudyError
+from studies.errors import RiglStudyError, UnknownName
+from studies.log_format import FORMATS, JsonFormatter, TextFormatter, hide_passwords, log_to_stderr
 
 PROGRAM = "rigl-study"
+LOGGER = "rigl_study"
 DEBUG_VARIABLE = "RIGL_STUDY_DEBUG"
 INTERRUPTED = 130
+
+_formatter: logging.Formatter = TextFormatter(f"{PROGRAM}: ")
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -50,25 +55,33 @@ class OneLineErrors(TyperGroup):
 def _explain(error: Exception) -> int:
     """Print what went wrong in one line; the exit code that goes with it."""
     if isinstance(error, BrokenPipeError):
-        # The reader (`| head`) has seen enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()  # the reader (`| head`) has seen enough
         return 1
     if debugging():
-        traceback.print_exception(error)
+        print(hide_passwords("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     if isinstance(error, RiglStudyError):
-        say(str(error))
+        say(str(error), logging.ERROR)
         return error.exit_code
     if isinstance(error, typer.Abort):
-        say("interrupted")
+        say("interrupted", logging.ERROR)
         return INTERRUPTED
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        _close_stdout()
+        say(f"cannot write the result: {error.strerror}.", logging.ERROR)
+        return 1
     if hasattr(error, "format_message"):  # a usage error: Typer has no public class for them
         context = getattr(error, "ctx", None)
         command = context.command_path if context else PROGRAM
-        say(f"{error.format_message().rstrip('.')}. See: {command} --help")
+        say(f"{error.format_message().rstrip('.')}. See: {command} --help", logging.ERROR)
         return int(getattr(error, "exit_code", 2))
     how = "" if debugging() else f" Run `{PROGRAM} --debug ...` or set {DEBUG_VARIABLE}=1 for the traceback."
-    say(f"unexpected {type(error).__name__}: {error}.{how}")
+    say(f"unexpected {type(error).__name__}: {error}.{how}", logging.ERROR)
     return 1
+
+
+def _close_stdout() -> None:
+    """Drop what could not be written: Python would complain once more when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def debugging() -> bool:
@@ -105,16 +118,29 @@ def _example(text: str) -> str:
     return f"\b\nExample:\n  {text}"  # \b: leave the line breaks of this paragraph alone
 
 
-def say(message: str) -> None:
+def say(message: str, level: int = logging.INFO) -> None:
     """One line of message or progress on stderr: whatever `message` holds, it is one line, and shows no password."""
-    print(f"{PROGRAM}: {one_clean_line(message)}", file=sys.stderr, flush=True)
+    record = logging.LogRecord(f"{LOGGER}.command", level, "", 0, message, None, None)
+    print(_formatter.format(record), file=sys.stderr, flush=True)
 
 
-def one_clean_line(text: str) -> str:
-    """`text` without line breaks, control characters and passwords of URLs."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    # Nothing should bring one this far; the example in the help on URLs stays as it is.
-    return re.sub(r"(://[^:/@\s]*):(?!PASSWORD@)[^@\s]+@", r"\1:***@", line)
+def choose_log_format(name: str) -> str:
+    """Say everything so from now on: the callback of `--log-format`.
+
+    Raises:
+        BadInput: there is no such format.
+    """
+    global _formatter
+    if name not in FORMATS:
+        raise UnknownName("log format", name, FORMATS)
+    _formatter = JsonFormatter() if name == "json" else TextFormatter(f"{PROGRAM}: ")
+    show_log()
+    return name
+
+
+def logs_json() -> bool:
+    """Whether stderr is for machines."""
+    return isinstance(_formatter, JsonFormatter)
 
 
 def print_json(value: Any) -> None:
@@ -149,15 +175,6 @@ def coloured(stream: Any) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-class _OneLineFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{PROGRAM}: {one_clean_line(record.getMessage())}"
-
-
-def log_to_stderr() -> None:
+def show_log() -> None:
     """Show the warnings of the service as messages, one line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLineFormatter())
-    logger = logging.getLogger("rigl_study")
-    logger.handlers = [handler]
-    logger.setLevel(logging.DEBUG if debugging() else logging.WARNING)
+    log_to_stderr(_formatter, LOGGER, logging.DEBUG if debugging() else logging.WARNING)

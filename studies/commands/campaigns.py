@@ -1,15 +1,13 @@
-"""The commands that look at campaigns and steer them, from `create` to `delete`; those that train are in `run`."""
+"""The commands that make and steer campaigns, from `create` to `delete`; those that train are in `run`."""
 
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from studies.commands.app import PROGRAM, print_json, print_table, say
+from studies.commands.app import PROGRAM, print_json, say
 from studies.commands.options import (
     CampaignName,
     Checkpoints,
@@ -29,8 +27,6 @@ from studies.errors import BadInput, NotFound, UnknownName
 if TYPE_CHECKING:
     from studies.spec import StudySpec
     from studies.tickets import TicketQueue
-
-WATCH_SECONDS = 2.0
 
 
 def plan_campaign(
@@ -74,83 +70,8 @@ def describe(queues: Sequence["TicketQueue"]) -> str:
     n_done = sum(c.complete + c.pruned + c.failed for c in counts)
     n_trials = n_done + sum(c.waiting + c.running for c in counts)
     n_studies = len(queues)
-    return f"{n_studies} {'study' if n_studies == 1 else 'studies'}, {n_trials} trials, {n_done} of them done"
-
-
-def list_(storage: Storage = None, as_json: Json = False) -> None:
-    """List all campaigns."""
-    from studies.campaigns import list_campaigns
-
-    with opened(storage) as database:
-        campaigns = list_campaigns(database)
-    if as_json:
-        print_json(
-            [
-                {"name": c.name, "description": c.description, "state": c.state, "studies": c.n_studies}
-                | asdict(c.counts)
-                for c in campaigns
-            ]
-        )
-    elif campaigns:
-        print_table(
-            ("campaign", "state", "studies", *_COUNTED, "best"),
-            [(c.name, c.state, c.n_studies, *_cells(asdict(c.counts))) for c in campaigns],
-        )
-    else:
-        say(f"nothing is stored yet; `{PROGRAM} create SPEC` or `{PROGRAM} run SPEC` begins")
-
-
-_COUNTED = ("waiting", "running", "complete", "pruned", "failed", "retried")
-
-
-def _cells(counts: dict[str, Any]) -> list[object]:
-    best = counts["best"]
-    return [*(counts[state] for state in _COUNTED), None if best is None else f"{100 * best:.2f} %"]
-
-
-def status(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The campaign; all if left out.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew at every change, until it is complete.")] = False,
-    storage: Storage = None,
-    as_json: Json = False,
-) -> None:
-    """Show how far a campaign is: its trials by state, and the best validation accuracy of each study."""
-    from studies.campaigns import campaign_status, list_campaigns
-
-    if name is None:
-        if watch:
-            raise BadInput(f"--watch needs the NAME of a campaign; `{PROGRAM} list` shows them.")
-        if not as_json:
-            list_(storage)
-            return
-    with opened(storage) as database:
-        if name is None:
-            print_json([campaign_status(database, campaign.name) for campaign in list_campaigns(database)])
-            return
-        shown: dict[str, Any] | None = None
-        while True:
-            found = campaign_status(database, name)
-            if found != shown:
-                _print_status(found, as_json=as_json, again=shown is not None)
-            shown = found
-            if not watch or found["state"] == "complete":
-                return
-            time.sleep(WATCH_SECONDS)
-
-
-def _print_status(found: dict[str, Any], *, as_json: bool, again: bool) -> None:
-    if again:
-        # On a terminal in place of the last table; elsewhere below it, for logs.
-        print("\033[2J\033[H" if sys.stdout.isatty() else "", end="" if sys.stdout.isatty() or as_json else "\n")
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{found['campaign']}: {found['state']}")
-        print_table(
-            ("study", *_COUNTED, "best"),
-            [(study["name"].partition("/")[2], *_cells(study)) for study in found["studies"]],
-        )
-    sys.stdout.flush()
+    studies = f"{n_studies} {'study' if n_studies == 1 else 'studies'}"
+    return f"{studies}, {n_trials} {'trial' if n_trials == 1 else 'trials'}, {n_done} done"
 
 
 def show(name: CampaignName, trial: Trial, storage: Storage = None, as_json: Json = False) -> None:
@@ -261,7 +182,9 @@ def delete(
                 raise BadInput(f"to delete {name} for good, add --yes.")
             c = campaigns[name].counts
             n_trials = c.waiting + c.running + c.complete + c.pruned + c.failed + c.retried
-            if not typer.confirm(f"Delete {name} with its {n_trials} trials for good?", err=True):
+            if not typer.confirm(
+                f"Delete {name} with its {n_trials} {'trial' if n_trials == 1 else 'trials'} for good?", err=True
+            ):
                 say("nothing was deleted")
                 raise typer.Exit(1)
         n_studies = delete_campaign(database, name)

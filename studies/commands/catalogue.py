@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from rigl_core.data import DATASETS
+from rigl_core.data import DATASETS, get_dataset
 from studies.commands.app import command, new_app, print_json, print_table, say
 from studies.commands.options import DataDir, Json
+from studies.commands.training import require_training
+from studies.errors import DataUnavailable
 
 catalogue_app = new_app(about="The experiments that come with rigl-study.", example="rigl-study catalogue list")
 data_app = new_app(about="The data sets: where they are, and how to get them.", example="rigl-study data list")
@@ -62,12 +64,24 @@ def data_list(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 @command(data_app, "fetch", example="rigl-study data fetch digits")
 def data_fetch(
-    name: Annotated[str, typer.Argument(metavar="|".join(DATASETS), help="The data set.")],
+    names: Annotated[list[str], typer.Argument(metavar="|".join(DATASETS), help="The data set; several may be named.")],
     data_dir: DataDir = None,
 ) -> None:
     """Find a data set or download it, and check that it can be read."""
     from rigl_core.data.find import fetch
 
-    where = fetch(name, data_dir)
-    say(f"{name} is in order")
-    print(where)
+    for name in names:
+        get_dataset(name)
+    require_training("reading a data set")
+    n_unavailable = 0
+    for name in names:
+        try:
+            where = fetch(name, data_dir)
+        except DataUnavailable as error:  # the others may be there
+            say(str(error))
+            n_unavailable += 1
+        else:
+            say(f"{name} is in order")
+            print(where)
+    if n_unavailable:
+        raise typer.Exit(1)

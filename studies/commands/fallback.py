@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rigl_core.config import TrainConfig
 from rigl_core.data import find, get_dataset
+from studies.commands.training import require_training
 from studies.errors import BadInput, DataUnavailable
 from studies.spec import StudySpec
 
@@ -30,6 +31,7 @@ def with_available_dataset(
     wanted = _config(spec).dataset
     if wanted == fallback or find.status(wanted, data_dir) is not None:
         return spec
+    require_training(f"downloading {wanted}")
     try:
         find.fetch(wanted, data_dir)  # loads torch, but only where there is something to download
     except DataUnavailable:

@@ -1,24 +1,40 @@
 """Options and arguments that several commands share. Names a user can type come from the registries themselves."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rigl_core.data import DATASETS
+from studies.commands.app import choose_log_format
 from studies.errors import BadInput
+from studies.log_format import FORMATS
+
+MAX_WORKERS = 1024
 
 
-def one_of(registry: Iterable[str], *declarations: str, help: str, show_default: str | bool = True) -> Any:
+def one_of(
+    registry: Iterable[str],
+    *declarations: str,
+    help: str,
+    show_default: str | bool = True,
+    callback: Callable[[str], str] | None = None,
+) -> Any:
     """An option that takes a key of `registry`: shown in the help and completed by the shell.
 
     The value itself is checked where every other way to give it is (files, `--set`), with the nearest name as a hint.
     """
     names = list(registry)
     return typer.Option(
-        *declarations, metavar="|".join(names), help=help, show_default=show_default, autocompletion=lambda: names
+        *declarations,
+        metavar="|".join(names),
+        help=help,
+        show_default=show_default,
+        autocompletion=lambda: names,
+        callback=callback,
     )
 
 
@@ -30,10 +46,19 @@ def _device(text: str) -> str:
 
 
 def checkpoint_folder(chosen: Path | None) -> Path:
-    """Where checkpoints are: as `--checkpoints` says, else in the home of the embedded Postgres."""
+    """Where checkpoints are: `--checkpoints`, else `RIGL_STUDY_CHECKPOINTS`, else in the embedded Postgres's home."""
     from studies.database.embedded_files import default_home
 
+    if chosen is None and (named := os.environ.get("RIGL_STUDY_CHECKPOINTS")):
+        chosen = Path(named).expanduser()
     return (chosen or default_home() / "checkpoints").absolute()
+
+
+def _workers(text: str) -> str:
+    """Refuse what is no number of workers; what "auto" comes to is known once torch is loaded."""
+    if text != "auto" and not (re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MAX_WORKERS):
+        raise BadInput(f'--workers is "{text}"; give a number from 1 to {MAX_WORKERS}, or auto for one worker a GPU.')
+    return text
 
 
 def _complete_spec(incomplete: str) -> list[str]:
@@ -67,13 +92,23 @@ Storage = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, max=1024, metavar="N", help="Processes, which share this machine's cores.")
+    str,
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        callback=_workers,
+        help="Processes, which share this machine's cores; auto is one for each GPU, and one where there is none.",
+    ),
 ]
 Device = Annotated[
     str,
     typer.Option(
         "--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any."
     ),
+]
+LogFormat = Annotated[
+    str,
+    one_of(FORMATS, "--log-format", callback=choose_log_format, help="How messages and the workers' log are written."),
 ]
 DataDir = Annotated[
     Path | None,
@@ -84,7 +119,9 @@ DataDir = Annotated[
 Checkpoints = Annotated[
     Path | None,
     typer.Option(
-        "--checkpoints", metavar="DIR", help="Where trials are checkpointed; share it so that any worker can resume."
+        "--checkpoints",
+        metavar="DIR",
+        help="Where trials are checkpointed; share it so that any worker can resume. Also: RIGL_STUDY_CHECKPOINTS.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: reports/NAME.")]

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from studies.commands.app import one_clean_line, say
+from studies.commands.app import logs_json, say
 from studies.errors import StorageError
+from studies.log_format import one_clean_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from studies.database.transactions import Counts
 
 LOOK_SECONDS = 1.0
-"Between two looks at the database."
+"Between two looks at the database, where somebody watches."
+LOG_SECONDS = 5.0
+"The same where only a log does: hundreds of workers have one each, and one database."
 
 
 class CampaignProgress:
@@ -27,7 +30,7 @@ class CampaignProgress:
 
     Arguments:
         title: of the whole.
-        look: counts by study (or by campaign), asked about once a second.
+        look: counts by study (or by campaign), asked every LOOK_SECONDS on a terminal and every LOG_SECONDS elsewhere.
     """
 
     def __init__(self, title: str, look: Callable[[], Mapping[str, "Counts"]]) -> None:
@@ -42,7 +45,7 @@ class CampaignProgress:
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not logs_json():
             self._take_over()
         self.update()
         return self
@@ -55,9 +58,14 @@ class CampaignProgress:
                 self._relay.join()
             self._live.stop()
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it has a terminal."""
+        return self._live is not None
+
     def update(self, *, now: bool = False) -> None:
         """Look again and show what has changed; cheap to call often."""
-        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
+        if not now and time.monotonic() - self._looked < (LOOK_SECONDS if self.is_live else LOG_SECONDS):
             return
         self._looked = time.monotonic()
         try:

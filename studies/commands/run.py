@@ -18,6 +18,7 @@ from studies.commands.options import (
     DataDir,
     Device,
     FallbackDataset,
+    LogFormat,
     NewName,
     Out,
     Overrides,
@@ -28,7 +29,9 @@ from studies.commands.options import (
 )
 from studies.commands.progress import CampaignProgress
 from studies.commands.storage import opened, resolve
+from studies.commands.training import require_training
 from studies.errors import BadInput, NotFound
+from studies.health_file import HealthFile
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -45,7 +48,7 @@ def work(
         list[str] | None,
         typer.Option("--campaign", metavar="NAME", help="Work on this campaign only; repeatable. Default: all."),
     ] = None,
-    workers: Workers = 1,
+    workers: Workers = "1",
     device: Device = "auto",
     forever: Annotated[bool, typer.Option("--forever", help="Wait for new campaigns when all is done.")] = False,
     max_trials: Annotated[
@@ -53,6 +56,13 @@ def work(
     ] = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--health-file", metavar="FILE", help="Say here every few seconds that all is well; see `health`."
+        ),
+    ] = None,
+    log_format: LogFormat = "text",
     storage: Storage = None,
 ) -> None:
     """Train the waiting trials of campaigns until all are done; start it on as many machines as there are.
@@ -60,19 +70,34 @@ def work(
     Ctrl-C or SIGTERM: the current step is finished, the trial checkpointed and given back, exit code 0. A second one
     ends the workers at once; their trials are taken over by others half a minute later.
     """
-    url = resolve(storage, must_exist=True)
-    _check_workers(url, workers)
-    with opened(storage) as database:
-        _check_campaigns(database, campaign or (), forever=forever)
-    title = ", ".join(campaign) if campaign else "all campaigns"
-    code, stopped = _train(
-        url, campaign or (), title, workers, device, data_dir, checkpoints, forever=forever, max_trials=max_trials
-    )
-    if stopped:
-        say(f"stopped by {stopped}; trials in progress were given back")
-    else:
-        with opened(storage) as database:
-            _tell_held(database, campaign or ())
+    from studies.campaigns import check_worker_count
+
+    require_training("training")
+    n_workers = _count_workers(workers, device)
+    with HealthFile(health_file, n_workers) as health:
+        url = resolve(storage, must_exist=True)
+        check_worker_count(url, n_workers)
+        with opened(storage, patient=True) as database:
+            _check_campaigns(database, campaign or (), forever=forever)
+        title = ", ".join(campaign) if campaign else "all campaigns"
+        code, stopped = _train(
+            url,
+            campaign or (),
+            title,
+            n_workers,
+            device,
+            data_dir,
+            checkpoints,
+            forever=forever,
+            max_trials=max_trials,
+            log_format=log_format,
+            health=health,
+        )
+        if stopped:
+            say(f"stopped by {stopped}; trials in progress were given back")
+        else:
+            with opened(storage, patient=True) as database:
+                _tell_held(database, campaign or ())
     raise typer.Exit(code)
 
 
@@ -80,12 +105,13 @@ def run(
     spec: Spec,
     overrides: Overrides = None,
     name: NewName = None,
-    workers: Workers = 1,
+    workers: Workers = "1",
     out: Out = None,
     device: Device = "auto",
     fallback_dataset: FallbackDataset = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
+    log_format: LogFormat = "text",
     storage: Storage = None,
 ) -> None:
     """Create a campaign, train it on this machine, and write its report: `create`, `work` and `report` in one.
@@ -93,15 +119,17 @@ def run(
     If the same campaign is there already, what it lacks is done. So after Ctrl-C (exit code 130) or a crash the same
     command goes on where it stopped.
     """
-    from studies.campaigns import create_campaign
+    from studies.campaigns import check_worker_count, create_campaign
     from studies.reporting.report_folder import check_folder
     from studies.sources import resolve_sources
 
+    require_training("training")
     planned = plan_campaign(spec, overrides, name, fallback_dataset, data_dir)
     check_folder(out or Path("reports") / planned.name)  # now, not after hours of training
+    n_workers = _count_workers(workers, device)
     url = resolve(storage)
-    _check_workers(url, workers)
-    with opened(storage, must_exist=planned.pending is not None) as database:
+    check_worker_count(url, n_workers)
+    with opened(storage, must_exist=planned.pending is not None, patient=True) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")
@@ -110,7 +138,9 @@ def run(
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
-            code, stopped = _train(url, [planned.name], planned.name, workers, device, data_dir, checkpoints)
+            code, stopped = _train(
+                url, [planned.name], planned.name, n_workers, device, data_dir, checkpoints, log_format=log_format
+            )
             if stopped:
                 say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
                 raise typer.Exit(INTERRUPTED)
@@ -155,6 +185,8 @@ def _train(
     *,
     forever: bool = False,
     max_trials: int | None = None,
+    log_format: str = "text",
+    health: HealthFile | None = None,
 ) -> tuple[int, str]:
     """Run workers with live progress. Their exit code, and what stopped them early ("" if nothing did)."""
     from studies.storage import close_storage, open_storage
@@ -171,13 +203,30 @@ def _train(
         device=device,
         forever=forever,
         max_trials=max_trials,
+        log_format=log_format,
     )
     stop = Stop()
     with on_signals(stop):
         database = open_storage(url, patience=LOOK_PATIENCE, should_stop=stop.is_set)
+
+        def look() -> Mapping[str, "Counts"]:
+            try:
+                return _counts(database, campaigns)
+            finally:
+                if not progress.is_live:  # one of hundreds, perhaps: no connection is kept for a log
+                    close_storage(database)
+
+        progress = CampaignProgress(title, look)
         try:
-            with CampaignProgress(title, lambda: _counts(database, campaigns)) as progress:
-                code = run_workers(settings, n_workers, stop, output=progress.output, on_progress=progress.update)
+            with progress:
+                code = run_workers(
+                    settings,
+                    n_workers,
+                    stop,
+                    output=progress.output,
+                    on_progress=progress.update,
+                    on_alive=None if health is None else health.tell,
+                )
         finally:
             close_storage(database)
     return code if code in (0, 2) else 1, stop.reason
@@ -215,10 +264,13 @@ def _tell_held(database: "BaseStorage", campaigns: Sequence[str]) -> None:
             say(held)
 
 
-def _check_workers(url: "StorageUrl", n_workers: int) -> None:
-    from studies.campaigns import check_worker_count
+def _count_workers(wanted: str, device: str) -> int:
+    """How many processes `--workers` asks for."""
+    if wanted != "auto":
+        return int(wanted)
+    from workers.devices import one_per_gpu
 
-    check_worker_count(url, n_workers)
+    return one_per_gpu(device)
 
 
 def _check_campaigns(database: "BaseStorage", campaigns: Sequence[str], *, forever: bool) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from studies.database.storage_url import StorageUrl
 
+SHORT_PATIENCE_SECONDS = 10.0
+
 storage_app = new_app(
     about="The database that holds every study, above all the embedded Postgres.", example="rigl-study storage status"
 )
@@ -31,7 +33,7 @@ def resolve(option: str | None, *, must_exist: bool = False) -> "StorageUrl":
         BadInput: a URL that is malformed, or of a storage that no other command could see.
         NotFound: there is no such file.
     """
-    from studies.storage import resolve_storage
+    from studies.database.resolving import resolve_storage
 
     url = resolve_storage(option)
     if url.kind == "memory":
@@ -41,12 +43,27 @@ def resolve(option: str | None, *, must_exist: bool = False) -> "StorageUrl":
     return url
 
 
+def short_patience() -> float:
+    """Seconds that a command somebody looks on waits for the database: 10, unless `RIGL_STUDY_PATIENCE` is set."""
+    from studies.database.retrying import patience_from_environment
+
+    return patience_from_environment(SHORT_PATIENCE_SECONDS)
+
+
 @contextlib.contextmanager
-def opened(option: str | None, *, must_exist: bool = True) -> Iterator["BaseStorage"]:
-    """The storage of a command, closed when the command is done; see `resolve`."""
+def opened(option: str | None, *, must_exist: bool = True, patient: bool = False) -> Iterator["BaseStorage"]:
+    """The storage of a command, closed when the command is done.
+
+    Args:
+        option: what the user gave as `--storage`.
+        must_exist: see `resolve`.
+        patient: wait for a database that is away as long as workers do, because the command does. Others give up
+            soon: somebody looks on.
+    """
     from studies.storage import close_storage, open_storage
 
-    storage = open_storage(resolve(option, must_exist=must_exist))
+    patience = None if patient else short_patience()
+    storage = open_storage(resolve(option, must_exist=must_exist), patience=patience)
     try:
         yield storage
     finally:
@@ -84,8 +101,7 @@ def url(
     if not reveal:
         print(found)
         return
-    # psql and the rest of the world do not know SQLAlchemy's "+psycopg2".
-    print(found.secret().replace("postgresql+psycopg2://", "postgresql://", 1))
+    print(found.revealed())
     if found.embedded_home is not None:
         say(f"the embedded database stops a minute after its last user; `{PROGRAM} storage start` keeps it running")
 

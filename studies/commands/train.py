@@ -18,6 +18,7 @@ from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from studies.commands.app import INTERRUPTED, print_json, say
 from studies.commands.options import DataDir, Device, Json, one_of
+from studies.commands.training import require_training
 from studies.errors import BadInput
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def train(
         "epochs": DEFAULTS["epochs"] if epochs is None and recipe is None else epochs,
         "seeds": _seeds(seeds),
     }
+    require_training("training")
     config = _config({key: value for key, value in given.items() if value is not None}, settings or ())
     from workers.single import train_once
 
@@ -124,8 +126,8 @@ def _config(values: dict[str, Any], settings: Sequence[str]) -> "TrainConfig":
     from pydantic import ValidationError
 
     from rigl_core.config import TrainConfig
+    from studies.complaints import one_line
     from studies.errors import UnknownName
-    from studies.spec import one_line
     from studies.spec_file import apply_override
 
     for setting in settings:
@@ -136,6 +138,8 @@ def _config(values: dict[str, Any], settings: Sequence[str]) -> "TrainConfig":
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         raise BadInput(one_line(error)) from None
+    except OverflowError as error:
+        raise BadInput(f"a number is too large ({error}).") from None
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -146,10 +150,28 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 @contextmanager
-def _progress(config: "TrainConfig") -> Iterator[tuple[Report, Step | None]]:
+def _progress(config: "TrainConfig") -> Iterator[tuple[Report, Step]]:
     """What shows how training goes: a bar on a terminal, a line an epoch everywhere else."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda report: say(_in_words(report)), None
+        resumed = 0
+
+        def on_epoch(report: "EpochReport") -> None:
+            nonlocal resumed
+            if report.replayed:
+                resumed = report.epoch + 1
+            else:
+                say(_in_words(report))
+
+        def tell_once(*_: int) -> None:
+            nonlocal resumed
+            if resumed == config.n_epochs:
+                say(f"all epochs ({resumed}) are in the checkpoint")
+            elif resumed:
+                say(f"resumed at epoch {resumed + 1}/{config.n_epochs}")
+            resumed = 0
+
+        yield on_epoch, tell_once
+        tell_once()  # where all epochs had been trained
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -168,7 +190,6 @@ def _progress(config: "TrainConfig") -> Iterator[tuple[Report, Step | None]]:
 
 def _in_words(report: "EpochReport") -> str:
     loss = statistics.fmean(report.loss)
-    again = " (from the checkpoint)" if report.replayed else ""
     accuracy = 100 * report.mean_val_accuracy
     bits = f"  bits/char {statistics.fmean(report.bits_per_character):.4f}" if report.bits_per_character else ""
     costs = (
@@ -176,7 +197,7 @@ def _in_words(report: "EpochReport") -> str:
         f"FLOPs {statistics.fmean(report.inference_flops):.3g}×"
     )
     epoch = f"epoch {report.epoch + 1}/{report.n_epochs}"
-    return f"{epoch}  loss {loss:.4f}  validation {accuracy:.2f} %{bits}  {costs}{again}"
+    return f"{epoch}  loss {loss:.4f}  validation {accuracy:.2f} %{bits}  {costs}"
 
 
 def _print_outcome(outcome: "TrainOutcome") -> None:

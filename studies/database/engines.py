@@ -1,5 +1,6 @@
 """How connections to the database are made: time limits, liveness checks, and the way to an embedded server."""
 
+from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +36,27 @@ def engine_options(url: StorageUrl) -> dict[str, Any]:
     given = sa.make_url(url.secret()).query
     connection = {name: value for name, value in _POSTGRES_CONNECTION.items() if name not in given}
     return {**options, "pool_pre_ping": True, "connect_args": connection}
+
+
+FROZEN_SECONDS = 10
+"""A process that stands still in the middle of a transaction (SIGSTOP, a machine put to sleep, a cable pulled) is cut
+off by the server after so long. It holds locks that sweepers and claims of the living would wait for."""
+
+
+def cut_off_the_frozen(engine: sa.Engine) -> None:
+    """Let Postgres end transactions of `engine` that do nothing for FROZEN_SECONDS; whoever made one tries again.
+
+    Not for connections that hold a lock by an open transaction (`studies.database.locks`).
+    """
+
+    def limit(connection: DBAPIConnection, _record: Any) -> None:
+        # Not as a startup parameter: connection poolers refuse those they do not know.
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'")
+        connection.commit()
+
+    if engine.name == "postgresql":
+        sa.event.listen(engine, "connect", limit)
 
 
 def lead_connections(engine: sa.Engine, url: StorageUrl) -> None:

@@ -37,3 +37,41 @@ def try_locked(path: Path) -> Iterator[bool]:
         yield held
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def try_locked_by(path: Path, group: str, *, join: bool) -> Iterator[bool]:
+    """Hold the file for a group; yields whether it is held.
+
+    The file's content names the group that holds it. A group is a word that no other one has; "" is never shared.
+
+    Arguments:
+        path: the lock file.
+        group: who holds it from then on.
+        join: hold it together with others of this group; otherwise only if nobody holds it.
+    """
+    descriptor = open_lock(path)
+    try:
+        yield (_join if join else _found)(descriptor, group.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _found(descriptor: int, group: bytes) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, group, 0)
+        if group:  # let others of the group in; fails if another one came in between, which has it then
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return not group or os.pread(descriptor, len(group) + 1, 0) == group
+
+
+def _join(descriptor: int, group: bytes) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return bool(group) and os.pread(descriptor, len(group) + 1, 0) == group

@@ -72,6 +72,9 @@ def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool)
         try:
             # Asking again and again, because a signal cannot interrupt a statement that waits.
             while not (held := connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(number)))) and wait:
+                # In no transaction meanwhile: behind a proxy that pools by transaction, those who wait would take up
+                # the very connections that the one who holds the lock needs to get done.
+                connection.rollback()
                 retrier.pause(random.uniform(0.02, 0.2))
         except BaseException:
             connection.close()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import ParamSpec, TypeVar
 import psycopg2
 import sqlalchemy as sa
 import tenacity
-from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc as sa_exc
 
 from studies.database.storage_url import StorageUrl
@@ -29,6 +29,8 @@ _HOPELESS = (
     "permission denied",
     "does not exist",
     "certificate verify failed",
+    "does not match host name",
+    "is not compiled in",  # TLS, in the client
     "server does not support SSL",
     "invalid sslmode",
     "no such table",
@@ -64,15 +66,25 @@ def mark_unknown_commits(engine: sa.Engine) -> None:
     sa.event.listen(engine, "handle_error", mark)
 
 
+def _wrappers() -> tuple[type[Exception], ...]:
+    """What Optuna wraps errors in. Nobody has raised it while Optuna is not loaded, which would take half a second."""
+    loaded = sys.modules.get("optuna.exceptions")
+    return () if loaded is None else (loaded.StorageInternalError,)
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of what the driver said; SQLAlchemy's own text would add the statement and its parameters."""
+    """The line of what the driver said that tells most; SQLAlchemy's own text would add statement and parameters.
+
+    The first one, unless a later one is why waiting is hopeless: a host may have several addresses, a line each.
+    """
     cause = root_cause(error)
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    lines = (str(cause).strip() or type(cause).__name__).splitlines()
+    return next((line.strip() for line in lines if any(text in line for text in _HOPELESS)), lines[0])
 
 
 def root_cause(error: BaseException) -> BaseException:
     """The driver's error inside Optuna's or SQLAlchemy's."""
-    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+    if isinstance(error, _wrappers()) and error.__cause__ is not None:
         return root_cause(error.__cause__)
     if isinstance(error, sa_exc.DBAPIError) and error.orig is not None:
         return error.orig
@@ -81,7 +93,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the database may well answer the same call later."""
-    if isinstance(error, StorageInternalError):
+    if isinstance(error, _wrappers()):
         return error.__cause__ is not None and is_transient(error.__cause__)
     if isinstance(error, CommitOutcomeUnknown | sa_exc.TimeoutError):
         return True
@@ -93,15 +105,15 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, kinds) and not any(text in str(root_cause(error)) for text in _HOPELESS)
 
 
-def patience_from_environment() -> float:
-    """Seconds to wait for a database that is away: `RIGL_STUDY_PATIENCE`, else 300.
+def patience_from_environment(default: float = PATIENCE_SECONDS) -> float:
+    """Seconds to wait for a database that is away: `RIGL_STUDY_PATIENCE`, else `default`.
 
     Raises:
         BadInput: the variable is not a number of seconds.
     """
     text = os.environ.get("RIGL_STUDY_PATIENCE", "")
     try:
-        seconds = float(text) if text else PATIENCE_SECONDS
+        seconds = float(text) if text else default
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
@@ -149,7 +161,7 @@ class Retrier:
         )
         try:
             result = attempts(function, *args, **kwargs)
-        except (CommitOutcomeUnknown, StorageInternalError, sa_exc.SQLAlchemyError, psycopg2.Error) as error:
+        except (CommitOutcomeUnknown, *_wrappers(), sa_exc.SQLAlchemyError, psycopg2.Error) as error:
             raise self._give_up(error) from error
         self._log_back()
         return result

@@ -1,7 +1,7 @@
 """Where results are stored: one URL, checked and normalised once, whose password cannot be printed by accident."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
@@ -11,6 +11,7 @@ from studies.errors import StorageUrlError
 StorageKind = Literal["postgresql", "sqlite", "memory"]
 
 _POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg2")
+_SQLALCHEMY_SCHEME = "postgresql+psycopg2://"
 _ALLOWED = (
     "Use postgresql://USER:PASSWORD@HOST:PORT/DATABASE (or sqlite:///PATH for one machine), "
     "with every special character of the password percent-encoded."
@@ -41,9 +42,10 @@ class StorageUrl:
     def parse(cls, text: str) -> "StorageUrl":
         """Check and normalise a URL that a person typed.
 
-        `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://` (SQLAlchemy 2.1
-        takes the plain scheme for psycopg 3). `sqlite:///relative` becomes absolute, so that a later change of the
-        working directory does not change the meaning. Query parameters are libpq's (`sslmode`, `sslrootcert`, ...).
+        `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://` for SQLAlchemy
+        (2.1 takes the plain scheme for psycopg 3) and `postgresql://` for people. `sqlite:///relative` becomes
+        absolute, so that a later change of the working directory does not change the meaning. Query parameters are
+        libpq's (`sslmode`, `sslrootcert`, ...).
 
         Raises:
             StorageUrlError: the text is no URL of a storage the service uses. The message shows no secret.
@@ -105,16 +107,45 @@ class StorageUrl:
             where = f"{login}@{host}" if login else host
             where += "" if port is None else f":{port}"
             options = "&".join(f"{name}={quote(value, safe='/')}" for name, value in query)
-            return f"postgresql+psycopg2://{where}/{database}" + (f"?{options}" if options else "")
+            return f"{where}/{database}" + (f"?{options}" if options else "")
 
         secret = assemble(None if password is None else quote(password, safe=""))
         shown = assemble(None if password is None else "***")
         shown = re.sub(r"(password=)[^&]*", r"\1***", shown)  # sslpassword
-        return cls("postgresql", shown, _secret=secret)
+        return cls("postgresql", f"postgresql://{shown}", _secret=f"{_SQLALCHEMY_SCHEME}{secret}")
+
+    @property
+    def lacks_password(self) -> bool:
+        """Whether it leads to a Postgres server and says no password."""
+        login, at, _ = self._secret.partition("://")[2].partition("@")
+        return self.kind == "postgresql" and not (at and ":" in login)
+
+    def with_password(self, password: str) -> "StorageUrl":
+        """The same URL with a password, for one that `lacks_password`.
+
+        Args:
+            password: as it is, not percent-encoded.
+
+        Raises:
+            StorageUrlError: the URL names no user whose password it could be.
+        """
+        scheme, _, rest = self._secret.partition("://")
+        user, at, where = rest.partition("@")  # a later "@" would be percent-encoded
+        if not at:
+            raise _malformed(self.shown, "names no user, whose password a file holds; write USER@ before the host")
+        return replace(
+            self,
+            shown=self.shown.replace("@", ":***@", 1),
+            _secret=f"{scheme}://{user}:{quote(password, safe='')}@{where}",
+        )
 
     def secret(self) -> str:
         """The URL with its password, for handing to a database driver. Never print, log or store it."""
         return self._secret
+
+    def revealed(self) -> str:
+        """The URL with its password, for psql and whoever else does not know SQLAlchemy; as secret as `secret()`."""
+        return self._secret.replace(_SQLALCHEMY_SCHEME, "postgresql://", 1)
 
     def __str__(self) -> str:
         return self.shown

@@ -9,10 +9,11 @@ what it finds before it writes. `studies.database.transactions_memory` and
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import TrialState
 
 T = TypeVar("T")
 
@@ -36,14 +37,14 @@ class Counts:
     best: float | None = None
 
     @classmethod
-    def of(cls, states: Mapping[TrialState, int], *, retried: int, best: float | None) -> "Counts":
-        """From the number of trials in each of Optuna's states and how many failed ones have a successor."""
+    def of(cls, states: Mapping[str, int], *, retried: int, best: float | None) -> "Counts":
+        """From the number of trials in each of Optuna's states, by name, and how many failed ones have a successor."""
         return cls(
-            waiting=states.get(TrialState.WAITING, 0),
-            running=states.get(TrialState.RUNNING, 0),
-            complete=states.get(TrialState.COMPLETE, 0),
-            pruned=states.get(TrialState.PRUNED, 0),
-            failed=states.get(TrialState.FAIL, 0) - retried,
+            waiting=states.get("WAITING", 0),
+            running=states.get("RUNNING", 0),
+            complete=states.get("COMPLETE", 0),
+            pruned=states.get("PRUNED", 0),
+            failed=states.get("FAIL", 0) - retried,
             retried=retried,
             best=best,
         )
@@ -61,7 +62,7 @@ class LockedTrial(Protocol):
     number: int
 
     @property
-    def state(self) -> TrialState:
+    def state(self) -> "TrialState":
         """Its state now."""
 
     @property
@@ -89,7 +90,7 @@ class LockedTrial(Protocol):
     def is_stale(self) -> bool:
         """Whether its last beat is older than the grace period, by the database's clock."""
 
-    def become(self, state: TrialState, value: float | None = None) -> None:
+    def become(self, state: "TrialState", value: float | None = None) -> None:
         """Change its state, and its value when it finishes. The last call: finished trials cannot be changed."""
 
 
@@ -102,6 +103,9 @@ class Transaction(Protocol):
         Raises:
             KeyError: there is no such trial (any more).
         """
+
+    def try_lock(self, trial_id: int) -> LockedTrial | None:
+        """This trial, kept; None if somebody else changes it at this moment, or if it is not there (any more)."""
 
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         """The waiting trial of the lowest number that nobody else is claiming at this moment."""
@@ -130,7 +134,7 @@ class Transaction(Protocol):
 class TrialStore(Protocol):
     """Transactions and quick questions on one storage."""
 
-    storage: BaseStorage
+    storage: "BaseStorage"
     "For samplers and pruners: may leave out waiting trials, which they have no use for."
     heartbeat_interval: float | None
     "Seconds between the beats of a running trial; None where nobody looks for the dead."

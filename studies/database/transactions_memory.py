@@ -31,7 +31,7 @@ class MemoryStore:
     def counts(self, study_id: int) -> Counts:
         """See TrialStore."""
         trials = self._memory.get_all_trials(study_id, deepcopy=False)
-        states = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+        states = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
         superseded = {trial.system_attrs.get(RETRY_OF_ATTR) for trial in trials}
         retried = sum(trial.state == TrialState.FAIL and trial.number in superseded for trial in trials)
         values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
@@ -43,6 +43,9 @@ class _MemoryTransaction:
         self._memory = memory
 
     def lock(self, trial_id: int) -> LockedTrial:
+        return _MemoryTrial(self._memory, trial_id)
+
+    def try_lock(self, trial_id: int) -> LockedTrial | None:
         return _MemoryTrial(self._memory, trial_id)
 
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:

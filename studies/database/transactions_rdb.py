@@ -94,7 +94,9 @@ class RdbStore:
                     .join(Trial, Trial.trial_id == models.TrialValueModel.trial_id)
                     .filter(of_study, Trial.state == TrialState.COMPLETE)
                 )
-                return Counts.of(dict(states), retried=retried.scalar() or 0, best=best.scalar())
+                return Counts.of(
+                    {state.name: n for state, n in states}, retried=retried.scalar() or 0, best=best.scalar()
+                )
 
         return self._retrier(ask)
 
@@ -165,7 +167,9 @@ def _now(rdb: RDBStorage) -> sa.ColumnElement[Any]:
 
     Not the session's zone, which Optuna takes: it may differ between workers, and jumps when summer time begins.
     """
-    return sa.func.timezone("UTC", sa.func.now()) if rdb.engine.name == "postgresql" else sa.func.now()
+    if rdb.engine.name == "postgresql":
+        return sa.func.timezone("UTC", sa.func.now())
+    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=sa.DateTime())  # its `now()` counts whole seconds
 
 
 class _RdbTransaction:
@@ -174,6 +178,11 @@ class _RdbTransaction:
 
     def lock(self, trial_id: int) -> LockedTrial:
         return _RdbTrial(self._rdb, self._session, Trial.find_or_raise_by_id(trial_id, self._session, for_update=True))
+
+    def try_lock(self, trial_id: int) -> LockedTrial | None:
+        found = self._session.query(Trial).filter_by(trial_id=trial_id)
+        row = found.with_for_update(skip_locked=True).one_or_none()
+        return None if row is None else _RdbTrial(self._rdb, self._session, row)
 
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         waiting = self._session.query(Trial).filter_by(study_id=study_id, state=TrialState.WAITING)
@@ -266,9 +275,10 @@ class _RdbTrial:
         if value is not None:
             self._rdb._set_trial_value_without_commit(self._session, self._row, 0, value)
         self._row.state = state
+        # The columns, in UTC, and by the database: the clocks of two workers may disagree.
         if state == TrialState.WAITING:
-            self._row.datetime_start = None
+            self._row._datetime_start_utc = None
         elif state == TrialState.RUNNING:
-            self._row.datetime_start = datetime.now()
+            self._row._datetime_start_utc = _now(self._rdb)
         else:
-            self._row.datetime_complete = datetime.now()
+            self._row._datetime_complete_utc = _now(self._rdb)

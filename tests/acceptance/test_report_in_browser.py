@@ -1,7 +1,5 @@
 """The report as people meet it: opened from the disk in a real browser, in light, dark, on a phone, and on paper."""
 
-import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,19 +7,12 @@ from typing import Any
 import pytest
 
 from studies.report import write_report
+from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
 from tests.studies.sample_cases import CASES
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 SCREENS = {"light": ("light", 1100), "dark": ("dark", 1100), "phone": ("light", 400)}
 
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")

@@ -2,125 +2,23 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from rigl_core.train import TrainOutcome, train
+from rigl_core.train import TrainOutcome
 from studies.campaigns import create_campaign, set_control
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
-from studies.storage import close_storage, open_storage
-from studies.tickets import TicketQueue
-from workers.pool import WorkerSettings, run_workers
+from studies.storage import close_storage
+from tests.acceptance.site import GRACE, LONG, SPEC, Site, assert_equal, wait_until
+from workers.pool import run_workers
 from workers.stop import Stop
-
-HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
-
-SPEC = {
-    "name": "survival",
-    "fixed": {
-        "model": "lenet_300_100",
-        "dataset": "synthetic",
-        "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
-        "epochs": 18,
-        "delta_t": 10,
-    },
-    "search": {"lr": [0.1]},
-    "strategy": {"sampler": "grid", "seeds": [0, 1]},
-}
-
-
-@pytest.fixture(scope="module")
-def undisturbed() -> TrainOutcome:
-    """How the trial ends when nothing happens."""
-    config = StudySpec.model_validate(SPEC).plans()[0].config({"lr": 0.1})
-    return train(config, on_epoch=lambda _: False, should_stop=lambda: False)
-
-
-class Site:
-    """A database with one study, and workers as processes."""
-
-    def __init__(self, url: StorageUrl, folder: Path, *, grace: int = GRACE, **changes: Any) -> None:
-        self.url, self.checkpoints, self.grace = url, folder / "checkpoints", grace
-        self.storage: BaseStorage = open_storage(url, heartbeat_interval=HEARTBEAT, grace_period=grace)
-        self.queue: TicketQueue = create_campaign(self.storage, StudySpec.model_validate({**SPEC, **changes}))[0]
-        self.workers: list[subprocess.Popen[str]] = []
-
-    def settings(self, **changes: Any) -> WorkerSettings:
-        settings: dict[str, Any] = {
-            "storage": self.url.secret(),
-            "checkpoint_dir": str(self.checkpoints),
-            "device": "cpu",
-            "heartbeat_interval": HEARTBEAT,
-            "grace_period": self.grace,
-            "poll_seconds": 0.2,
-        }
-        return WorkerSettings(**{**settings, **changes})
-
-    def start_worker(self) -> subprocess.Popen[str]:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "workers"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.workers.append(worker)
-        assert worker.stdin is not None
-        worker.stdin.write(self.settings(index=len(self.workers)).to_json() + "\n")
-        worker.stdin.flush()
-        return worker
-
-    def trials(self) -> list[FrozenTrial]:
-        return self.storage.get_all_trials(self.storage.get_study_id_from_name(self.queue.name))
-
-    def wait_for_epoch(self, epoch: int, number: int = 0) -> None:
-        wait_until(lambda: len(self.trials()) > number and epoch in self.trials()[number].intermediate_values)
-
-    def owner(self, number: int = 0) -> subprocess.Popen[str]:
-        """Who has claimed the trial: HOST:PID:RANDOM:TOKEN."""
-        pid = int(self.trials()[number].system_attrs["claim"].split(":")[1])
-        return next(worker for worker in self.workers if worker.pid == pid)
-
-    def close(self) -> None:
-        for worker in self.workers:
-            if worker.poll() is None:
-                worker.kill()
-            worker.communicate()
-        close_storage(self.storage)
-
-
-@pytest.fixture
-def site(postgres_url: StorageUrl, tmp_path: Path) -> Iterator[Site]:
-    site = Site(postgres_url, tmp_path)
-    yield site
-    site.close()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def assert_equal(trial: FrozenTrial, undisturbed: TrainOutcome) -> None:
-    """The trial ended as if nothing had happened."""
-    assert trial.state == TrialState.COMPLETE
-    told = trial.user_attrs
-    assert told["val_accuracy"] == list(undisturbed.val_accuracy)
-    assert told["test_accuracy"] == list(undisturbed.test_accuracy)
-    assert told["loss"] == list(undisturbed.loss)
-    assert told["layer_sparsity"] == undisturbed.layer_sparsity
-    reported = [trial.intermediate_values[epoch] for epoch in range(undisturbed.epochs)]
-    assert reported == [report.mean_val_accuracy for report in undisturbed.history]
 
 
 def test_a_killed_workers_trial_is_finished_by_another(site: Site, undisturbed: TrainOutcome) -> None:
@@ -130,7 +28,7 @@ def test_a_killed_workers_trial_is_finished_by_another(site: Site, undisturbed: 
     dead = site.owner()
     dead.kill()
     (heir,) = (worker for worker in site.workers if worker is not dead)
-    assert heir.wait(90) == 0
+    assert heir.wait(LONG) == 0
     killed, successor = site.trials()
     assert killed.state == TrialState.FAIL
     assert f":{dead.pid}:" in killed.user_attrs["error"]
@@ -148,10 +46,10 @@ def test_a_worker_that_was_frozen_and_wakes_up_changes_nothing(site: Site, undis
     site.wait_for_epoch(4)
     frozen.send_signal(signal.SIGSTOP)
     heir = site.start_worker()
-    assert heir.wait(90) == 0
+    assert heir.wait(LONG) == 0
     before = site.trials()
     frozen.send_signal(signal.SIGCONT)
-    assert frozen.wait(30) == 0
+    assert frozen.wait(LONG) == 0
     assert site.trials() == before
     assert [trial.state for trial in before] == [TrialState.FAIL, TrialState.COMPLETE]
     assert_equal(before[1], undisturbed)
@@ -161,12 +59,12 @@ def test_sigterm_gives_the_ticket_back(site: Site, undisturbed: TrainOutcome) ->
     worker = site.start_worker()
     site.wait_for_epoch(4)
     worker.terminate()
-    assert worker.wait(30) == 0
+    assert worker.wait(LONG) == 0
     (trial,) = site.trials()
     assert trial.state == TrialState.WAITING
     assert trial.system_attrs["given_back"] == "SIGTERM"
     assert len(list(site.checkpoints.rglob("*.pt"))) == 1
-    assert site.start_worker().wait(90) == 0
+    assert site.start_worker().wait(LONG) == 0
     (trial,) = site.trials()
     assert_equal(trial, undisturbed)
     assert (trial.user_attrs["attempt"], trial.user_attrs["epochs_recomputed"]) == (1, 0)
@@ -177,7 +75,7 @@ def test_a_worker_whose_parent_is_gone_gives_the_ticket_back(site: Site) -> None
     site.wait_for_epoch(2)
     assert worker.stdin is not None
     worker.stdin.close()
-    assert worker.wait(30) == 0
+    assert worker.wait(LONG) == 0
     worker.stdin = None
     assert site.trials()[0].system_attrs["given_back"] == "the parent process is gone"
 
@@ -186,21 +84,11 @@ def test_stop_takes_running_trials_back_and_resume_lets_them_go_on(site: Site, u
     worker = site.start_worker()
     site.wait_for_epoch(2)
     set_control(site.storage, "survival", "stop")
-    assert worker.wait(30) == 0
+    assert worker.wait(LONG) == 0
     assert site.trials()[0].state == TrialState.WAITING
     set_control(site.storage, "survival", "run")
-    assert site.start_worker().wait(90) == 0
+    assert site.start_worker().wait(LONG) == 0
     assert_equal(site.trials()[0], undisturbed)
-
-
-@pytest.fixture
-def mortal_server(open_directory: Path, tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own. Workers know only its URL, and cannot start it."""
-    server = EmbeddedPostgres(open_directory / tmp_path.name, fsync=False)
-    server.ensure_running()
-    yield server
-    server.ensure_running()
-    server.stop()
 
 
 def test_the_database_is_stopped_for_ten_seconds(
@@ -218,7 +106,7 @@ def test_the_database_is_stopped_for_ten_seconds(
         time.sleep(10)
         assert [worker.poll() for worker in site.workers] == [None, None]
         mortal_server.ensure_running()
-        assert [worker.wait(90) for worker in site.workers] == [0, 0]
+        assert [worker.wait(LONG) for worker in site.workers] == [0, 0]
         (trial,) = site.trials()
         assert_equal(trial, undisturbed)
         assert (trial.user_attrs["attempt"], trial.user_attrs["epochs_recomputed"]) == (1, 0)
@@ -259,7 +147,7 @@ def test_the_second_sigterm_ends_a_worker_at_once(
         assert worker.wait(5) == -signal.SIGTERM
         mortal_server.ensure_running()
         assert site.trials()[0].state == TrialState.RUNNING
-        assert site.start_worker().wait(90) == 0
+        assert site.start_worker().wait(LONG) == 0
         assert_equal(site.trials()[1], undisturbed)
     finally:
         site.close()

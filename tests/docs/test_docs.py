@@ -55,7 +55,13 @@ def test_the_readmes_study_is_valid(tmp_path: Path) -> None:
     assert (config.epochs, config.lr_drop_every, config.augmentation) == (250, 30_000, "crop_flip")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operating.md", "docs/how-it-works.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("README.md", "docs/operating.md", "docs/clusters.md", "docs/containers.md", "docs/how-it-works.md"),
+        "CONTRIBUTING.md",
+    ],
+)
 def test_pages_name_only_commands_files_and_targets_that_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     commands = {path[:1] for path in command_paths(get_command(app))}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rigl_core import checkpoint
-from rigl_core.checkpoint import load_checkpoint, save_checkpoint
+from rigl_core.checkpoint import load_checkpoint, remove_partial, save_checkpoint, write_atomically
 from rigl_core.config import TrainConfig
 from rigl_core.errors import CheckpointError
 
@@ -89,3 +89,18 @@ def test_checkpoints_of_something_else(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(checkpoint, "FORMAT", 2)
     with pytest.raises(CheckpointError, match="has format 1; this version of rigl-study reads 2"):
         load_checkpoint(path, CONFIG, "cpu")
+
+
+def test_a_writer_whose_half_written_file_was_swept_keeps_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "[0].pt"  # a name that means something to glob
+    path.write_bytes(b"of the next owner")
+
+    def frozen(_descriptor: int) -> None:  # and meanwhile somebody else takes the run over
+        remove_partial(path)
+
+    monkeypatch.setattr(os, "fsync", frozen)
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
+        write_atomically(path, b"of the last owner", "checkpoint")
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [(path.name, b"of the next owner")]

@@ -1,6 +1,5 @@
 """Campaigns, on every kind of storage."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,16 +17,8 @@ from studies.campaigns import (
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
 from studies.spec import StudySpec
-from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
-from studies.trial import TrialResult
-
-
-@pytest.fixture
-def storage(storage_url: StorageUrl) -> Iterator[BaseStorage]:
-    storage = open_storage(storage_url)
-    yield storage
-    close_storage(storage)
+from tests.studies.queues import make_result
 
 
 def make_spec(name: str = "campaign", **changes: Any) -> StudySpec:
@@ -43,23 +34,6 @@ def make_spec(name: str = "campaign", **changes: Any) -> StudySpec:
 
 
 NAMES = [f"campaign/rigl-s{s}-{d}" for s in (0.9, 0.98) for d in ("uniform", "erk")]
-
-
-def make_result(value: float) -> TrialResult:
-    return TrialResult(
-        seeds=(0,),
-        val_accuracy=(value,),
-        test_accuracy=(0.0,),
-        loss=(0.0,),
-        inference_flops=1.0,
-        train_flops=1.0,
-        dense_flops=1.0,
-        n_parameters=1,
-        n_active=1,
-        realised_sparsity=0.9,
-        epochs=2,
-        seconds=0.0,
-    )
 
 
 def test_status_has_the_documented_form(storage: BaseStorage) -> None:

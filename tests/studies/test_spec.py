@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from studies.catalogue import catalogue_names
+from studies.complaints import one_line
 from studies.errors import BadInput, SpecError, UnknownName
 from studies.search_space import Choice, Range, corners, grid
-from studies.spec import StudySpec, one_line
+from studies.spec import StudySpec
 from studies.spec_file import load_spec
 from studies.trial import TrialResult
 
@@ -188,7 +189,7 @@ def test_what_does_not_fit_together_is_refused_with_the_reason(changes: dict[str
         ({"strategy.seeds": ["a"]}, "strategy.seeds.0 = 'a'"),
         ({"pairs.sparsity": []}, "pairs.sparsity = []"),
         ({"pairs.sparsity": ["x"]}, "pairs.sparsity.0 = 'x'"),
-        ({"search.lr": {"low": 0.1}}, "search.lr.high: Field required"),
+        ({"search.lr": {"low": 0.1}}, "search.lr.high: it is missing"),
         ({"search.lr": []}, "search.lr.values = []"),
         ({"name": 5}, "name = 5"),
     ],

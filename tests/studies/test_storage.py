@@ -89,7 +89,7 @@ def test_tables_that_were_half_created_are_completed(opened: Opened, postgres_ur
     assert storage.get_all_studies() == []
 
 
-@pytest.mark.parametrize(("version", "advice"), [("v2.6.0.a", "optuna storage upgrade"), ("v99", "newer Optuna")])
+@pytest.mark.parametrize(("version", "advice"), [("v2.6.0.a", "`rigl-study storage upgrade`"), ("v99", "newer Optuna")])
 def test_tables_of_another_optuna_version(opened: Opened, postgres_url: StorageUrl, version: str, advice: str) -> None:
     opened(postgres_url)
     query(postgres_url, f"UPDATE alembic_version SET version_num = '{version}'")

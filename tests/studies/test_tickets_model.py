@@ -17,8 +17,8 @@ from studies.errors import BadInput, TicketLost
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Ticket
-from studies.tickets import MAX_ATTEMPTS, TicketQueue
-from studies.trial import TrialResult
+from studies.tickets import MAX_DEATHS, TicketQueue
+from tests.studies.queues import make_result
 
 N_TRIALS = 4
 
@@ -29,28 +29,13 @@ class Model:
 
     state: str = "waiting"
     attempt: int = 1
+    deaths: int = 0
+    reported_before: int = 0
     owner: Ticket | None = None
     reports: dict[int, float] = field(default_factory=dict)
     params: dict[str, float] | None = None
     retried: bool = False
     silent: bool = False
-
-
-def make_result(value: float) -> TrialResult:
-    return TrialResult(
-        seeds=(0,),
-        val_accuracy=(value,),
-        test_accuracy=(0.0,),
-        loss=(0.0,),
-        inference_flops=1.0,
-        train_flops=1.0,
-        dense_flops=1.0,
-        n_parameters=1,
-        n_active=1,
-        realised_sparsity=0.9,
-        epochs=1,
-        seconds=0.0,
-    )
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -81,10 +66,13 @@ class QueueMachine(RuleBasedStateMachine):
     def owns(self, ticket: Ticket) -> bool:
         return self.model[ticket.number].owner is ticket
 
-    def succeed(self, number: int, attempt: int) -> None:
+    def succeed(self, number: int, attempt: int, deaths: int) -> None:
         before = self.model[number]
         before.retried = True
-        self.model[len(self.model)] = Model(attempt=attempt, params=before.params)
+        reported = max(len(before.reports), before.reported_before)
+        self.model[len(self.model)] = Model(
+            attempt=attempt, deaths=deaths, reported_before=reported, params=before.params
+        )
 
     @rule()
     def create_again(self) -> None:
@@ -156,8 +144,9 @@ class QueueMachine(RuleBasedStateMachine):
         for number in dead:
             trial = self.model[number]
             trial.state, trial.owner = "failed", None
-            if trial.attempt < MAX_ATTEMPTS:
-                self.succeed(number, trial.attempt + 1)
+            deaths = 1 if len(trial.reports) > trial.reported_before else trial.deaths + 1
+            if deaths < MAX_DEATHS:
+                self.succeed(number, trial.attempt + 1, deaths)
 
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
@@ -165,7 +154,7 @@ class QueueMachine(RuleBasedStateMachine):
         trial = self.model[number]
         if trial.state in ("failed", "pruned") and not trial.retried:
             assert self.queue.retry(number) == len(self.model)
-            self.succeed(number, 1)
+            self.succeed(number, 1, 0)
         else:
             with pytest.raises(BadInput):
                 self.queue.retry(number)

@@ -14,7 +14,7 @@ from studies.spec import StudySpec
 from studies.storage import open_storage
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
-from studies.trial import TrialResult
+from tests.studies.queues import make_result
 from workers.loop import Ending, WorkerGaveUp, run_worker, worker_id
 from workers.stop import Stop
 
@@ -35,21 +35,7 @@ def make_queues(storage: BaseStorage, name: str = "campaign", n_trials: int = 3)
 
 
 def complete(ticket: Ticket, stop: Stop) -> Ending:
-    result = TrialResult(
-        seeds=(0,),
-        val_accuracy=(0.5,),
-        test_accuracy=(0.0,),
-        loss=(0.0,),
-        inference_flops=1.0,
-        train_flops=1.0,
-        dense_flops=1.0,
-        n_parameters=1,
-        n_active=1,
-        realised_sparsity=0.9,
-        epochs=2,
-        seconds=0.0,
-    )
-    assert ticket.complete(result)
+    assert ticket.complete(make_result())
     return "complete"
 
 
@@ -83,7 +69,7 @@ def test_max_trials(storage: BaseStorage) -> None:
     assert total(queues, "waiting") == 2
 
 
-def test_a_failure_is_told_and_the_worker_goes_on(storage: BaseStorage) -> None:
+def test_a_failure_is_told_and_the_worker_goes_on(storage: BaseStorage, caplog: pytest.LogCaptureFixture) -> None:
     queues = make_queues(storage)
 
     def run(ticket: Ticket, stop: Stop) -> Ending:
@@ -92,6 +78,8 @@ def test_a_failure_is_told_and_the_worker_goes_on(storage: BaseStorage) -> None:
         return complete(ticket, stop)
 
     assert run_worker(queues[:1], run, Stop()) == 3
+    told = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+    assert told == [f"{queues[0].name}, trial {number} failed: MemoryError: no room" for number in (0, 2)]
     counts = queues[0].counts()
     assert (counts.complete, counts.failed) == (1, 2)
 
@@ -144,6 +132,34 @@ def test_a_database_that_stays_away_ends_the_worker(storage: BaseStorage) -> Non
     with pytest.raises(StorageError):
         run_worker(queues, failing(StorageError("gone")), Stop())
     assert total(queues, "running") == 1, "left to the sweep"
+
+
+def test_an_idle_worker_that_is_told_to_stop_does_not_care_for_the_database(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues = make_queues(storage)
+    stop = Stop()
+
+    def away(_worker: str) -> None:
+        stop.request("test")
+        raise StorageError("gone")
+
+    monkeypatch.setattr(queues[0], "claim", away)
+    assert run_worker(queues, complete, stop) == 0
+
+
+def test_the_end_of_a_study_is_told_once_after_the_last_ticket(storage: BaseStorage) -> None:
+    queues = make_queues(storage, n_trials=1)
+    told: list[str] = []
+    stop = Idle(lambda: None, lambda: queues[0].retry(0), lambda: None)
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        ticket.fail("stands for anything") if not told else complete(ticket, stop)
+        return "complete"
+
+    run_worker(queues, run, stop, forever=True, when_over=lambda queue: told.append(queue.name))
+    names = [queue.name for queue in queues]
+    assert (told[:2], sorted(told[2:])) == (names, names), "again after the retried ticket, and not at every look"
 
 
 def test_an_interrupt_gives_the_ticket_back(storage: BaseStorage) -> None:

@@ -9,7 +9,9 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+import rigl_core.train
 from rigl_core.source import masks_file_of
+from rigl_core.train import Run
 from studies.campaigns import create_campaign, set_control
 from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, TicketLost, TrainingDiverged
@@ -170,6 +172,47 @@ def test_a_stopped_ticket_is_given_back_and_ends_as_if_nothing_had_been(storage:
     for key in ("val_accuracy", "test_accuracy", "loss", "layer_sparsity", "n_active"):
         assert one.user_attrs[key] == other.user_attrs[key]
     assert one.user_attrs["epochs_recomputed"] == 0
+
+
+@pytest.mark.parametrize("when", ["train_batch", "finish_epoch"])
+def test_a_stop_costs_the_step_at_hand_and_one_checkpoint(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    stop = Stop()
+    events: list[str] = []
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*args: Any) -> Any:
+            if name == when:
+                stop.request("test")  # in the middle, as a signal comes
+            result = original(*args)
+            if stop.is_set():
+                events.append(name)
+            return result
+
+        monkeypatch.setattr(owner, name, watched)
+
+    ticket = claim(make_queue(storage))
+    watch(Run, "train_batch")
+    watch(Run, "finish_epoch")
+    watch(rigl_core.train, "save_checkpoint")
+    watch(ticket, "give_back")
+    assert run_ticket(ticket, stop, checkpoint_dir=tmp_path) == "given_back"
+    assert events == [when, "save_checkpoint", "give_back"]
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next_owner(storage: BaseStorage, tmp_path: Path) -> None:
+    queue = make_queue(storage)
+    ticket = claim(queue)
+    folder = (tmp_path / ticket.checkpoint_key).parent
+    folder.mkdir(parents=True)
+    mine, other = folder / ".0.pt.abcd1234", folder / ".1.pt.abcd1234"
+    for path in (mine, other):
+        path.write_bytes(b"half a checkpoint")
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert (mine.exists(), other.exists()) == (False, True), "the other one may be written right now"
 
 
 def test_epochs_that_had_to_be_trained_twice_are_counted(storage: BaseStorage, tmp_path: Path) -> None:

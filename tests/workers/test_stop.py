@@ -3,10 +3,12 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from workers.stop import Stop, on_signals
+from workers.stop import NOTICES, SIGNALS, Stop, on_signals
 
 PROGRAM = """
 import signal, sys
@@ -51,11 +53,33 @@ def test_the_second_signal_kills(signum: signal.Signals) -> None:
     process.stdout.close()
 
 
+@pytest.mark.parametrize("notice", NOTICES)
+def test_notices_are_requests_and_never_kill(notice: signal.Signals, wait_until: Callable[..., bool]) -> None:
+    process = start("linger")
+    process.send_signal(notice)
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{notice.name}\n"
+    for again in (*NOTICES, signal.SIGTERM, *NOTICES):  # with the first SIGTERM among them, which is a request too
+        process.send_signal(again)
+    assert wait_until(lambda: not catches(process.pid, signal.SIGTERM)), "so it was handled"
+    assert catches(process.pid, notice)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT, "the second of SIGTERM and SIGINT"
+    process.stdout.close()
+
+
+def catches(pid: int, signum: int) -> bool:
+    """Whether the process has a handler for the signal now (proc(5), SigCgt)."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(line.split()[1], 16) & 1 << (signum - 1))
+
+
 def test_handlers_are_put_back() -> None:
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    every = (*SIGNALS, *NOTICES)
+    before = [signal.getsignal(one) for one in every]
     with on_signals(Stop()):
-        assert signal.getsignal(signal.SIGTERM) not in before
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+        assert not any(signal.getsignal(one) in before for one in every)
+    assert [signal.getsignal(one) for one in every] == before
 
 
 def test_the_first_reason_stays() -> None:

@@ -112,14 +112,34 @@ def test_train_goes_on_from_its_checkpoint_to_the_same_result() -> None:
     assert "the same command goes on from run.pt" in rest
     resumed = subprocess.run(kept, capture_output=True, text=True, check=True)
     straight = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "epoch 1/30" in resumed.stderr
-    assert "(from the checkpoint)" in resumed.stderr
+    first, second, *_ = resumed.stderr.splitlines()
+    at = int(first.removeprefix("rigl-study: resumed at epoch ").removesuffix("/30"))
+    assert at > 1
+    assert second.startswith(f"rigl-study: epoch {at}/30"), "nothing is told twice"
     assert len(straight.stderr.splitlines()) == 30
     one, other = (json.loads(done.stdout) for done in (resumed, straight))
     assert one["config"] == other["config"]
     assert one["status"] == other["status"] == "complete"
     assert one["val_accuracy"] == other["val_accuracy"]
     assert one["test_accuracy"] == other["test_accuracy"]
+
+
+def test_train_refuses_what_is_no_checkpoint_of_this_run() -> None:
+    command = ["train", "--dataset", "digits", "--epochs", "1", "--checkpoint"]
+    assert run(*command, "run.pt").returncode == 0
+    Path("text").write_text("hello")
+    for arguments, told in (
+        ([*command, "run.pt", "--lr", "0.05"], "another configuration: lr is 0.1 there and 0.05 here"),
+        ([*command, "text"], "text is damaged or not a checkpoint"),
+        ([*command, "."], ". is damaged or not a checkpoint of rigl-study (IsADirectoryError)"),
+        (["train", "--set", f"epochs=1{400 * '0'}"], "too large"),
+    ):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert told in done.stderr
+        assert done.stderr.count("\n") == 1
+    again = run(*command, "run.pt")
+    assert again.stderr == "rigl-study: all epochs (1) are in the checkpoint\n"
 
 
 def test_a_terminal_gets_a_live_display_with_the_workers_words_above() -> None:

@@ -1,0 +1,18 @@
+"""`rigl-study health`: whether workers are there, for container engines and cluster managers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studies.health_file import MAX_AGE_SECONDS, check
+
+
+def health(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="What `work --health-file` was given.")],
+    max_age: Annotated[
+        float, typer.Option("--max-age", min=0, metavar="SECONDS", help="How old it may be.")
+    ] = MAX_AGE_SECONDS,
+) -> None:
+    """Tell whether the workers that write PATH are there: exit code 0 if so, else 1. Asks no database."""
+    print(check(path, max_age))

@@ -1,0 +1,64 @@
+"""What pydantic complains of, in one line and in the words of this project: users know TOML, not Python's types."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+_NOT_IN_KEYS = ("choice", "range", "bool", "int", "float", "str")
+"""What pydantic adds to a key to tell the members of a union apart."""
+
+
+def one_line(error: ValidationError) -> str:
+    """The first complaint of a pydantic error: which key, which value, what is allowed."""
+    first, n_more = error.errors()[0], error.error_count() - 1
+    n_more = 0 if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS else n_more
+    where = ".".join(str(part) for part in first["loc"] if part not in _NOT_IN_KEYS)
+    what = _in_our_words(first["type"], first.get("ctx", {})) or first["msg"].removeprefix("Value error, ")
+    if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS:
+        what = "it must be a number, a text, true or false"
+    shown = repr(first["input"])
+    value = f" = {shown if len(shown) <= 60 else shown[:57] + '...'}" if where and first["type"] != "missing" else ""
+    more = f" ({n_more} more)" if n_more > 0 else ""
+    return f"{where}{value}: {what}{more}" if where else f"{what}{more}"
+
+
+_OF_UNIONS = ("bool_type", "int_type", "float_type", "string_type")
+
+
+def _number(limit: int | float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
+_WORDS: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
+    "extra_forbidden": "unknown key",
+    "missing": "it is missing",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "int_parsing_size": "the number is too large",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "finite_number": "it must be a finite number",
+    "string_type": "it must be a text",
+    "tuple_type": "it must be a list",
+    "list_type": "it must be a list",
+    "dict_type": "it must be a table",
+    "model_type": "it must be a table",
+    "model_attributes_type": "it must be a table",
+    "too_short": lambda limits: f"it must have {limits['min_length']} or more values",
+    "too_long": lambda limits: f"it may have at most {limits['max_length']} values",
+    "greater_than": lambda limits: f"it must be greater than {_number(limits['gt'])}",
+    "greater_than_equal": lambda limits: f"it must be {_number(limits['ge'])} or more",
+    "less_than": lambda limits: f"it must be less than {_number(limits['lt'])}",
+    "less_than_equal": lambda limits: f"it must be {_number(limits['le'])} or less",
+    "literal_error": lambda allowed: f"it must be {allowed['expected']}",
+    "string_pattern_mismatch": lambda allowed: f"it must match {allowed['pattern']}",
+}
+
+
+def _in_our_words(kind: str, context: Mapping[str, Any]) -> str | None:
+    words = _WORDS.get(kind)
+    return words(context) if callable(words) else words

@@ -1,0 +1,24 @@
+"""Which database a command means; loads neither Optuna nor SQLAlchemy."""
+
+import os
+
+from studies.database.embedded import EmbeddedPostgres
+from studies.database.password_file import password_from_environment
+from studies.database.storage_url import StorageUrl
+
+
+def resolve_storage(option: str | None) -> StorageUrl:
+    """Which database: `--storage`, else `RIGL_STUDY_STORAGE`, else the embedded Postgres, started if need be.
+
+    A Postgres URL without a password gets that of the file `RIGL_STUDY_STORAGE_PASSWORD_FILE`, where that is set.
+
+    Raises:
+        StorageUrlError: the URL is malformed, or the password file is no good.
+        StorageError: the embedded server cannot be started.
+    """
+    text = option if option is not None else os.environ.get("RIGL_STUDY_STORAGE") or None
+    if text is None:
+        return EmbeddedPostgres().ensure_running()
+    url = StorageUrl.parse(text)
+    password = password_from_environment() if url.lacks_password else None
+    return url if password is None else url.with_password(password)

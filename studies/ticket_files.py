@@ -1,0 +1,26 @@
+"""Which files of the checkpoint folder a study still needs, by what its trials have come to."""
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from studies.attributes import ROOT_ATTR
+from studies.database.transactions import RETRY_OF_ATTR
+
+
+def files_kept(trials: Sequence[FrozenTrial]) -> frozenset[str] | None:
+    """The files worth keeping of a study that is over, by name; None while a trial waits or runs.
+
+    They are the final masks of complete trials, for other runs to begin from, and the checkpoints of failed ones,
+    which `retry` goes on from.
+    """
+    if not all(trial.state.is_finished() for trial in trials):
+        return None
+    retried = {trial.system_attrs.get(RETRY_OF_ATTR) for trial in trials}
+    kept = set()
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            kept.add(f"{trial.number}.masks.pt")
+        elif trial.state == TrialState.FAIL and trial.number not in retried:
+            kept.add(f"{trial.system_attrs.get(ROOT_ATTR, trial.number)}.pt")
+    return frozenset(kept)

@@ -1,0 +1,119 @@
+"""A database with one study, and real workers, for the tests of what happens to them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from rigl_core.train import TrainOutcome
+from studies.campaigns import create_campaign
+from studies.database.storage_url import StorageUrl
+from studies.spec import StudySpec
+from studies.storage import close_storage, open_storage
+from studies.tickets import TicketQueue
+from workers.pool import WorkerSettings
+
+HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
+
+LONG = 200  # seconds; a busy machine may need a minute to load torch
+
+SPEC = {
+    "name": "survival",
+    "fixed": {
+        "model": "lenet_300_100",
+        "dataset": "synthetic",
+        "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
+        "epochs": 18,
+        "delta_t": 10,
+    },
+    "search": {"lr": [0.1]},
+    "strategy": {"sampler": "grid", "seeds": [0, 1]},
+}
+_RUN = "runpy.run_module('workers', run_name='__main__', alter_sys=True)"
+
+
+class Site:
+    """A database with one study, and workers as processes."""
+
+    def __init__(self, url: StorageUrl, folder: Path, *, grace: int = GRACE, **changes: Any) -> None:
+        self.url, self.folder, self.checkpoints, self.grace = url, folder, folder / "checkpoints", grace
+        self.storage: BaseStorage = open_storage(url, heartbeat_interval=HEARTBEAT, grace_period=grace)
+        self.queue: TicketQueue = create_campaign(self.storage, StudySpec.model_validate({**SPEC, **changes}))[0]
+        self.workers: list[subprocess.Popen[str]] = []
+
+    def settings(self, **changes: Any) -> WorkerSettings:
+        settings: dict[str, Any] = {
+            "storage": self.url.secret(),
+            "checkpoint_dir": str(self.checkpoints),
+            "device": "cpu",
+            "heartbeat_interval": HEARTBEAT,
+            "grace_period": self.grace,
+            "poll_seconds": 0.2,
+        }
+        return WorkerSettings(**{**settings, **changes})
+
+    def start_worker(
+        self, environment: Mapping[str, str] | None = None, before: str = "", **changes: Any
+    ) -> subprocess.Popen[str]:
+        """A worker process; `before` is Python that it runs first."""
+        program = ["-m", "workers"] if not before else ["-c", f"{before}; import runpy; {_RUN}"]
+        with (self.folder / f"worker-{len(self.workers)}.log").open("w") as log:
+            worker = subprocess.Popen(
+                [sys.executable, *program],
+                stdin=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **(environment or {})},
+            )
+        self.workers.append(worker)
+        assert worker.stdin is not None
+        worker.stdin.write(self.settings(index=len(self.workers), **changes).to_json() + "\n")
+        worker.stdin.flush()
+        return worker
+
+    def said(self, worker: subprocess.Popen[str]) -> str:
+        """What it wrote so far."""
+        return (self.folder / f"worker-{self.workers.index(worker)}.log").read_text()
+
+    def trials(self) -> list[FrozenTrial]:
+        return self.storage.get_all_trials(self.storage.get_study_id_from_name(self.queue.name))
+
+    def wait_for_epoch(self, epoch: int, number: int = 0) -> None:
+        wait_until(lambda: len(self.trials()) > number and epoch in self.trials()[number].intermediate_values)
+
+    def owner(self, number: int = 0) -> subprocess.Popen[str]:
+        """Who has claimed the trial: HOST:PID:RANDOM:TOKEN."""
+        pid = int(self.trials()[number].system_attrs["claim"].split(":")[1])
+        return next(worker for worker in self.workers if worker.pid == pid)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.communicate()
+        close_storage(self.storage)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = LONG) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def assert_equal(trial: FrozenTrial, undisturbed: TrainOutcome) -> None:
+    """The trial ended as if nothing had happened."""
+    assert trial.state == TrialState.COMPLETE
+    told = trial.user_attrs
+    assert told["val_accuracy"] == list(undisturbed.val_accuracy)
+    assert told["test_accuracy"] == list(undisturbed.test_accuracy)
+    assert told["loss"] == list(undisturbed.loss)
+    assert told["layer_sparsity"] == undisturbed.layer_sparsity
+    reported = [trial.intermediate_values[epoch] for epoch in range(undisturbed.epochs)]
+    assert reported == [report.mean_val_accuracy for report in undisturbed.history]

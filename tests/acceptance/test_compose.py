@@ -1,0 +1,228 @@
+"""docker-compose.yml from `build` to `down`: workers that crash, a database that goes away, and intruders who look.
+
+One test, because one service is built and started for all of it.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
+from tests.acceptance.compose_project import (
+    Compose,
+    docker,
+    inspect,
+    logs,
+    wait_until,
+    why_no_images,
+    why_not_here,
+)
+
+N_TRIALS = 6
+SPEC = f"""
+name = "survive"
+[fixed]
+dataset = "digits"
+epochs = 50
+delta_t = 10
+[pairs]
+sparsity = 0.9
+distribution = "erk"
+[search]
+lr = {[round(0.02 * (n + 1), 2) for n in range(N_TRIALS)]}
+[strategy]
+sampler = "grid"
+seeds = [0]
+"""
+STUDY = "rigl-s0.9-erk"
+BEGINS = re.compile(r"trial (\d+) begins \(attempt (\d)\)")
+EPOCH = re.compile(r"trial (\d+): epoch (\d+) of")
+
+pytestmark = [*needs_browser, pytest.mark.containers]
+
+
+@pytest.fixture
+def compose() -> Iterator[Compose]:
+    if reason := why_not_here() or why_no_images():
+        pytest.skip(reason)
+    name = f"rigl-study-test-{uuid4().hex[:8]}"
+    compose = Compose(name, RIGL_STUDY_IMAGE=name, DATASETS="digits", DASHBOARD_PORT="0", WORKER_CPUS="1")
+    try:
+        compose("build", timeout=1200)
+        yield compose
+        print(compose("logs", "--tail=60", check=False))  # shown if the test failed
+    finally:
+        compose("--profile=tools", "down", "--volumes", "--timeout=10", check=False)
+        # The layers stay, so that the next build is quick.
+        subprocess.run(
+            ["docker", "image", "rm", "--no-prune", f"{name}:cli", f"{name}:worker"], capture_output=True, check=False
+        )
+
+
+def services(*files: str) -> dict[str, Any]:
+    """What Compose makes of the files, without any setting."""
+    if reason := why_not_here():
+        pytest.skip(reason)
+    read: dict[str, Any] = json.loads(Compose("defaults", files=files)("config", "--format=json"))["services"]
+    return read
+
+
+def test_nothing_is_published_but_the_dashboard_on_loopback() -> None:
+    published = {name: one["ports"] for name, one in services("docker-compose.yml").items() if "ports" in one}
+
+    (port,) = published.pop("dashboard")
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8080", 8080)
+    assert published == {}
+
+
+def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
+    without, with_gpus = services("docker-compose.yml"), services("docker-compose.yml", "docker-compose.gpu.yml")
+
+    added = {name: one.pop("deploy", None) for name, one in with_gpus.items()}
+    assert with_gpus == without
+    (device,) = added.pop("workers")["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
+    assert set(added.values()) == {None}
+
+
+@pytest.mark.timeout(1800)
+def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
+    compose("up", "--detach", "--scale=workers=3", "workers", "dashboard")
+    workers = compose.containers("workers")
+    assert len(workers) == 3
+
+    (tmp_path / "survive.toml").write_text(SPEC)
+    mounted = f"--volume={tmp_path}/survive.toml:/survive.toml:ro"
+    assert compose.cli("create", "/survive.toml", options=(mounted,)) == "survive\n"
+
+    the_database_may_go_away(compose, workers)
+    a_crashed_workers_trial_is_finished_by_another(compose, workers)
+    a_crashed_worker_is_started_again(compose.containers("workers")[-1])
+    wait_until(lambda: compose.status()["state"] == "complete", "all trials are complete", 600)
+    (study,) = compose.status()["studies"]
+    assert (study["complete"], study["failed"], study["waiting"], study["running"]) == (N_TRIALS, 0, 0, 0)
+
+    the_dashboard_shows_the_study(compose, tmp_path / "dashboard.png")
+    the_report_comes_out(compose, tmp_path / "reports")
+    nobody_reads_the_password(compose)
+    there_is_little_to_break_into(compose)
+    workers_end_well_when_told_to(compose)
+
+
+def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: list[str]) -> None:
+    wait_until(lambda: any(map(trial_in_progress, workers)), "a worker is in the middle of a trial")
+    victim = next(filter(trial_in_progress, workers))
+    docker("kill", "--signal=KILL", victim)
+    number = trial_in_progress(victim)
+    assert number is not None
+
+    heirs = [worker for worker in workers if worker != victim]
+    wait_until(
+        lambda: any("(attempt 2)" in logs(worker) for worker in heirs), "another worker takes the trial over", 600
+    )
+    taken_over = next(match for worker in heirs for match in BEGINS.findall(logs(worker)) if match[1] == "2")
+    show = ("exec", "-T", "dashboard", "rigl-study", "show", "survive", f"{STUDY}/{taken_over[0]}", "--json")
+    wait_until(lambda: json.loads(compose(*show))["state"] == "complete", "it is finished there", 400)
+    finished = json.loads(compose(*show))
+    assert not finished["worker"].startswith(victim[:12])
+    assert finished["retry_of"] == int(number)
+    assert finished["epochs_recomputed"] <= 1, "its checkpoint, in the shared volume, was used"
+
+
+def trial_in_progress(worker: str) -> str | None:
+    """The number of the trial that a worker has trained an epoch or more of, and not ended."""
+    told = logs(worker)
+    trained = EPOCH.findall(told)
+    return trained[-1][0] if trained and f"trial {trained[-1][0]}: complete" not in told else None
+
+
+def a_crashed_worker_is_started_again(container: str) -> None:
+    kill = "import json, os; os.kill(json.load(open('/tmp/health.json'))['pid'], 9)"
+    subprocess.run(["docker", "exec", container, "python", "-c", kill], capture_output=True, timeout=60, check=False)
+    wait_until(lambda: inspect(container)["RestartCount"] >= 1, "the engine starts it again")
+    wait_until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy", "it is healthy again")
+
+
+def the_database_may_go_away(compose: Compose, workers: list[str]) -> None:
+    wait_until(lambda: any(map(trial_in_progress, workers)), "training begins")
+    compose("stop", "postgres")
+    wait_until(lambda: any("] the database" in logs(worker) for worker in workers), "workers wait for the database")
+    compose("start", "postgres")
+    wait_until(lambda: all("is back after" in logs(worker) for worker in workers), "all go on")
+    assert [inspect(worker)["RestartCount"] for worker in workers] == [0] * len(workers)
+
+
+def the_dashboard_shows_the_study(compose: Compose, screenshot: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    address = compose("port", "dashboard", "8080").strip()
+    assert address.startswith("127.0.0.1:")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        page = browser.new_page()
+        page.goto(f"http://{address}/dashboard/")
+        page.get_by_text(f"survive/{STUDY}").first.click()
+        page.get_by_text("Best Trial").first.wait_for()
+        page.screenshot(path=screenshot)
+        browser.close()
+    assert screenshot.stat().st_size > 10_000
+
+
+def the_report_comes_out(compose: Compose, folder: Path) -> None:
+    folder.mkdir()
+    me = f"--user={os.getuid()}:{os.getgid()}"
+    told = compose.cli("report", "survive", "--out=/reports", options=(me, f"--volume={folder}:/reports"))
+    assert "report: /reports/report.html" in told
+    assert "survive" in (folder / "report.html").read_text()
+
+
+def nobody_reads_the_password(compose: Compose) -> None:
+    password = compose("exec", "-T", "dashboard", "cat", "/run/secrets/rigl-study/password")
+    assert len(password) >= 32
+    everyone = compose("ps", "--all", "--quiet").split()
+    assert len(everyone) >= 8, "secrets, postgres, migrate, data, three workers, dashboard"
+    listed = subprocess.check_output(["ps", "axeww", "-o", "comm=,args="], text=True).splitlines()
+    places = {
+        "inspect": docker("inspect", *everyone),
+        "images": docker("inspect", *{inspect(one)["Image"] for one in everyone}),
+        "config": compose("config") + compose("config", "--environment"),
+        "logs": compose("logs"),
+        "processes": subprocess.check_output(["ps", "axww"], text=True),
+        # But Postgres's own, where its image's entrypoint puts it; only root and Postgres can read that.
+        "environments": "".join(line for line in listed if not line.startswith("postgres ")),
+        "environments inside": "".join(compose("exec", "-T", s, "env") for s in ("workers", "dashboard", "postgres")),
+    }
+    assert [name for name, text in places.items() if password in text or not text] == []
+
+
+def there_is_little_to_break_into(compose: Compose) -> None:
+    for container in compose("ps", "--all", "--quiet").split():
+        found = inspect(container)
+        host = found["HostConfig"]
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["CapAdd"]) == (True, ["ALL"], None), found["Name"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], found["Name"]
+        assert found["Config"]["User"] in ("10001:10001", "postgres"), found["Name"]
+        service = found["Config"]["Labels"]["com.docker.compose.service"]
+        addresses = [bound["HostIp"] for ports in host["PortBindings"].values() for bound in ports]
+        assert addresses == (["127.0.0.1"] if service == "dashboard" else []), found["Name"]
+    refused = "touch /x || touch /data/x || command -v gcc || command -v cc || command -v make || command -v ld"
+    for service in ("workers", "dashboard"):
+        assert compose("exec", "-T", service, "id", "-u") == "10001\n"
+        assert compose("exec", "-T", service, "sh", "-c", f"({refused}) 2>/dev/null; exit 0") == ""
+        assert compose("exec", "-T", service, "sh", "-c", "ls /opt/venv/bin | grep pip; exit 0") == ""
+    find_torch = "import importlib.util; print(importlib.util.find_spec('torch'))"
+    assert compose("exec", "-T", "dashboard", "python", "-c", find_torch) == "None\n"
+
+
+def workers_end_well_when_told_to(compose: Compose) -> None:
+    running = compose.containers("workers")
+    assert len(running) >= 2
+    compose("stop", "workers")
+    assert [inspect(worker)["State"]["ExitCode"] for worker in running] == [0] * len(running)

@@ -1,0 +1,76 @@
+"""Every way of dying on docs/operating.md names its tests here, and every one of them exists."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+DYING, SURVIVAL = "tests/acceptance/test_dying.py", "tests/acceptance/test_survival.py"
+OBJECTIVE, LOOP, DEATH = (
+    "tests/workers/test_objective.py",
+    "tests/workers/test_loop.py",
+    "tests/studies/test_tickets_death.py",
+)
+
+PROVED_BY = {
+    "SIGTERM or Ctrl-C, once": [
+        (SURVIVAL, "test_sigterm_gives_the_ticket_back"),
+        (OBJECTIVE, "test_a_stop_costs_the_step_at_hand_and_one_checkpoint"),
+    ],
+    "SIGTERM while the database is away": [
+        (DYING, "test_a_worker_told_to_stop_in_an_outage_does_not_wait_for_its_end"),
+    ],
+    "SIGTERM or Ctrl-C, twice": [(SURVIVAL, "test_the_second_sigterm_ends_a_worker_at_once")],
+    "SIGKILL, power cut": [(SURVIVAL, "test_a_killed_workers_trial_is_finished_by_another")],
+    "Out of memory": [
+        (DYING, "test_a_worker_that_the_kernel_kills_for_its_memory"),
+        (LOOP, "test_a_failure_is_told_and_the_worker_goes_on"),
+    ],
+    "Frozen (SIGSTOP, a machine asleep)": [
+        (SURVIVAL, "test_a_worker_that_was_frozen_and_wakes_up_changes_nothing"),
+        (DEATH, "test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper"),
+    ],
+    "The database goes away": [(SURVIVAL, "test_the_database_is_stopped_for_ten_seconds")],
+    "A trial that kills its worker": [
+        (DYING, "test_a_trial_that_kills_its_workers_is_failed_and_show_says_why"),
+        (DEATH, "test_a_trial_whose_workers_die_is_not_given_up_while_it_gets_further"),
+        (DEATH, "test_a_poison_ticket_may_be_retried_and_then_has_as_many_lives"),
+    ],
+    "A training error (the loss diverges)": [
+        (OBJECTIVE, "test_a_diverged_training_is_told_and_leaves_no_checkpoint"),
+        (LOOP, "test_three_failures_in_a_row_end_the_worker"),
+    ],
+    "A full disk": [(DYING, "test_when_the_disk_is_full_training_goes_on_from_the_previous_checkpoint")],
+    "A lost checkpoint volume": [
+        (DYING, "test_a_checkpoint_folder_that_is_gone_costs_no_trial"),
+        (DYING, "test_a_trial_whose_checkpoint_is_lost_with_its_worker_starts_over"),
+    ],
+    "A checkpoint is lost or damaged": [
+        (OBJECTIVE, "test_a_damaged_checkpoint_is_set_aside"),
+        (DYING, "test_a_trial_whose_checkpoint_is_lost_with_its_worker_starts_over"),
+    ],
+    "A worker of another version": [(DYING, "test_a_worker_of_another_version_leaves_the_ticket_waiting")],
+    "Clocks that disagree": [
+        (DYING, "test_workers_whose_clocks_are_an_hour_apart"),
+        (DEATH, "test_times_are_the_databases"),
+    ],
+}
+
+
+def rows() -> list[str]:
+    """What happens: the first column of the page's first table."""
+    page = (ROOT / "docs/operating.md").read_text(encoding="utf-8").partition("## Where everything is")[0]
+    return re.findall(r"^\| (?!What happens)(.+?) \|", page, re.MULTILINE)
+
+
+def test_every_row_is_proved_and_nothing_else() -> None:
+    assert rows() == list(PROVED_BY)
+
+
+@pytest.mark.parametrize(("path", "name"), sorted({proof for proofs in PROVED_BY.values() for proof in proofs}))
+def test_the_proof_exists(path: str, name: str) -> None:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -1,0 +1,31 @@
+"""Storages for the tests of studies."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optuna.storages import BaseStorage
+
+from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
+from studies.storage import close_storage, open_storage
+from tests.studies.queues import GRACE
+
+
+@pytest.fixture
+def storage(storage_url: StorageUrl) -> Iterator[BaseStorage]:
+    """Every kind of storage in turn."""
+    storage = open_storage(storage_url, heartbeat_interval=1, grace_period=GRACE)
+    yield storage
+    close_storage(storage)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RetryingStorage]:
+    """A storage that knows who is dead, which memory does not."""
+    sqlite = StorageUrl.parse(f"sqlite:///{tmp_path / 'study.db'}")
+    url = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    storage = open_storage(url, heartbeat_interval=1, grace_period=GRACE)
+    assert isinstance(storage, RetryingStorage)
+    yield storage
+    close_storage(storage)

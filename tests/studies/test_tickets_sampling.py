@@ -1,0 +1,85 @@
+"""What samplers draw and pruners stop, through the queue, on every kind of storage."""
+
+from collections.abc import Callable
+
+import pytest
+from optuna.storages import BaseStorage
+
+from studies.database.storage_url import StorageUrl
+from studies.storage import open_storage
+from studies.ticket import Ticket
+from studies.tickets import TicketQueue
+from tests.studies.queues import REFERENCE, claim, make_plan, make_result, trials
+
+
+def run_all(queue: TicketQueue, objective: Callable[[Ticket], float]) -> list[tuple[float, ...]]:
+    drawn = []
+    while (ticket := queue.claim("w")) is not None:
+        config = ticket.spec.config
+        drawn.append((config.lr, config.alpha, config.delta_t))
+        ticket.complete(make_result(objective(ticket)))
+    return drawn
+
+
+def test_tpe_draws_the_same_on_every_storage(storage: BaseStorage) -> None:
+    def objective(ticket: Ticket) -> float:
+        return 1 - abs(ticket.spec.config.lr - 0.1)
+
+    drawn = run_all(TicketQueue.create(storage, make_plan(sampler="tpe", n_trials=9)), objective)
+    in_memory = open_storage(StorageUrl.parse("memory://"))
+    assert drawn == run_all(TicketQueue.create(in_memory, make_plan(sampler="tpe", n_trials=9)), objective)
+    assert drawn != run_all(
+        TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan(sampler="tpe", n_trials=9, seed=1)),
+        objective,
+    )
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_workers_never_draw_the_same_point(storage: BaseStorage, sampler: str) -> None:
+    plan = make_plan(sampler=sampler, n_trials=16)
+    TicketQueue.create(storage, plan)
+    queues = [TicketQueue.open(storage, plan.name) for _ in range(4)]
+    drawn = [claim(queue).spec.config.lr for _ in range(4) for queue in queues]
+    assert len(set(drawn)) == 16
+
+
+def test_the_median_pruner_stops_the_hopeless(storage: BaseStorage) -> None:
+    pruner = {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 1, "n_min_trials": 1}
+    queue = TicketQueue.create(storage, make_plan(n_trials=4, pruner=pruner))
+    for _ in range(3):
+        good = claim(queue)
+        assert [good.report(epoch, 0.5 + 0.1 * epoch) for epoch in range(3)] == [False] * 3
+        good.complete(make_result(0.7))
+    bad = claim(queue)
+    assert not bad.report(0, 0.1), "warming up"
+    assert bad.report(1, 0.1)
+    assert not bad.report(1, 0.1), "told again after a resume: not asked again"
+    assert bad.prune(make_result(0.1))
+    assert trials(storage, queue)[3].value == 0.1
+    assert queue.counts().pruned == 1
+
+
+def test_the_reference_is_never_pruned(storage: BaseStorage) -> None:
+    pruner = {"name": "median", "n_startup_trials": 1, "n_warmup_steps": 0, "n_min_trials": 1}
+    queue = TicketQueue.create(storage, make_plan(n_trials=3, pruner=pruner, reference=REFERENCE))
+    reference, good, bad = claim(queue), claim(queue), claim(queue)
+    good.report(0, 0.9)
+    good.complete(make_result(0.9))
+    assert bad.report(0, 0.1)
+    assert not reference.report(0, 0.1)
+
+
+@pytest.mark.parametrize("name", ["none", "median", "asha", "hyperband"])
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_every_pruner_works_with_every_sampler(storage: BaseStorage, name: str, sampler: str) -> None:
+    queue = TicketQueue.create(storage, make_plan(n_trials=6, pruner=name, sampler=sampler))
+    while (ticket := queue.claim("w")) is not None:
+        value = 0.1 * (6 - ticket.number)
+        if any(ticket.report(epoch, value) for epoch in range(9)):
+            ticket.prune(make_result(value))
+        else:
+            ticket.complete(make_result(value))
+    counts = queue.counts()
+    assert counts.complete + counts.pruned == 6
+    assert counts.complete >= 1
+    assert name != "none" or counts.pruned == 0

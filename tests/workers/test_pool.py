@@ -1,0 +1,167 @@
+"""The pool of worker processes: who is started again after a crash, when, and what the pool's exit code tells."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+from optuna.trial import TrialState
+
+from studies.campaigns import create_campaign
+from studies.database.storage_url import StorageUrl
+from studies.spec import StudySpec
+from studies.storage import close_storage, open_storage
+from workers import pool
+from workers.pool import WorkerSettings, run_workers
+from workers.stop import Stop
+
+SETTINGS = WorkerSettings(storage="memory://", checkpoint_dir="nowhere", forever=True)
+KILL_MYSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+UNTIL_TOLD = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
+
+
+class Programs:
+    """Stands in for `pool._start`: each worker that is started runs the next of these programs, the last for ever."""
+
+    def __init__(self, *programs: str) -> None:
+        self.programs = list(programs)
+        self.started: list[float] = []
+
+    def __call__(self, settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
+        program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
+        self.started.append(time.monotonic())
+        return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=output, text=True)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(pool, "LONGEST_PAUSE", 0.4)
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_crashed_worker_is_started_again_after_ever_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs = Programs(*[KILL_MYSELF] * 5, UNTIL_TOLD)
+    monkeypatch.setattr(pool, "_start", programs)
+    stop = Stop()
+
+    def look() -> None:
+        if len(programs.started) == 6:
+            stop.request("test")
+
+    with caplog.at_level(logging.WARNING, "rigl_study.worker"):
+        run_workers(SETTINGS, 1, stop, on_progress=look)
+
+    pauses = [float(record.args[2]) for record in caplog.records if isinstance(record.args, tuple)]
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.4]
+    assert "worker 0 was killed by signal 9 (Killed)" in caplog.text
+    between = [after - before for before, after in zip(programs.started, programs.started[1:], strict=False)]
+    assert all(seconds >= pause for seconds, pause in zip(between, pauses, strict=True))
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize(
+    ("program", "forever", "code"), [(KILL_MYSELF, False, 137), ("raise SystemExit(3)", True, 3), ("", True, 0)]
+)
+def test_who_is_not_started_again(monkeypatch: pytest.MonkeyPatch, program: str, forever: bool, code: int) -> None:
+    programs = Programs(program)
+    monkeypatch.setattr(pool, "_start", programs)
+    settings = WorkerSettings(storage="memory://", checkpoint_dir="nowhere", forever=forever)
+
+    assert run_workers(settings, 2, Stop()) == code
+    assert len(programs.started) == 2
+
+
+def test_a_stop_between_two_workers_ends_the_pool_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_start", Programs(KILL_MYSELF))
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 3600.0)
+    stop = Stop()
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            stop.request("test")
+
+    assert run_workers(SETTINGS, 1, stop, on_progress=look) == 0
+
+
+def test_a_machine_without_room_for_another_process_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, short_pauses: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs = Programs(KILL_MYSELF, UNTIL_TOLD)
+    attempts = 0
+
+    def start(settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
+        nonlocal attempts
+        attempts += 1
+        if attempts in (2, 3):
+            raise OSError(12, "Cannot allocate memory")
+        return programs(settings, output)
+
+    monkeypatch.setattr(pool, "_start", start)
+    stop = Stop()
+
+    def look() -> None:
+        if len(programs.started) == 2:
+            stop.request("test")
+
+    run_workers(SETTINGS, 1, stop, on_progress=look)
+
+    assert attempts == 4
+    assert caplog.text.count("worker 0 cannot be started: Cannot allocate memory") == 2
+
+
+def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
+    postgres_url: StorageUrl, tmp_path: Path
+) -> None:
+    spec = {
+        "name": "crash",
+        "fixed": {
+            "model": "lenet_300_100",
+            "dataset": "synthetic",
+            "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
+            "epochs": 5,
+            "delta_t": 10,
+        },
+        "search": {"lr": [0.1]},
+        "strategy": {"sampler": "grid", "seeds": [0]},
+    }
+    storage = open_storage(postgres_url, heartbeat_interval=1, grace_period=4)
+    (queue,) = create_campaign(storage, StudySpec.model_validate(spec))
+    study = storage.get_study_id_from_name(queue.name)
+    stop, killed = Stop(), []
+
+    def look() -> None:
+        trials = storage.get_all_trials(study)
+        if not killed and 1 in trials[0].intermediate_values:
+            killed.append(int(trials[0].system_attrs["claim"].split(":")[1]))
+            os.kill(killed[0], signal.SIGKILL)
+        if queue.counts().is_done:
+            stop.request("test")
+
+    settings = WorkerSettings(
+        storage=postgres_url.secret(),
+        checkpoint_dir=str(tmp_path),
+        device="cpu",
+        forever=True,
+        heartbeat_interval=1,
+        grace_period=4,
+        poll_seconds=0.2,
+    )
+    with (tmp_path / "log").open("w") as log:
+        assert run_workers(settings, 1, stop, output=log, on_progress=look) == 0
+
+    dead, heir = storage.get_all_trials(study)
+    close_storage(storage)
+    assert (dead.state, heir.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert f":{killed[0]}:" not in heir.system_attrs["claim"]
