@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rigl_core.distributions import Shape
 from rigl_core.errors import BadInput
+from rigl_core.selection import select_top
 
 MASKABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -77,32 +78,6 @@ def init_masks(
         mask[torch.randperm(size, generator=generator)[:n_active]] = True
         masks[name] = mask.view(shape).to(device)
     return MaskState(masks, dict(budgets))
-
-
-def select_top(scores: Tensor, n: int, among: Tensor) -> Tensor:
-    """The `n` highest-scoring positions among the candidates; ties go to the lower flat index.
-
-    A threshold instead of a sort of indices: the n-th largest score is the same whatever the order of ties, and a
-    running count settles which of the ties belong. Nothing is read back from the device.
-
-    Args:
-        scores: any shape, floating point. NaN counts as the lowest score.
-        n: how many to select; at most the number of candidates.
-        among: bool tensor of the same shape, True = candidate.
-
-    Returns:
-        Bool tensor of the same shape with exactly `n` True, all among the candidates.
-    """
-    if n == 0:
-        return torch.zeros_like(among)
-    limits = torch.finfo(scores.dtype)
-    finite = torch.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
-    flat = torch.where(among, finite, -math.inf).flatten()
-    threshold = torch.topk(flat, n, sorted=True).values[-1]
-    above = flat > threshold
-    tied = flat == threshold
-    taken = above | (tied & (tied.cumsum(0) <= n - above.sum()))
-    return taken.view_as(among)
 
 
 def update_mask(mask: Tensor, *, drop_score: Tensor, grow_score: Tensor, n_keep: int, n_grow: int) -> Tensor:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rigl_core.masks import MaskState, select_top, update_mask
+from rigl_core.layerwise import each_layer
+from rigl_core.masks import MaskState, update_mask
 from rigl_core.methods import Method
 from rigl_core.redistribute import redistribute
-from rigl_core.scores import SCORES, Layer
+from rigl_core.scores import SCORES, Layer, random
+from rigl_core.selection import select_top
 
 
 def drop_and_grow(
@@ -35,18 +37,24 @@ def drop_and_grow(
             n_grow=sum(n_drop.values()),
             statistic=mean_of_active(layers, masks, method.redistribute),
         )
-    new = MaskState(dict(masks.masks), dict(masks.n_active))
-    for name, layer in layers.items():
-        if n_drop[name] == n_grow[name] == 0:
-            continue
-        new.masks[name] = update_mask(
+    moving = {name: layer for name, layer in layers.items() if n_drop[name] or n_grow[name]}
+    drop, grow = SCORES[method.drop or ""], SCORES[method.grow or ""]
+    # A generator gives its numbers in turn: they are drawn in the order of the layers, whoever is done first.
+    drawn = {name: grow(layer) for name, layer in moving.items()} if grow is random else {}
+
+    def update(name: str) -> Tensor:
+        layer = moving[name]
+        return update_mask(
             masks.masks[name],
-            drop_score=SCORES[method.drop or ""](layer),
-            grow_score=SCORES[method.grow or ""](layer),
+            drop_score=drop(layer),
+            grow_score=drawn.pop(name) if name in drawn else grow(layer),
             n_keep=n_keep[name],
             n_grow=n_grow[name],
         )
-        new.n_active[name] = n_keep[name] + n_grow[name]
+
+    new = MaskState(dict(masks.masks), dict(masks.n_active))
+    new.masks.update(each_layer(update, {name: layer.weight for name, layer in moving.items()}))
+    new.n_active.update({name: n_keep[name] + n_grow[name] for name in moving})
     return new, n_drop
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rigl_core.errors import BadInput
-from rigl_core.masks import MaskState, init_masks, maskable_weights, select_top, update_mask
+from rigl_core.masks import MaskState, init_masks, maskable_weights, update_mask
 
 T, F = True, False
 
@@ -43,31 +43,6 @@ GRADIENT = vector(3.0, 0.1, -0.2, 0.0, -2.0, 0.3, 1.0, -4.0)
 def test_truth_table_of_a_rigl_update(n_drop: int, expected: list[bool]) -> None:
     new = update_mask(ACTIVE, drop_score=WEIGHTS.abs(), grow_score=GRADIENT.abs(), n_keep=6 - n_drop, n_grow=n_drop)
     assert new.tolist() == expected
-
-
-def test_ties_go_to_the_lower_index() -> None:
-    scores = vector(1, 1, 1, 1, 1)
-    assert select_top(scores, 2, torch.tensor([F, T, T, T, T])).tolist() == [F, T, T, F, F]
-    assert select_top(vector(0, 2, 1, 1, 1), 2, torch.ones(5, dtype=torch.bool)).tolist() == [F, T, T, F, F]
-
-
-def test_nan_and_infinite_scores_keep_the_count_exact() -> None:
-    scores = vector(float("nan"), float("inf"), -float("inf"), 1.0)
-    everywhere = torch.ones(4, dtype=torch.bool)
-    assert select_top(scores, 2, everywhere).tolist() == [F, T, F, T]
-    assert select_top(scores, 3, everywhere).tolist() == [T, T, F, T]
-
-
-@given(
-    scores=st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=40),
-    data=st.data(),
-)
-def test_select_top_equals_a_stable_sort(scores: list[float], data: st.DataObject) -> None:
-    among = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
-    n = data.draw(st.integers(0, sum(among)))
-    candidates = sorted((i for i in range(len(scores)) if among[i]), key=lambda i: (-scores[i], i))
-    taken = select_top(vector(*scores), n, torch.tensor(among))
-    assert sorted(candidates[:n]) == taken.nonzero().flatten().tolist()
 
 
 @given(data=st.data(), size=st.integers(1, 60))
