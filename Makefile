@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SCALE ?= full
 WORKERS ?= 2
 TEST_PROCESSES ?= auto
-TEST_ARGS ?= -m "not containers"
+TEST_ARGS ?= -m "not containers and not slow"
 
 .PHONY: setup study test test-containers check bench docs format clean
 
