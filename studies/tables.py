@@ -66,7 +66,6 @@ def answer_table(analysis: Analysis) -> Table:
         return _reached_table(analysis)
     rows = []
     for pair in analysis.pairs:
-        gap = pair.test_difference
         rows.append(
             (
                 pair.label,
@@ -74,16 +73,15 @@ def answer_table(analysis: Analysis) -> Table:
                 _test(pair.reference),
                 "the reference itself" if _is_reference(pair) else _what(pair.best),
                 _test(pair.best),
-                points(gap) if gap else NOT_KNOWN,
                 gained(pair.gain) if pair.gain else NOT_KNOWN,
                 VERDICT_WORDS.get(pair.verdict, NOT_KNOWN),
             )
         )
     header = (
-        *("pair", "reference", "reference, test", "best on validation", "best, test", "difference"),
-        *("gain without luck, 95 % interval", "tuning"),
+        *("pair", "reference", "reference, test", "best on validation", "best, test"),
+        *("gain in points (95 % interval)", "tuning"),
     )
-    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5, 6}))
+    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5}))
 
 
 VERDICT_WORDS = {

@@ -31,9 +31,9 @@ def points(difference: Difference) -> str:
 
 
 def gained(gain: Gain) -> str:
-    """A gain and its 95 % interval in points, "+0.5 points, −0.2 to +1.2"."""
+    """A gain in points and its 95 % interval, "+0.5 (−0.2 to +1.2)"."""
     digits = _decimals(gain.std)
-    return f"{_signed(gain.mean, digits)} points, {interval(gain)}"
+    return f"{_signed(gain.mean, digits)} ({interval(gain)})"
 
 
 def interval(gain: Gain) -> str:
