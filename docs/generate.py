@@ -104,7 +104,13 @@ the mean over training. 1 multiply-accumulate is 2 FLOPs; convolutions and linea
 `int(f(t) · n_active)` active weights of smallest magnitude, with f(t) = α/2 · (1 + cos(πt/T_end)), and grows as many of
 largest grow score among everything it did not keep. A weight that comes straight back keeps its value; newborn weights
 and their optimizer state are zero. The topology step takes the place of the weight step. With `grow_accumulation = n`
-the gradient is the mean of the last n steps'. Layers that start dense stay dense.
+the gradient is the mean of the last n steps' (n ≤ `delta_t`: each update starts anew), and in the FLOPs of RigL n
+steps of every ΔT + 1 have a dense weight gradient. Layers that start dense stay dense. `uniform` leaves the first layer
+dense; of a text model that is the embedding, which is never masked, so all its other layers have the same sparsity.
+
+**Training longer.** `train_multiplier = k` stretches epochs (rounded), warm-up, learning-rate drops and `t_end` by k;
+training FLOPs count the epochs trained. `delta_t` and `ramp_start` stay. Learning-rate drops are counted from the end
+of the warm-up.
 
 **Redistribution.** What all layers drop together is shared out in proportion to the mean score of each layer's active
 weights, none beyond its size; fractions go to the largest remainders, so that the total is exact.
@@ -116,7 +122,8 @@ every `delta_t` steps and at T_end, by the magnitude of the whole network. Its l
 method keeps them at zero.
 
 **Small-dense.** All hidden widths are multiplied by √(1 − S). Where inputs or outputs are large, the parameter count
-does not fall with the square of the width; the count reached is reported (`n_parameters`).
+does not fall with the square of the width; the count reached is reported (`n_parameters`). LeNet-300-100 at S = 0.98
+keeps 12.6 % of its parameters, six times what the sparse networks beside it have.
 """
 
 ANNEAL_FORMULAS = {

@@ -68,9 +68,9 @@ class TrainConfig(BaseModel):
     anneal_power: Positive = 3.0
     "k of the anneal inverse_power."
     grow_accumulation: Count = 1
-    "Steps over which the gradients are averaged that decide what grows."
+    "Steps over which the gradients are averaged that decide what grows, at most `delta_t`: each update starts anew."
     ramp_start: Annotated[int, Field(ge=0)] = 700
-    "Step at which the method pruning begins."
+    "Step at which the method pruning begins; `train_multiplier` does not stretch it (nor do the report's authors)."
 
     epochs: Count = 250
     train_multiplier: Positive = 1.0
@@ -86,7 +86,7 @@ class TrainConfig(BaseModel):
     clip_norm: Positive | None = None
     "Scale gradients down to this norm, all of the network's taken together; see `SparseOptimizer`."
     lr_drop_every: Annotated[int, Field(ge=0)] = 0
-    "Multiply the learning rate by `lr_drop_factor` every so many steps; 0 never does."
+    "Multiply the learning rate by `lr_drop_factor` every so many steps after the warm-up; 0 never does."
     lr_drop_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     "Steps of linear warm-up; None takes the method's own (3,500 for pruning, 0 for the others)."
@@ -119,6 +119,11 @@ class TrainConfig(BaseModel):
         _check_data(self)
         _check_sources(self)
         _check_length(self)
+        if method.drop is not None and self.grow_accumulation > self.delta_t:
+            raise BadInput(
+                f"grow_accumulation is {self.grow_accumulation}, above delta_t, which is {self.delta_t}: there are no "
+                "more gradients than that between two updates."
+            )
         if self.optimizer == "sgd" and self.momentum == 0.0:
             if method.needs_momentum:
                 raise BadInput(
@@ -136,13 +141,16 @@ class TrainConfig(BaseModel):
         return max(1, round(self.epochs * self.train_multiplier))
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of `step`: linear warm-up, then the step schedule, both stretched."""
+        """The learning rate of `step`: linear warm-up, then the step schedule from its end on, both stretched.
+
+        That the drops wait for the warm-up is not in the report, but in its authors' code.
+        """
         own = get_method(self.method).warmup_steps if self.warmup_steps is None else self.warmup_steps
         warmup = round(own * self.train_multiplier)
         if step < warmup:
             return self.lr * (step + 1) / warmup
         period = round(self.lr_drop_every * self.train_multiplier)
-        return self.lr * math.pow(self.lr_drop_factor, step // period if period else 0)
+        return self.lr * math.pow(self.lr_drop_factor, (step - warmup) // period if period else 0)
 
     def topology_schedule(self, n_steps: int) -> UpdateSchedule | CubicRamp:
         """When the topology changes in a training of `n_steps` steps in all.

@@ -136,31 +136,31 @@ def inference_flops(layer_flops: Mapping[str, int], sparsities: Mapping[str, flo
     return total
 
 
-def _dense(f_s: float, f_d: float, delta_t: int) -> float:  # noqa: ARG001 - one signature for every rule
+def _dense(f_s: float, f_d: float, delta_t: int, n: int) -> float:  # noqa: ARG001 - one signature for every rule
     return 3 * f_d
 
 
-def _static(f_s: float, f_d: float, delta_t: int) -> float:  # noqa: ARG001 - one signature for every rule
+def _static(f_s: float, f_d: float, delta_t: int, n: int) -> float:  # noqa: ARG001 - one signature for every rule
     return 3 * f_s
 
 
-def _rigl(f_s: float, f_d: float, delta_t: int) -> float:
-    # ΔT steps of forward and sparse backward (2 f_S), then one whose weight gradient is dense: f_S + f_S + f_D.
-    return (3 * f_s * delta_t + 2 * f_s + f_d) / (delta_t + 1)
+def _rigl(f_s: float, f_d: float, delta_t: int, n: int) -> float:
+    # Of ΔT + 1 steps, n have a dense weight gradient (f_S + f_S + f_D); the others cost 3 f_S.
+    return (3 * f_s * (delta_t + 1 - n) + n * (2 * f_s + f_d)) / (delta_t + 1)
 
 
-def _snfs(f_s: float, f_d: float, delta_t: int) -> float:  # noqa: ARG001 - one signature for every rule
+def _snfs(f_s: float, f_d: float, delta_t: int, n: int) -> float:  # noqa: ARG001 - one signature for every rule
     # The weight gradient is dense at every step, because the momentum of inactive weights is kept.
     return 2 * f_s + f_d
 
 
-TRAIN_FLOPS: Mapping[str, Callable[[float, float, int], float]] = MappingProxyType(
+TRAIN_FLOPS: Mapping[str, Callable[[float, float, int, int], float]] = MappingProxyType(
     {"dense": _dense, "static": _static, "rigl": _rigl, "snfs": _snfs}
 )
-"""(f_S, f_D, ΔT) -> FLOPs of training on one sample for one step; the values of `Method.train_flops`."""
+"""(f_S, f_D, ΔT, n) -> FLOPs of training on one sample for one step; the values of `Method.train_flops`."""
 
 
-def train_flops(method: str, f_s: float, f_d: float, delta_t: int) -> float:
+def train_flops(method: str, f_s: float, f_d: float, delta_t: int, *, grow_accumulation: int = 1) -> float:
     """FLOPs of training on one sample for one step, averaged over topology updates (Evci et al. 2020, appendix H).
 
     The backward pass costs twice the forward pass: once for the gradient of the activations, once of the weights.
@@ -170,8 +170,9 @@ def train_flops(method: str, f_s: float, f_d: float, delta_t: int) -> float:
         f_s: forward FLOPs of the sparse network, from `inference_flops`; where they change, their mean over training.
         f_d: forward FLOPs of the dense network, in the same unit; the result is in that unit too.
         delta_t: steps between topology updates.
+        grow_accumulation: n, the steps of each ΔT whose dense gradients are averaged; the paper has 1.
 
     Raises:
         UnknownName: no such method.
     """
-    return TRAIN_FLOPS[get_method(method).train_flops](f_s, f_d, delta_t)
+    return TRAIN_FLOPS[get_method(method).train_flops](f_s, f_d, delta_t, grow_accumulation)

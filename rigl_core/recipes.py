@@ -91,6 +91,6 @@ def with_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     name = settings.get("recipe")
     if name is None:
         return dict(settings)
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise UnknownName("recipe", str(name), RECIPES)
     return {**RECIPES[name], **settings}

@@ -13,12 +13,13 @@ def redistribute(
 
     What does not fit into a layer is shared between the others by the same rule, so every turn fills at least one layer
     and there are at most as many turns as layers. Fractions go to the largest remainders, ties to the earlier layer, so
-    that the total is exact. A layer that keeps nothing gets one weight first: none may cut the network in two.
+    that the total is exact. A layer that keeps nothing gets one weight first, as far as there are any, the one with the
+    largest statistic before the others: none need cut the network in two.
 
     Args:
         n_keep: active weights each layer keeps.
         sizes: weights each layer has.
-        n_grow: weights to grow in all; at most what fits, at least one for each layer that keeps nothing.
+        n_grow: weights to grow in all; at most what fits.
         statistic: the mean of |momentum| (SNFS, RigL-SM) or |gradient| (RigL-SG) over a layer's active weights
             (Dettmers & Zettlemoyer 2019, §3; the report, §5.4). Negative, NaN and infinite ones count as 0; where all
             are 0, room decides.
@@ -30,11 +31,12 @@ def redistribute(
         BadInput: `n_grow` does not fit.
     """
     room = {name: sizes[name] - n_keep[name] for name in n_keep}
-    grown = {name: int(n_keep[name] == 0 and room[name] > 0) for name in n_keep}
-    left = n_grow - sum(grown.values())
-    if left < 0 or n_grow > sum(room.values()):
+    if not 0 <= n_grow <= sum(room.values()):
         raise BadInput(f"cannot grow {n_grow} weights in layers with room for {sum(room.values())}.")
     share = {name: value if math.isfinite(value) and value > 0 else 0.0 for name, value in statistic.items()}
+    empty = sorted((name for name in n_keep if n_keep[name] == 0 and room[name] > 0), key=lambda name: -share[name])
+    grown = {name: int(name in empty[:n_grow]) for name in n_keep}
+    left = n_grow - sum(grown.values())
     unfilled = {name: room[name] - grown[name] for name in room if room[name] > grown[name]}
     while left > 0:
         total = math.fsum(share[name] for name in unfilled)

@@ -192,7 +192,10 @@ class Run:
         all_masks = [replica.masks for replica in self.replicas]
         f_s = mean(self._flops_now)
         mean_f_s = mean(self._flops_sum) / self.step if self.step else f_s
-        step_flops = train_flops(self.config.method, mean_f_s, self.dense_flops, self.config.delta_t)
+        config = self.config
+        step_flops = train_flops(
+            config.method, mean_f_s, self.dense_flops, config.delta_t, grow_accumulation=config.grow_accumulation
+        )
         return TrainOutcome(
             status=status,
             history=tuple(self.history),
@@ -201,7 +204,7 @@ class Run:
             test_accuracy=tuple(evaluation.accuracy for evaluation in test),
             loss=last.loss if last else (),
             inference_flops=f_s / self.dense_flops,
-            train_flops=self.config.train_multiplier * step_flops / (3 * self.dense_flops),
+            train_flops=config.n_epochs / config.epochs * step_flops / (3 * self.dense_flops),
             dense_flops=self.dense_flops,
             n_parameters=sum(parameter.numel() for parameter in self.replicas[0].model.parameters()),
             n_active=sum(all_masks[0].n_active.values()),

@@ -22,6 +22,8 @@ from studies.commands.training import require_training
 from studies.errors import BadInput
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rigl_core.config import TrainConfig
     from workers.single import EpochReport, TrainOutcome
 
@@ -174,21 +176,44 @@ def _progress(config: "TrainConfig") -> Iterator[tuple[Report, Step]]:
         tell_once()  # where all epochs had been trained
         return
     from rich.console import Console
+
+    with live_bar(Console(stderr=True), config.n_epochs) as shown:
+        yield shown
+
+
+@contextmanager
+def live_bar(console: "Console", n_epochs: int) -> Iterator[tuple[Report, Step]]:
+    """A bar, and below it the figures of the last epoch: a terminal of 80 columns has room for both, one by one."""
+    from rich.console import Group
+    from rich.live import Live
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(None), TaskProgressColumn(), TimeRemainingColumn())
+    progress, figures = Progress(*columns, console=console, expand=True), Text()
+    task = progress.add_task(f"epoch 0/{n_epochs}", total=None)
+
+    def on_epoch(report: "EpochReport") -> None:
+        progress.update(task, description=_epoch(report))
+        figures.plain = _figures(report)
+
+    def on_step(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total)
+
+    with Live(Group(progress, figures), console=console):
         console.show_cursor(True)  # a second Ctrl-C kills this process, which could not bring it back
-        task = progress.add_task(f"epoch 0/{config.n_epochs}", total=None)
-
-        def on_step(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield lambda report: progress.update(task, description=_in_words(report)), on_step
+        yield on_epoch, on_step
 
 
 def _in_words(report: "EpochReport") -> str:
+    return f"{_epoch(report)}  {_figures(report)}"
+
+
+def _epoch(report: "EpochReport") -> str:
+    return f"epoch {report.epoch + 1}/{report.n_epochs}"
+
+
+def _figures(report: "EpochReport") -> str:
     loss = statistics.fmean(report.loss)
     accuracy = 100 * report.mean_val_accuracy
     bits = f"  bits/char {statistics.fmean(report.bits_per_character):.4f}" if report.bits_per_character else ""
@@ -196,8 +221,7 @@ def _in_words(report: "EpochReport") -> str:
         f"sparsity {statistics.fmean(report.sparsity):.4f}  explored {statistics.fmean(report.explored):.3f}  "
         f"FLOPs {statistics.fmean(report.inference_flops):.3g}×"
     )
-    epoch = f"epoch {report.epoch + 1}/{report.n_epochs}"
-    return f"{epoch}  loss {loss:.4f}  validation {accuracy:.2f} %{bits}  {costs}"
+    return f"loss {loss:.4f}  validation {accuracy:.2f} %{bits}  {costs}"
 
 
 def _print_outcome(outcome: "TrainOutcome") -> None:

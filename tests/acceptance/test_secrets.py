@@ -64,11 +64,14 @@ class Watched:
 
     def _watch(self, pid: int, ended: threading.Event) -> None:
         """Command lines of all that runs below `pid`, itself included, and environments of all but itself."""
+        own = Path(f"/proc/{pid}/cmdline").read_text()
         while not ended.wait(0.02):
             for process in _descendants(pid):
                 try:
-                    self.processes.add(Path(f"/proc/{process}/cmdline").read_text())
-                    if process != pid:  # to which we gave the URL
+                    line = Path(f"/proc/{process}/cmdline").read_text()
+                    self.processes.add(line)
+                    # We gave the URL to itself, which a child still is that was forked and has not begun its program.
+                    if line != own:
                         self.processes.add(Path(f"/proc/{process}/environ").read_text())
                 except OSError:  # it has just ended
                     continue

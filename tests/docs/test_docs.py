@@ -87,7 +87,7 @@ def test_the_formulas_on_the_methods_page_are_those_of_the_code() -> None:
         code = code.replace("f_S * 7", "f_S * 7").replace("(* 7 + 1)", "(7 + 1)")
         for f_s, f_d in ((0.25, 1.0), (3.0, 10.0)):
             value = _arithmetic(code.replace("f_S", str(f_s)).replace("f_D", str(f_d)))
-            assert value == pytest.approx(TRAIN_FLOPS[name](f_s, f_d, 7)), name
+            assert value == pytest.approx(TRAIN_FLOPS[name](f_s, f_d, 7, 1)), name
 
 
 def _arithmetic(text: str) -> float:

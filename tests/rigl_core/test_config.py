@@ -22,7 +22,7 @@ def test_round_trip_through_json() -> None:
 
 def test_learning_rate_by_hand() -> None:
     config = TrainConfig(lr=0.1, warmup_steps=4, lr_drop_every=10, lr_drop_factor=0.2)
-    expected = {0: 0.025, 1: 0.05, 3: 0.1, 4: 0.1, 9: 0.1, 10: 0.02, 19: 0.02, 20: 0.004}
+    expected = {0: 0.025, 1: 0.05, 3: 0.1, 4: 0.1, 13: 0.1, 14: 0.02, 23: 0.02, 24: 0.004}
     assert {step: config.lr_at(step) for step in expected} == pytest.approx(expected)
     assert TrainConfig(lr=0.1).lr_at(10**6) == 0.1
 
@@ -111,13 +111,30 @@ def test_the_wrn_recipe_runs_as_many_steps_as_the_report() -> None:
     assert config.lr_at(60_000) == pytest.approx(0.004)
 
 
+def test_the_drops_of_cifar100_wait_for_its_warm_up_as_its_authors_have_it() -> None:
+    config = TrainConfig.model_validate({"recipe": "cifar100"})
+    assert config.lr_at(21_759) == pytest.approx(0.1)
+    assert config.lr_at(21_760) == pytest.approx(0.02)
+
+
+def test_no_more_gradients_are_averaged_than_there_are_between_updates() -> None:
+    assert TrainConfig(delta_t=5, grow_accumulation=5).grow_accumulation == 5
+    with pytest.raises(BadInput, match="grow_accumulation is 6, above delta_t, which is 5"):
+        TrainConfig(delta_t=5, grow_accumulation=6)
+
+
+def test_a_recipe_that_is_no_name_is_unknown() -> None:
+    with pytest.raises(UnknownName, match="recipe"):
+        TrainConfig.model_validate({"recipe": ["cifar10"]})
+
+
 def test_training_longer_stretches_everything_together() -> None:
     config = TrainConfig(epochs=10, train_multiplier=2.5, lr=0.1, warmup_steps=4, lr_drop_every=10)
     assert config.n_epochs == 25
     assert config.lr_at(9) == pytest.approx(0.1)
     assert config.lr_at(4) == pytest.approx(0.05)
-    assert config.lr_at(24) == pytest.approx(0.1)
-    assert config.lr_at(25) == pytest.approx(0.02)
+    assert config.lr_at(34) == pytest.approx(0.1)  # the drops wait for the ten steps of warm-up
+    assert config.lr_at(35) == pytest.approx(0.02)
     assert TrainConfig(epochs=1, train_multiplier=0.1).n_epochs == 1
 
 

@@ -189,6 +189,9 @@ def test_train_flops_by_hand():
     assert train_flops("static", 1.0, 10.0, 100) == 3.0
     assert train_flops("set", 1.0, 10.0, 100) == 3.0
     assert train_flops("rigl", 1.0, 10.0, 3) == (3 * 3 + 2 + 10) / 4
+    # two of four steps with a dense weight gradient: 2 · (3 · 1) + 2 · (2 · 1 + 10)
+    assert train_flops("rigl", 1.0, 10.0, 3, grow_accumulation=2) == (6 + 24) / 4
+    assert train_flops("set", 1.0, 10.0, 3, grow_accumulation=2) == 3.0
 
 
 def test_every_method_has_a_rule():

@@ -64,3 +64,14 @@ def test_exact_and_never_overfull(data: st.DataObject) -> None:
     for name, (keep, size, _) in layers.items():
         assert 0 <= grown[name] <= size - keep
         assert keep + grown[name] >= 1
+
+
+def test_where_there_are_fewer_weights_than_empty_layers_the_largest_statistic_comes_first() -> None:
+    grown = redistribute(
+        n_keep={"a": 0, "b": 3, "c": 0, "d": 0},
+        sizes={"a": 5, "b": 9, "c": 5, "d": 5},
+        n_grow=2,
+        statistic={"a": 0.1, "b": 9.0, "c": 0.5, "d": 0.3},
+    )
+    assert grown == {"a": 0, "b": 0, "c": 1, "d": 1}
+    assert redistribute(n_keep={"a": 0}, sizes={"a": 5}, n_grow=0, statistic={"a": 1.0}) == {"a": 0}

@@ -38,7 +38,16 @@ def test_the_commands_are_those_of_the_issue() -> None:
 
     assert leaves == {
         *("create", "work", "run", "status", "report", "list", "show", "stop", "pause", "resume", "retry", "delete"),
-        *("health", "dashboard", "train", "catalogue list", "catalogue show", "data list", "data fetch"),
+        *(
+            "health",
+            "dashboard",
+            "launch slurm",
+            "train",
+            "catalogue list",
+            "catalogue show",
+            "data list",
+            "data fetch",
+        ),
         *("storage start", "storage stop", "storage url", "storage wait", "storage status"),
         *("storage init", "storage upgrade", "storage backup", "storage restore"),
     }
