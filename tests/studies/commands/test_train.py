@@ -16,7 +16,7 @@ def report(*, bits: tuple[float, ...] = ()) -> EpochReport:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("bits", [(), (1.98765,)])
+@pytest.mark.parametrize("bits", [(), (1.98771,)])
 def test_the_live_bar_and_its_figures_fit_eighty_columns(bits: tuple[float, ...]) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, legacy_windows=False)
     with live_bar(console, 250) as (on_epoch, on_step):
