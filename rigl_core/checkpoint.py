@@ -1,10 +1,13 @@
 """A whole run in one file: written atomically, read without executing anything."""
 
 import glob
+import hashlib
 import io
 import json
 import os
+import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import torch
 from rigl_core.config import TrainConfig
 from rigl_core.errors import BadCheckpoint, CheckpointError
 
-FORMAT = 1
+FORMAT = 2
+_HEADER = re.compile(rb"rigl-study checkpoint (\d{1,9}) ([0-9a-f]{64})\n")
+_ZIP = b"PK\x03\x04"  # how torch's own files begin, and those of format 1 that were nothing else
 
 
 def save_checkpoint(path: Path, config: TrainConfig, state: dict[str, Any]) -> None:
@@ -23,8 +28,16 @@ def save_checkpoint(path: Path, config: TrainConfig, state: dict[str, Any]) -> N
         CheckpointError: the folder cannot be written or the disk is full.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "config": config.model_dump_json(), "state": state}, buffer)
-    write_atomically(path, buffer.getbuffer(), "checkpoint")
+    n_header = buffer.write(_header(b""))
+    torch.save({"config": config.model_dump_json(), "state": state}, buffer)
+    content = buffer.getbuffer()
+    content[:n_header] = _header(content[n_header:])
+    write_atomically(path, content, "checkpoint")
+
+
+def _header(body: bytes | memoryview) -> bytes:
+    """One line, so that damage is found before anything of the file is read; it keeps nobody from writing another."""
+    return f"rigl-study checkpoint {FORMAT} {hashlib.sha256(body).hexdigest()}\n".encode()
 
 
 def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None:
@@ -70,8 +83,8 @@ def _sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def load_checkpoint(path: Path, config: TrainConfig, device: str) -> dict[str, Any]:
-    """The state saved for a run of exactly this configuration, its tensors on `device`.
+def load_checkpoint(path: Path, config: TrainConfig) -> Any:
+    """The state saved for a run of exactly this configuration, its tensors on the CPU; `checked_state` looks into it.
 
     Only tensors and plain Python values are ever read (`weights_only=True`): a malicious file is refused, not run.
 
@@ -79,35 +92,53 @@ def load_checkpoint(path: Path, config: TrainConfig, device: str) -> dict[str, A
         BadCheckpoint: missing, damaged, not a checkpoint, or of another configuration or version.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise BadCheckpoint(f"there is no checkpoint {path}.") from None
-    except Exception as error:  # a damaged zip, a refused pickle: torch raises many kinds
-        raise BadCheckpoint(f"{path} is damaged or not a checkpoint of rigl-study ({type(error).__name__}).") from error
-    if not isinstance(content, dict) or set(content) != {"format", "config", "state"}:
+    except OSError as error:
+        raise _damaged(path, type(error).__name__) from error
+    header = _HEADER.match(content)
+    if header is None:
+        if content.startswith(_ZIP):
+            raise BadCheckpoint(f"{path} has format 1, if it is one of rigl-study; this version reads {FORMAT}.")
+        raise _damaged(path, "it does not begin like one")
+    if int(header[1]) != FORMAT:
+        raise BadCheckpoint(f"{path} has format {int(header[1])}; this version of rigl-study reads {FORMAT}.")
+    body = memoryview(content)[header.end() :]
+    if hashlib.sha256(body).hexdigest().encode() != header[2]:
+        raise _damaged(path, "its SHA-256 is another")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch has some for odd files
+            saved = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a refused pickle, an odd tensor: torch raises many kinds
+        raise _damaged(path, type(error).__name__) from error
+    if not isinstance(saved, dict) or saved.keys() != {"config", "state"} or not isinstance(saved["config"], str):
         raise BadCheckpoint(f"{path} is not a checkpoint of rigl-study.")
-    if content["format"] != FORMAT:
-        raise BadCheckpoint(f"{path} has format {content['format']}; this version of rigl-study reads {FORMAT}.")
-    if content["config"] != config.model_dump_json():
+    if saved["config"] != config.model_dump_json():
         raise BadCheckpoint(
-            f"{path} was written by a run of another configuration{_difference(content['config'], config)}; remove it "
+            f"{path} was written by a run of another configuration{_difference(saved['config'], config)}; remove it "
             "or name another file."
         )
-    state: dict[str, Any] = content["state"]
-    if state["device"] != torch.device(device).type:
-        raise BadCheckpoint(f"{path} was written on {state['device']} and cannot be continued on {device}.")
-    return state
+    return saved["state"]
 
 
-def _difference(stored: Any, config: TrainConfig) -> str:
+def _damaged(path: Path, why: str) -> BadCheckpoint:
+    return BadCheckpoint(f"{path} is damaged or not a checkpoint of rigl-study ({why}).")
+
+
+def _difference(stored: str, config: TrainConfig) -> str:
     """The first setting in which a stored configuration differs, in words."""
     try:
         there, here = dict(json.loads(stored)), config.model_dump(mode="json")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return ""
     for key in (*here, *there):
         if there.get(key) != here.get(key):
-            return f": {key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
+            name = key if key in here else _shown(key)
+            return f": {name} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
     return ""
 
 

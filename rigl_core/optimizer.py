@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rigl_core.errors import BadInput, CheckpointError
+from rigl_core.errors import BadInput
 from rigl_core.masks import MaskState
 from rigl_core.methods import Method
 from rigl_core.schedules import CubicRamp, UpdateSchedule
@@ -111,7 +111,7 @@ class SparseOptimizer:
         """
         change = None
         self._remember_gradients(step)
-        if self.method.updates_topology and self.schedule.is_update_step(step):
+        if self._changes_topology(step):
             change = self._update_topology(step)
             if self.method.replaces_weight_step:
                 return change
@@ -128,11 +128,27 @@ class SparseOptimizer:
                 weight.mul_(self.masks.masks[name])
         return change
 
+    def _changes_topology(self, step: int) -> bool:
+        return self.method.updates_topology and self.schedule.is_update_step(step)
+
+    def weight_steps(self, n_steps: int) -> int:
+        """How many of the first `n_steps` steps are weight steps: those the wrapped optimizer has made after them."""
+        if not self.method.replaces_weight_step:
+            return n_steps
+        return n_steps - sum(map(self._changes_topology, range(n_steps)))
+
+    def sums_gradients_after(self, step: int) -> bool:
+        """Whether a sum of gradients is kept after `step` for a topology step to come."""
+        return self._sums_gradients(step) and not self._changes_topology(step)
+
+    def _sums_gradients(self, step: int) -> bool:
+        if self.grow_accumulation == 1 or self.method.drop is None:
+            return False
+        return any(self.schedule.is_update_step(step + ahead) for ahead in range(self.grow_accumulation))
+
     def _remember_gradients(self, step: int) -> None:
         """Add up the dense gradients of the last `grow_accumulation` steps up to a topology step."""
-        if self.grow_accumulation == 1 or self.method.drop is None:
-            return
-        if any(self.schedule.is_update_step(step + ahead) for ahead in range(self.grow_accumulation)):
+        if self._sums_gradients(step):
             for name in self.movable:
                 gradient = self.weights[name].grad
                 if gradient is not None and name in self._gradient_sum:
@@ -197,14 +213,7 @@ class SparseOptimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up where `state_dict` left off.
-
-        Raises:
-            CheckpointError: the state is of other layers or shapes.
-        """
-        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        if {name: tuple(mask.shape) for name, mask in state["masks"].items()} != shapes:
-            raise CheckpointError("the masks in the checkpoint are of another model.")
+        """Take up where `state_dict` left off; `checked_state` says whether `state` is of these layers."""
 
         def placed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensors[name].to(self.weights[name].device) for name in self.weights if name in tensors}

@@ -1,5 +1,6 @@
 """One training run: a configuration, all its seeds in lockstep, from the first step or from a checkpoint."""
 
+import dataclasses
 import logging
 import math
 import time
@@ -11,9 +12,10 @@ from statistics import mean
 from typing import Any, Literal
 
 from rigl_core.checkpoint import load_checkpoint, save_checkpoint
+from rigl_core.checkpoint_state import checked_state
 from rigl_core.config import TrainConfig
 from rigl_core.data.task import Task, load_task
-from rigl_core.errors import CheckpointError, TrainingDiverged
+from rigl_core.errors import BadCheckpoint, CheckpointError, TrainingDiverged
 from rigl_core.flops import forward_flops, inference_flops, train_flops
 from rigl_core.masks import MaskState
 from rigl_core.masks_file import load_masks, save_masks
@@ -168,21 +170,21 @@ class Run:
             "replicas": [replica.state_dict() for replica in self.replicas],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where `state_dict` left off.
+    def load_state_dict(self, saved: Any) -> None:
+        """Take up where `state_dict` left off; only before the first step.
 
         Raises:
-            CheckpointError: the state does not fit this run.
+            BadCheckpoint: this run cannot have been in that state; nothing was changed.
         """
-        try:
-            for replica, saved in zip(self.replicas, state["replicas"], strict=True):
-                replica.load_state_dict(saved)
-            self.history = [EpochReport(**saved) for saved in state["history"]]
-            self._flops_now = [self._inference_flops(replica) for replica in self.replicas]
-            self._flops_sum = [float(value) for value in state["flops_sum"]]
-            self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the checkpoint does not fit this run ({type(error).__name__}: {error}).") from error
+        fields = [field.name for field in dataclasses.fields(EpochReport)]
+        fresh, batches = self.state_dict(), self.batches_per_epoch
+        state = checked_state(saved, fresh, self.replicas, fields=fields, batches_per_epoch=batches)
+        for replica, own in zip(self.replicas, state["replicas"], strict=True):
+            replica.load_state_dict(own)
+        self.history = [EpochReport(**told) for told in state["history"]]
+        self._flops_now = [self._inference_flops(replica) for replica in self.replicas]
+        self._flops_sum = state["flops_sum"]
+        self.step, self.seconds = state["step"], state["seconds"]
 
     def outcome(self, status: Literal["complete", "pruned", "stopped"]) -> TrainOutcome:
         """Sum up; test accuracy is only computed for a complete run."""
@@ -269,7 +271,11 @@ def train(
     run = Run(config, task, device, masks)
     n_steps = run.batches_per_epoch * config.n_epochs
     if resume_from is not None:
-        run.load_state_dict(load_checkpoint(resume_from, config, device))
+        saved = load_checkpoint(resume_from, config)
+        try:
+            run.load_state_dict(saved)
+        except BadCheckpoint as error:
+            raise BadCheckpoint(f"{resume_from} does not fit this run: {error}.") from error
         if any(on_epoch(replace(report, replayed=True)) for report in list(run.history)):
             return run.outcome("pruned")
 

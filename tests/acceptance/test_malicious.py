@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rigl_core.checkpoint import save_checkpoint
 from rigl_core.config import TrainConfig
 from rigl_core.errors import BadInput, RiglStudyError
 from rigl_core.masks_file import load_masks
@@ -146,7 +147,7 @@ def test_a_worker_sets_a_malicious_checkpoint_aside_and_trains(tmp_path: Path, m
     marker = tmp_path / "executed"
     planted = Path("checkpoints/tiny/rigl-s0.5-erk/0.pt")
     planted.parent.mkdir(parents=True)
-    torch.save({"format": 1, "config": Evil(marker), "state": Evil(marker)}, planted)
+    save_checkpoint(planted, TrainConfig(dataset="digits"), {"device": Evil(marker)})
     for command in (["create", "tiny.toml"], ["work", "--checkpoints", "checkpoints"]):
         done = subprocess.run([sys.executable, "-m", "studies", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

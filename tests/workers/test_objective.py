@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 import rigl_core.train
+from rigl_core.checkpoint import save_checkpoint
 from rigl_core.source import masks_file_of
 from rigl_core.train import Run
 from studies.campaigns import create_campaign, set_control
@@ -233,6 +234,15 @@ def test_a_damaged_checkpoint_is_set_aside(storage: BaseStorage, tmp_path: Path,
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
     assert checkpoint.with_suffix(".unusable").read_bytes() == content
     assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_a_wrong_state_costs_no_ticket(storage: BaseStorage, tmp_path: Path) -> None:
+    ticket = claim(make_queue(storage))
+    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
+    save_checkpoint(checkpoint, ticket.spec.config, {})
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert checkpoint.with_suffix(".unusable").exists()
+    assert stored(storage, ticket).user_attrs["epochs"] == EPOCHS
 
 
 def test_a_checkpoint_of_another_campaign_of_that_name_is_set_aside(storage: BaseStorage, tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""A file of the right format and configuration whose state is wrong: refused in one line, with nothing changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rigl_core.checkpoint import load_checkpoint, save_checkpoint
+from rigl_core.config import TrainConfig
+from rigl_core.data.task import load_task
+from rigl_core.errors import BadCheckpoint, TrainingDiverged
+from rigl_core.train import Run, train
+
+BASE: dict[str, Any] = {
+    "model": "lenet_300_100",
+    "dataset": "synthetic",
+    "dataset_options": {"channels": 1, "height": 4, "width": 4, "num_classes": 4, "n_train": 80, "n_eval": 40},
+    "sparsity": 0.8,
+    "delta_t": 3,
+    "epochs": 3,
+    "batch_size": 16,
+    "lr": 0.01,
+    "ramp_start": 0,
+    "grow_accumulation": 3,
+}
+STEP = 8  # in the second of three epochs of 5 steps, a sum of gradients begun
+CONFIGS = {
+    (method, optimizer): TrainConfig(**{**BASE, "method": method, "optimizer": optimizer})
+    for method in ("rigl", "snfs", "pruning")
+    for optimizer in ("sgd", "adam")
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids="-".join)
+def half(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainConfig, Path]:
+    config, path = CONFIGS[request.param], tmp_path_factory.mktemp("half") / "run.pt"
+    steps = iter(range(100))
+    train(config, on_epoch=lambda _: False, should_stop=lambda: next(steps) == STEP, checkpoint_to=path)
+    return config, path
+
+
+def resume(config: TrainConfig, path: Path) -> None:
+    train(config, on_epoch=lambda _: False, should_stop=lambda: True, resume_from=path)
+
+
+def refused(half: tuple[TrainConfig, Path], tmp_path: Path, state: Any) -> None:
+    save_checkpoint(tmp_path / "wrong.pt", half[0], state)
+    with pytest.raises(BadCheckpoint) as caught:
+        resume(half[0], tmp_path / "wrong.pt")
+    assert str(caught.value).startswith(f"{tmp_path / 'wrong.pt'} does not fit this run: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def put(*path: Any) -> Callable[[dict[str, Any]], None]:
+    """A mutation: the last word is put where the others lead."""
+
+    def mutate(state: Any) -> None:
+        for key in path[:-2]:
+            state = state[key]
+        state[path[-2]] = path[-1]
+
+    return mutate
+
+
+R = ("replicas", 0)
+S = (*R, "sparse")
+WRAPPED = (*S, "optimizer")
+
+
+def _outside(state: dict[str, Any]) -> None:
+    replica = state["replicas"][0]
+    name, mask = next((n, m) for n, m in replica["sparse"]["masks"].items() if not m.all())
+    replica["model"][name][~mask] = 1.0
+
+
+def _other_count(state: dict[str, Any]) -> None:
+    mask = next(iter(state["replicas"][0]["sparse"]["masks"].values()))
+    mask.view(-1)[0] ^= True
+
+
+def _wrong_moment(state: dict[str, Any]) -> None:
+    kept = state["replicas"][0]["sparse"]["optimizer"]["state"][0]
+    kept[next(name for name in kept if name != "step")] = torch.zeros(1)
+
+
+def _float_masks(state: dict[str, Any]) -> None:
+    masks = state["replicas"][0]["sparse"]["masks"]
+    masks.update({name: mask.float() for name, mask in masks.items()})
+
+
+def _large_count(state: dict[str, Any]) -> None:
+    counts = state["replicas"][0]["sparse"]["n_active"]
+    counts[next(iter(counts))] = 10**9
+
+
+WRONG = {
+    "another device": put("device", "cuda"),
+    "tensor device": put("device", torch.zeros(2)),
+    "step below 0": put("step", -5),
+    "step too large": put("step", 10**9),
+    "step infinite": put("step", float("inf")),
+    "step of another epoch": put("step", 4),
+    "seconds nan": put("seconds", float("nan")),
+    "no flops": put("flops_sum", []),
+    "history none": put("history", None),
+    "history empty": put("history", []),
+    "history numbers": put("history", [1]),
+    "no replicas": put("replicas", []),
+    "masks list": put(*S, "masks", []),
+    "masks float": _float_masks,
+    "no optimizer": put(*S, "optimizer", None),
+    "moment of another shape": _wrong_moment,
+    "moments gone": put(*WRAPPED, "state", {}),
+    "weight decay": put(*WRAPPED, "param_groups", 0, "weight_decay", 0.5),
+    "other hyper-parameter": put(*WRAPPED, "param_groups", 0, "maximize", True),
+    "explored empty": put(*S, "explored", {}),
+    "gradient sum": put(*S, "gradient_sum", {"x": torch.zeros(3)}),
+    "unknown movable": put(*S, "movable", ["unknown"]),
+    "count too large": _large_count,
+    "mask of another count": _other_count,
+    "outside the mask": _outside,
+    "no random stream": put(*S, "generator", torch.zeros(3, dtype=torch.uint8)),
+    "zeroed random stream": put(*R, "augment_random", torch.zeros(5056, dtype=torch.uint8)),
+    "no model": put(*R, "model", {}),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_state_is_refused(case: str, half: tuple[TrainConfig, Path], tmp_path: Path) -> None:
+    state = load_checkpoint(half[1], half[0])
+    WRONG[case](state)
+    refused(half, tmp_path, state)
+
+
+@pytest.mark.parametrize("half", [key for key in CONFIGS if "adam" in key], indirect=True, ids="-".join)
+def test_adam_knows_how_many_steps_it_made(half: tuple[TrainConfig, Path], tmp_path: Path) -> None:
+    state = load_checkpoint(half[1], half[0])
+    state["replicas"][0]["sparse"]["optimizer"]["state"][0]["step"] += 1
+    refused(half, tmp_path, state)
+
+
+@pytest.mark.parametrize("state", [{}, [], None, 3, "text", torch.zeros(2)], ids=repr)
+def test_no_state_at_all_is_refused(state: Any, half: tuple[TrainConfig, Path], tmp_path: Path) -> None:
+    refused(half, tmp_path, state)
+
+
+ODD = st.sampled_from(
+    [None, True, -1, 10**30, 1e308, float("nan"), "x\ny", [], {}, (), [[]], torch.ones(2), torch.Size([1])]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_is_put_anywhere_nothing_else_is_raised(data: st.DataObject, half: tuple[TrainConfig, Path]) -> None:
+    config, path = half
+    state = inner = load_checkpoint(path, config)
+    run = Run(config, load_task(config, None), "cpu", {})
+    while True:
+        keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
+        key = data.draw(st.sampled_from(keys))
+        deeper = isinstance(inner[key], dict | list) and len(inner[key]) > 0
+        if not deeper or data.draw(st.integers(0, 3)) == 0:
+            break
+        inner = inner[key]
+    inner[key] = data.draw(ODD)
+    try:
+        run.load_state_dict(state)
+    except BadCheckpoint:
+        assert run.step == 0
+        assert run.history == []
+
+
+def test_a_diverged_run_is_told_so_and_not_that_its_checkpoint_is_damaged(tmp_path: Path) -> None:
+    config, path = TrainConfig(**{**BASE, "lr": 1e30}), tmp_path / "run.pt"
+    steps = iter(range(100))
+    train(config, on_epoch=lambda _: False, should_stop=lambda: next(steps) == 3, checkpoint_to=path)
+    with pytest.raises(TrainingDiverged):
+        train(config, on_epoch=lambda _: False, should_stop=lambda: False, resume_from=path)
