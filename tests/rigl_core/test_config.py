@@ -33,6 +33,16 @@ def test_topology_stops_after_three_quarters() -> None:
     assert (schedule.t_end, schedule.alpha, schedule.delta_t, schedule.anneal) == (750, 0.5, 7, "cosine")
 
 
+@pytest.mark.parametrize(("k", "at_a_quarter", "at_half"), [(1, 0.3, 0.2), (2, 0.225, 0.1), (4, 0.1265625, 0.025)])
+def test_the_power_of_an_inverse_power_anneal_by_hand(k: float, at_a_quarter: float, at_half: float) -> None:
+    # alpha · (1 − t/T_end)^k with T_end = 20: 0.4 · 0.75^k and 0.4 · 0.5^k
+    config = TrainConfig(alpha=0.4, t_end_fraction=0.5, anneal="inverse_power", anneal_power=k)
+    schedule = config.topology_schedule(40)
+    assert isinstance(schedule, UpdateSchedule)
+    fractions = [schedule.drop_fraction(step) for step in (0, 5, 10, 20)]
+    assert fractions == pytest.approx([0.4, at_a_quarter, at_half, 0.0])
+
+
 def test_pruning_has_a_ramp_and_its_own_warm_up() -> None:
     config = TrainConfig(method="pruning", sparsity=0.8, delta_t=100, lr=0.1)
     assert config.topology_schedule(10_000) == CubicRamp(delta_t=100, t_start=700, t_end=7500, sparsity=0.8)

@@ -64,7 +64,8 @@ def results(outcome: TrainOutcome) -> tuple[object, ...]:
     curve = [replace(report, seconds=0.0, replayed=False) for report in outcome.history]
     bits = outcome.bits_per_character, outcome.test_bits_per_character
     scores = outcome.val_accuracy, outcome.test_accuracy, outcome.loss
-    return (outcome.status, curve, *scores, *bits, outcome.layer_sparsity)
+    flops = outcome.inference_flops, outcome.train_flops
+    return (outcome.status, curve, *scores, *bits, *flops, outcome.layer_sparsity)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,70 @@
+"""A resumed run ends in the state of one that was never stopped: all of it, down to moments and FLOPs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rigl_core.checkpoint import load_checkpoint
+from rigl_core.config import TrainConfig
+from rigl_core.methods import METHODS
+from rigl_core.train import TrainOutcome, train
+
+IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
+
+
+def run(config: TrainConfig, checkpoint: Path, *, resume: bool = False, stop_after: int = 10**9) -> TrainOutcome:
+    """Train until `stop_after` questions whether to stop; the checkpoint holds the state it ended in."""
+    questions = iter(range(1, 10**9))
+    return train(
+        config,
+        on_epoch=lambda _report: False,
+        should_stop=lambda: next(questions) >= stop_after,
+        checkpoint_to=checkpoint,
+        resume_from=checkpoint if resume else None,
+    )
+
+
+def end_state(config: TrainConfig, checkpoint: Path) -> dict[str, Any]:
+    """All that a run ended with, but for the clock."""
+    state = load_checkpoint(checkpoint, config, "cpu")
+    for part in (state, *state["history"]):
+        del part["seconds"]
+    return state
+
+
+def flat(state: object, path: str = "") -> dict[str, Any]:
+    """The leaves of nested dictionaries, lists and tuples by path."""
+    if not isinstance(state, dict | list | tuple):
+        return {path: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    return {name: leaf for key, value in items for name, leaf in flat(value, f"{path}/{key}").items()}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_whole_state_and_the_flops_are_those_of_an_undisturbed_run(
+    method: str, optimizer: str, tmp_path: Path
+) -> None:
+    config = TrainConfig(
+        method=method, optimizer=optimizer, model="wrn", model_options={"depth": 10, "width": 0.5, "dropout": 0.2},
+        dataset="synthetic", dataset_options=IMAGES, sparsity=0.8, alpha=0.5, delta_t=3, grow_accumulation=3,
+        ramp_start=0, warmup_steps=2, epochs=2, batch_size=16, lr=0.02, clip_norm=1.0, seeds=(1,),
+        augmentation="crop_flip",
+    )  # fmt: skip
+    whole = run(config, tmp_path / "whole.pt")
+    # Both stops are between topology steps (3, 6, 9): gradients are being added up, FLOPs are not those of the start.
+    run(config, tmp_path / "parts.pt", stop_after=5)
+    run(config, tmp_path / "parts.pt", resume=True, stop_after=4)
+    parts = run(config, tmp_path / "parts.pt", resume=True)
+    assert (parts.train_flops, parts.inference_flops) == (whole.train_flops, whole.inference_flops)
+    expected, found = (flat(end_state(config, tmp_path / name)) for name in ("whole.pt", "parts.pt"))
+    # What is compared holds what this test is about.
+    moment = "momentum_buffer" if optimizer == "sgd" else "exp_avg_sq"
+    for needed in ("/replicas/0/model/conv1.weight", f"/replicas/0/sparse/optimizer/state/0/{moment}", "/flops_sum/0"):
+        assert needed in expected
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        same = torch.equal(value, found[path]) if isinstance(value, torch.Tensor) else value == found[path]
+        assert same, f"{path} is {found[path]} after a resume, {value} without"
