@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from rigl_core.train import EpochReport
+from rigl_core.outcome import EpochReport
 from studies.commands.train import live_bar
 
 
