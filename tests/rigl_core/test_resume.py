@@ -28,7 +28,7 @@ def run(config: TrainConfig, checkpoint: Path, *, resume: bool = False, stop_aft
 
 def end_state(config: TrainConfig, checkpoint: Path) -> dict[str, Any]:
     """All that a run ended with, but for the clock."""
-    state = load_checkpoint(checkpoint, config, "cpu")
+    state = load_checkpoint(checkpoint, config)
     for part in (state, *state["history"]):
         del part["seconds"]
     return state

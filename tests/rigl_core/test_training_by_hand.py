@@ -21,8 +21,8 @@ NETWORKS = {
     "char_gru": {"dataset": "synthetic_text", "dataset_options": TEXT, "model_options": {"width": 0.05}},  # embedding
 }
 BATCH, BATCHES_PER_EPOCH = 16, 4
-# lr 0.06, 3 steps of warm-up, halved every 4 steps.
-LEARNING_RATES = (0.02, 0.04, 0.06, 0.06, 0.03, 0.03, 0.03, 0.03, 0.015)
+# lr 0.06, 3 steps of warm-up, from then on halved every 2 steps.
+LEARNING_RATES = (0.02, 0.04, 0.06, 0.06, 0.06, 0.03, 0.03, 0.015, 0.015)
 SMOOTHING, CLIP_NORM, WEIGHT_DECAY = 0.3, 0.1, 0.1
 
 
@@ -70,7 +70,7 @@ def test_weights_are_those_of_a_training_by_hand(network: str, optimizer: str) -
     config = TrainConfig.model_validate(
         {
             "method": "static", "sparsity": 0.5, "model": network, **NETWORKS[network], "optimizer": optimizer,
-            "lr": 0.06, "warmup_steps": 3, "lr_drop_every": 4, "lr_drop_factor": 0.5, "batch_size": BATCH, "epochs": 3,
+            "lr": 0.06, "warmup_steps": 3, "lr_drop_every": 2, "lr_drop_factor": 0.5, "batch_size": BATCH, "epochs": 3,
             "label_smoothing": SMOOTHING, "clip_norm": CLIP_NORM, "weight_decay": WEIGHT_DECAY,
         }
     )  # fmt: skip
