@@ -64,14 +64,13 @@ class Watched:
 
     def _watch(self, pid: int, ended: threading.Event) -> None:
         """Command lines of all that runs below `pid`, itself included, and environments of all but itself."""
-        own = Path(f"/proc/{pid}/cmdline").read_text()
         while not ended.wait(0.02):
             for process in _descendants(pid):
                 try:
                     line = Path(f"/proc/{process}/cmdline").read_text()
                     self.processes.add(line)
                     # We gave the URL to itself, which a child still is that was forked and has not begun its program.
-                    if line != own:
+                    if process != pid and line != Path(f"/proc/{pid}/cmdline").read_text():
                         self.processes.add(Path(f"/proc/{process}/environ").read_text())
                 except OSError:  # it has just ended
                     continue
@@ -79,13 +78,13 @@ class Watched:
 
 def _descendants(pid: int) -> list[int]:
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            found += _descendants(int(child))
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [child for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:  # it, or one of its threads, has just ended
+        return found
+    for child in children:
+        found += _descendants(int(child))
     return found
 
 
