@@ -1,4 +1,4 @@
-"""The evidence below the answer: one module a question, each with numbers (pure functions), a section, and its `KEYS`."""
+"""The evidence below the answer: a module a question, each with its numbers (pure functions), a section and `KEYS`."""
 
 from collections.abc import Mapping
 
