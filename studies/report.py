@@ -24,12 +24,10 @@ from studies.reporting.health import concerns
 from studies.reporting.report_folder import replace_files
 from studies.reporting.section import Evidence, MakeSection, Section
 from studies.reporting.sections import (
-    cost_section,
     curves_section,
     pairs_section,
     parameters_section,
     provenance_section,
-    trials_section,
 )
 from studies.reporting.summary import summarise
 from studies.reporting.svg import css_variables, inline
@@ -83,8 +81,6 @@ SECTIONS: tuple[MakeSection, ...] = (
     parameters_section,
     curves_section,
     *evidence.SECTIONS,
-    cost_section,
-    trials_section,
     provenance_section,
 )
 """What stands below the first screen, in this order."""
@@ -97,7 +93,7 @@ def make_sections(known: Evidence) -> tuple[Section, ...]:
 
 def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis) -> dict[str, str]:
     known = Evidence(frame, analysis, provenance)
-    found = concerns(frame, analysis)
+    found = concerns(frame, analysis, provenance.spec)
     first = comparison(analysis)
     sections = make_sections(known)
     drawings = [*([first] if first else []), *(drawing for section in sections for drawing in section.drawings)]

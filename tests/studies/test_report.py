@@ -308,8 +308,10 @@ def _paths(value: Any, at: str = "") -> set[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return set().union(*(_paths(element, f"{at}[]") for element in value))
     if not isinstance(value, dict) or at.rpartition(".")[2] in ("by_seed", "params", "spec", "versions", "environment"):
+        if isinstance(value, list) and any(key.startswith(f"{at}[]") for key in KEYS):
+            return set()
         absent = value is None and at.rpartition(".")[2] in ABSENT
-        return set() if absent or (not value and at in ("concerns", "provenance.environments", "evidence")) else {at}
+        return set() if absent or (not value and at == "evidence") else {at}
     return set().union(*(_paths(child, f"{at}.{key}" if at else key) for key, child in value.items()))
 
 

@@ -1,0 +1,91 @@
+"""Arms: what each method reached at each sparsity and distribution, by its best setting there.
+
+Methods, distributions and published numbers are compared by arms. The best setting of an arm is chosen on validation
+accuracy; test accuracy is looked up afterwards, as for the best of a pair.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rigl_core.methods import METHODS
+from studies.analysis import select_best, setting_of
+from studies.frame import param_columns
+from studies.reporting.findings import Setting
+from studies.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method at a sparsity and a distribution.
+
+    Attributes:
+        study: its Optuna study.
+        train_multiplier: how many times longer it was trained than the others' epochs say.
+        trained: its best setting on validation.
+        n_active: active maskable weights of that at the end; NaN where not told.
+        n_compared: complete trials the setting was chosen from.
+    """
+
+    study: str
+    method: str
+    sparsity: float
+    distribution: str
+    train_multiplier: float
+    trained: Setting
+    n_active: float
+    n_compared: int
+
+    @property
+    def name(self) -> str:
+        """The method, and how many times longer it was trained: "rigl", "rigl 2×"."""
+        return self.method if self.train_multiplier == 1 else f"{self.method} {self.train_multiplier:g}×"
+
+    @property
+    def place(self) -> str:
+        """Sparsity and distribution in words, "S = 0.9 erk"."""
+        return f"S = {self.sparsity:g} {self.distribution}"
+
+    def reached(self) -> bool:
+        """Whether its test accuracy is known."""
+        return math.isfinite(self.trained.test_accuracy.mean)
+
+
+def arms_of(frame: pd.DataFrame, spec: StudySpec) -> tuple[Arm, ...]:
+    """Every arm with a complete trial: by study, sparsity and distribution, and the methods in the order of METHODS."""
+    complete = frame[frame["state"] == "complete"].copy()
+    column = param_columns(frame).get("train_multiplier")
+    complete["_multiplier"] = complete[column] if column else float(spec.fixed.get("train_multiplier", 1.0))
+    keys = ["study", "sparsity", "distribution", "method", "_multiplier"]
+    arms = []
+    for (study, sparsity, distribution, method, multiplier), trials in complete.groupby(keys, observed=True):
+        row = select_best(trials)
+        if row is not None:
+            n_active = trials.at[row, "n_active"]
+            arms.append(
+                Arm(
+                    study=str(study),
+                    method=str(method),
+                    sparsity=float(sparsity),
+                    distribution=str(distribution),
+                    train_multiplier=float(multiplier),
+                    trained=setting_of(trials, row),
+                    n_active=math.nan if pd.isna(n_active) else float(n_active),
+                    n_compared=len(trials),
+                )
+            )
+    studies = list(frame["study"].cat.categories)
+    return tuple(sorted(arms, key=lambda arm: (studies.index(arm.study), arm.sparsity, arm.distribution, rank(arm))))
+
+
+def rank(arm: Arm) -> tuple[int, str, float]:
+    """Where its method stands among others: in the order of METHODS, unknown ones behind."""
+    known = list(METHODS)
+    at = known.index(arm.method) if arm.method in known else len(known)
+    return at, arm.method, arm.train_multiplier
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON has it: NaN and infinities are null."""
+    return value if math.isfinite(value) else None
