@@ -6,11 +6,12 @@ accuracy; test accuracy is looked up afterwards, as for the best of a pair.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from rigl_core.methods import METHODS
-from studies.analysis import select_best, setting_of
+from studies.analysis import find_reference, select_best, setting_of
 from studies.frame import param_columns
 from studies.reporting.findings import Setting
 from studies.spec import StudySpec
@@ -24,6 +25,7 @@ class Arm:
         study: its Optuna study.
         train_multiplier: how many times longer it was trained than the others' epochs say.
         trained: its best setting on validation.
+        reference: the campaign's reference, where that is of this arm and complete.
         n_active: active maskable weights of that at the end; NaN where not told.
         n_compared: complete trials the setting was chosen from.
     """
@@ -34,6 +36,7 @@ class Arm:
     distribution: str
     train_multiplier: float
     trained: Setting
+    reference: Setting | None
     n_active: float
     n_compared: int
 
@@ -59,19 +62,20 @@ def arms_of(frame: pd.DataFrame, spec: StudySpec) -> tuple[Arm, ...]:
     complete["_multiplier"] = complete[column] if column else float(spec.fixed.get("train_multiplier", 1.0))
     keys = ["study", "sparsity", "distribution", "method", "_multiplier"]
     arms = []
-    for (study, sparsity, distribution, method, multiplier), trials in complete.groupby(keys, observed=True):
-        row = select_best(trials)
+    for _key, trials in complete.groupby(keys, observed=True):
+        row, reference = select_best(trials), find_reference(trials)
         if row is not None:
-            n_active = trials.at[row, "n_active"]
+            best: pd.Series[Any] = trials.loc[row]
             arms.append(
                 Arm(
-                    study=str(study),
-                    method=str(method),
-                    sparsity=float(sparsity),
-                    distribution=str(distribution),
-                    train_multiplier=float(multiplier),
+                    study=str(best["study"]),
+                    method=str(best["method"]),
+                    sparsity=float(best["sparsity"]),
+                    distribution=str(best["distribution"]),
+                    train_multiplier=float(best["_multiplier"]),
                     trained=setting_of(trials, row),
-                    n_active=math.nan if pd.isna(n_active) else float(n_active),
+                    reference=None if reference is None else setting_of(trials, reference),
+                    n_active=math.nan if pd.isna(best["n_active"]) else float(best["n_active"]),
                     n_compared=len(trials),
                 )
             )

@@ -12,10 +12,11 @@ from studies.evidence.arms import arms_of, finite
 from studies.evidence.cost_figure import costs_figure
 from studies.evidence.costs import COSTS, Cost
 from studies.evidence.equal_cost import EqualCost, OutOfReach, equal_costs
+from studies.evidence.equal_cost_tables import at_equal_cost
 from studies.frame import param_columns
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import NOT_KNOWN, count, duration, multiple, percent, points, setting
+from studies.reporting.wording import NOT_KNOWN, duration, multiple, percent, setting
 from studies.search_space import Params
 from studies.tables import Table, roles
 
@@ -53,17 +54,18 @@ def pareto(frame: pd.DataFrame, analysis: Analysis, cost: Cost) -> tuple[Efficie
     columns = param_columns(frame)
     ranked = trials.sort_values([cost.column, "value", "number"], ascending=[True, False, True], kind="stable")
     best_before = ranked["value"].cummax().shift(fill_value=-math.inf)
+    front = ranked[ranked["value"] > best_before]
     return tuple(
         Efficient(
             study=str(trial["study"]),
             label=labels[str(trial["study"])],
             number=int(trial["number"]),
-            row=int(row),
+            row=row,
             params=params_of(trial, columns),
             cost=float(trial[cost.column]),
             value=float(trial["value"]),
         )
-        for row, trial in ranked[ranked["value"] > best_before].iterrows()
+        for row, (_, trial) in zip(front.index.tolist(), front.iterrows(), strict=True)
     )
 
 
@@ -101,7 +103,7 @@ def section(evidence: Evidence) -> Section:
         )
     )
     compared, out_of_reach = equal_costs(arms_of(frame, spec))
-    blocks += _distributions(compared, out_of_reach)
+    blocks += at_equal_cost(compared, out_of_reach)
     return Section("cost", "Cost", "Cost", tuple(blocks), _summary(fronts, compared, out_of_reach))
 
 
@@ -163,63 +165,6 @@ def _front_table(front: Sequence[Efficient]) -> Table:
     title = "The front by training FLOPs" + (f" (every {step}th trial of it)" if step > 1 else "")
     header = ("pair", "trial", "setting", "training FLOPs", "validation accuracy")
     return Table("front", title, header, tuple(rows), frozenset({1, 3, 4}))
-
-
-def _distributions(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfReach]) -> list[Block]:
-    """Uniform against the other distributions at equal cost; nothing where there is only one distribution."""
-    if not compared and not out_of_reach:
-        return []
-    blocks: list[Block] = [Text(_distribution_finding(compared, out_of_reach), "finding")]
-    if compared:
-        rows = [
-            (
-                f"{one.method}, {one.other}",
-                one.cost.noun,
-                one.cost.shown(one.at),
-                one.uniform_place,
-                one.other_place,
-                points(one.difference).removesuffix(" points"),
-            )
-            for one in compared
-        ]
-        header = ("what", "equal", "at", "uniform", "the other", "the other minus uniform, points")
-        title = "Uniform and other distributions at equal cost, on test"
-        blocks.append(Table("equal-cost", title, header, tuple(rows), frozenset({2, 5})))
-    if out_of_reach:
-        said = "; ".join(one.sentence for one in out_of_reach[:6])
-        more = f"; and {len(out_of_reach) - 6} more" if len(out_of_reach) > 6 else ""
-        blocks.append(Text(f"Cannot be said, as nothing was trained on both sides of the cost: {said}{more}.", "note"))
-    blocks.append(
-        Text(
-            "Each setting is the best on validation at its sparsity. Where no sparsity of the other distribution costs "
-            "the same (within 2 %), its accuracy is interpolated between the two around it, linearly in the logarithm "
-            "of the cost, seed by seed.",
-            "note",
-        )
-    )
-    return blocks
-
-
-def _distribution_finding(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfReach]) -> str:
-    said = []
-    kinds = dict.fromkeys((one.other, one.cost) for one in (*compared, *out_of_reach))
-    for other, cost in kinds:
-        own = [one.difference for one in compared if (one.other, one.cost) == (other, cost)]
-        if not own:
-            said.append(f"at equal {cost.noun} nothing can be said of {other} and uniform")
-            continue
-        mean = 100 * math.fsum(gap.mean for gap in own) / len(own)
-        above = sum(gap.low is not None and gap.low > 0 for gap in own)
-        below = sum(gap.high is not None and gap.high < 0 for gap in own)
-        ends = f"95 % interval above 0 in {above}, below in {below}"
-        signed = f"{mean:+.2f}".replace("-", "−")
-        said.append(f"at equal {cost.noun} {other} minus uniform is {signed} points ({_over(len(own))}; {ends})")
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _over(n: int) -> str:
-    return "one comparison" if n == 1 else f"mean of {count(n, 'comparison')}"
 
 
 def _summary(

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -13,7 +15,7 @@ from studies.evidence.method_looks import look
 from studies.reporting import marks
 from studies.reporting.findings import Analysis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count
+from studies.reporting.wording import count, time_unit
 
 MAX_MARKS = 800
 """The figure shows at most so many trials besides those on a front, over all studies, and says so."""
@@ -124,6 +126,22 @@ def _cost_axis(ax: Axes, cost: Cost, values: "pd.Series[float]") -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: cost.shown(value)))
     ax.margins(x=0.06)
     ax.set_xlabel(cost.axis)
+    if cost.column == "seconds" and ax.get_xscale() == "linear":
+        unit, size = time_unit(float(values.max()))
+        ax.xaxis.set_major_locator(_WholeUnits(size))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value / size:g}"))
+        ax.set_xlabel(f"{cost.axis}, {unit}")
+
+
+class _WholeUnits(MaxNLocator):
+    """Ticks at round numbers of a unit of so many seconds."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__(5)
+        self._size = size
+
+    def tick_values(self, vmin: float, vmax: float) -> "np.ndarray[Any, Any]":
+        return super().tick_values(vmin / self._size, vmax / self._size) * self._size
 
 
 def _in_words(front: pd.DataFrame, cost: Cost) -> str:

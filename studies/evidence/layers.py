@@ -9,20 +9,17 @@ import pandas as pd
 
 from studies.coordinates import Array
 from studies.evidence.arms import finite
-from studies.evidence.layers_figure import layer_sparsities, over_training
+from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
 from studies.evidence.trajectories import Trajectory
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, multiple
 from studies.tables import Table
 
-MOVED = 0.001
-"""A layer's sparsity has changed if it differs by more than this from that of the start."""
-
 
 def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, ...]:
     """Every method of every pair with complete trials that told where their weights are, in the order of the pairs."""
-    complete = frame[(frame["state"] == "complete") & frame["layer_sparsity"].map(bool)]
+    complete = frame[(frame["state"] == "complete") & frame["layer_sparsity"].map(bool).astype(bool)]
     labels = {pair.study: pair.label for pair in analysis.pairs}
     several = complete["method"].nunique() > 1
     found = []
@@ -75,13 +72,12 @@ def section(evidence: Evidence) -> Section | None:
         missing = Text("No trial told the sparsity of its layers.", "missing")
         return Section("layers", "Where the weights went", "Layers", (missing,), {"methods": []})
     blocks: list[Block] = [Text(_finding(sparse), "finding")]
-    blocks.append(layer_sparsities(sparse))
-    blocks.append(_table(sparse))
-    drawing = over_training(sparse)
-    if drawing is not None:
+    blocks += [layer_sparsities(sparse), _table(sparse)]
+    blocks.append(explored(sparse) or Text("No trial told what it explored over several epochs.", "missing"))
+    if (drawing := moving_flops(sparse)) is not None:
         blocks.append(drawing)
-    else:
-        blocks.append(Text("No trial told what it explored epoch by epoch.", "missing"))
+    elif any(one.flops.size for one in sparse):
+        blocks.append(Text("Inference FLOPs stayed what they were: every layer kept its share of the weights.", "text"))
     if any(not one.initial for one in sparse):
         blocks.append(Text("Trials of older versions did not tell the sparsities they began with.", "missing"))
     blocks.append(
@@ -98,7 +94,7 @@ def section(evidence: Evidence) -> Section | None:
 
 
 def _finding(sparse: Sequence[Trajectory]) -> str:
-    moved = [one for one in sparse if one.largest_move and abs(one.largest_move[1]) > MOVED]
+    moved = [one for one in sparse if one.moved]
     told = [one for one in sparse if one.initial]
     if not told:
         lead = "Whether weights moved between layers was not told"
@@ -112,11 +108,11 @@ def _finding(sparse: Sequence[Trajectory]) -> str:
             f"Weights moved between layers in {len(moved)} of {len(told)}: most in {layer} at {most.label}, whose "
             f"sparsity went from {most.initial[layer]:.3f} to {most.initial[layer] + change:.3f}"
         )
-    explored = [one for one in sparse if one.explored.size]
-    if not explored:
+    told = [one for one in sparse if one.explored.size]
+    if not told:
         return f"{lead}."
-    least = min(explored, key=lambda one: one.explored[1, -1])
-    most = max(explored, key=lambda one: one.explored[1, -1])
+    least = min(told, key=lambda one: one.explored[1, -1])
+    most = max(told, key=lambda one: one.explored[1, -1])
     if least is most:
         return f"{lead}. Training explored {100 * most.explored[1, -1]:.0f} % of the weights."
     return (
@@ -129,9 +125,8 @@ def _table(sparse: Sequence[Trajectory]) -> Table:
     rows = []
     for one in sparse:
         move = one.largest_move
-        changed = move is not None and abs(move[1]) > MOVED
         largest = "none" if move is not None else NOT_KNOWN
-        if move is not None and changed:
+        if move is not None and one.moved:
             largest = f"{move[0]} {move[1]:+.3f}".replace("-", "−")
         rows.append(
             (
@@ -161,15 +156,14 @@ def _ends(band: Array, shown: Any, *, first: bool) -> str:
 
 
 def _summary(one: Trajectory) -> dict[str, Any]:
-    explored, flops = one.explored, one.flops
     return {
         "study": one.study,
         "method": one.method,
         "n_trials": one.n_trials,
         "initial_layer_sparsity": [{"layer": name, "sparsity": finite(s)} for name, s in one.initial.items()],
         "layer_sparsity": [{"layer": name, "sparsity": finite(s)} for name, s in one.final.items()],
-        "explored": [_rounded(value) for value in explored[1]],
-        "inference_flops_by_epoch": [_rounded(value) for value in flops[1]],
+        "explored": [_rounded(value) for value in one.explored[1]],
+        "inference_flops_by_epoch": [_rounded(value) for value in one.flops[1]],
     }
 
 

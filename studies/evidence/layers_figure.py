@@ -1,114 +1,169 @@
 """The figures of where the weights went: sparsity layer by layer, and exploration and cost over training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
 from studies.coordinates import Array
-from studies.evidence.method_looks import Look, look
+from studies.evidence.method_looks import LINES, look
 from studies.evidence.trajectories import Trajectory
 from studies.reporting import marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, multiple
 
 MAX_PANELS = 12
-"""The figure by layers shows at most so many pairs, and says so."""
+"""A figure shows at most so many pairs, and says so."""
 MAX_EPOCHS = 120
 """A curve is drawn through at most so many of its epochs."""
-_BEGAN: LineStyleType = (0, (2, 2))
+MAX_TOLD = 24
+"""A description tells at most so many methods at pairs; summary.json has all."""
 _NAMED_LAYERS = 14
 """Up to so many layers have their names on the axis; beyond, every n-th has."""
+_BEGAN: LineStyleType = (0, (2, 2))
 
 
 def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
-    """Sparsity of each layer at the end, and dotted at the start where that was another; a panel a pair."""
+    """Sparsity of each layer: at the start, and at the end for methods that moved weights between layers."""
     places = list(dict.fromkeys(one.place for one in shown))
-    drawn = places[:MAX_PANELS]
-    looks = _looks(shown)
-    columns = min(2, len(drawn))
+    columns = min(2, len(places))
+    movers = list(dict.fromkeys(one.method for one in shown if one.moved or not one.initial))
+    keepers = [method for method in dict.fromkeys(one.method for one in shown) if method not in movers]
+    every = [value for one in shown for value in (*one.final.values(), *_start(one).values())]
+    low, room = min(every), 0.05 * max(max(every) - min(every), 0.02)
     hover: Hover = {}
     with house_style():
-        figure, axes = panels(len(drawn), columns=columns, width=WIDTH, height=3.3)
-        for i, (ax, place) in enumerate(zip(axes, drawn, strict=True)):
+        figure, axes = panels(min(len(places), MAX_PANELS), columns=columns, width=WIDTH, height=3.0)
+        for i, (ax, place) in enumerate(zip(axes, places, strict=False)):
             own = [one for one in shown if one.place == place]
             names = list(dict.fromkeys(name for one in own for name in one.final))
-            for one in own:
-                hover |= _layers(ax, one, names, looks[one.method], gid=f"layers-{i}-{one.method}")
-            step = -(-len(names) // _NAMED_LAYERS)
-            short = [name.removesuffix(".weight") for name in names]
-            ax.set_xticks(range(0, len(names), step), short[::step], rotation=40, ha="right", rotation_mode="anchor")
-            ax.tick_params(axis="x", labelsize=7.5)
-            ax.set_ylim(-0.04, 1.04)
+            hover |= _starts(ax, own, names, gid=f"layers-{i}-start")
+            for one in (one for one in own if one.method in movers):
+                hover |= _ends(ax, one, names, gid=f"layers-{i}-{one.method}")
+            _layer_axis(ax, names)
+            ax.set_ylim(low - room, max(every) + room)
             ax.set_title(place)
         for ax in axes[::columns]:
             ax.set_ylabel("sparsity of the layer")
-        keys = [_key(method, drawn_as) for method, drawn_as in looks.items()]
-        keys.append(Line2D([], [], color=LIGHT["muted"], linestyle=_BEGAN, label="at the start, where it differs"))
-        figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)), handlelength=3)
-        hidden = f" Not drawn: {count(len(places) - len(drawn), 'more pair')}." if len(places) > len(drawn) else ""
-        caption = f"Masked-out fraction of each layer's weights, in the order of the network.{hidden}"
-        description = " ".join(f"{one.label}: {_extremes(one)}." for one in shown[:24])
+        kept = f"at the start; kept to the end by {', '.join(keepers)}" if keepers else "at the start"
+        keys = [Line2D([], [], color=LIGHT["ink"], linestyle=_BEGAN, marker=".", markersize=5, label=kept)]
+        keys += [_key(method, f"{method}, at the end") for method in movers]
+        figure.legend(handles=keys, loc="outside lower left", ncols=3, handlelength=3)
+        dense = " Methods that begin dense have no start here." if any(_begins_dense(one) for one in shown) else ""
+        caption = f"Masked-out fraction of each layer's weights, in the order of the network.{dense}{_hidden(places)}"
+        description = " ".join(f"{one.label}: {_extremes(one)}." for one in shown[:MAX_TOLD])
         title = "Sparsity by layer"
         return finish(figure, name="layers", title=title, caption=caption, description=description, hover=hover)
 
 
-def _layers(ax: Axes, one: Trajectory, names: Sequence[str], drawn: Look, gid: str) -> Hover:
-    x = [names.index(name) for name in one.final]
-    final = list(one.final.values())
-    if any(abs(one.initial.get(name, value) - value) > 1e-3 for name, value in one.final.items()):
-        began = [one.initial.get(name, np.nan) for name in one.final]
-        ax.plot(x, began, color=drawn.colour, linestyle=_BEGAN, linewidth=1.1)
+def _begins_dense(one: Trajectory) -> bool:
+    return bool(one.initial) and not any(one.initial.values())
+
+
+def _start(one: Trajectory) -> Mapping[str, float]:
+    """The sparsities to draw for its start: none where it was dense or is not known."""
+    return {} if _begins_dense(one) else one.initial
+
+
+def _starts(ax: Axes, own: Sequence[Trajectory], names: Sequence[str], gid: str) -> Hover:
+    """A line for each way to begin; methods with the same seeds begin with the same masks."""
+    distinct: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
+    for one in own:
+        if start := _start(one):
+            distinct.setdefault(tuple((name, round(value, 3)) for name, value in start.items()), start)
+    hover: Hover = {}
+    for i, start in enumerate(distinct.values()):
+        x, y = [names.index(name) for name in start if name in names], [start[name] for name in start if name in names]
+        ax.plot(x, y, color=LIGHT["ink"], linestyle=_BEGAN, linewidth=1.1)
+        ax.scatter(x, y, s=9, color=LIGHT["ink"], linewidths=0, gid=f"{gid}-{i}", clip_on=False)
+        hover[f"{gid}-{i}"] = [f"{names[at]}: {value:.3f} at the start" for at, value in zip(x, y, strict=True)]
+    return hover
+
+
+def _ends(ax: Axes, one: Trajectory, names: Sequence[str], gid: str) -> Hover:
+    drawn = look(one.method)
+    x, final = [names.index(name) for name in one.final], list(one.final.values())
     ax.plot(x, final, color=drawn.colour, linestyle=drawn.line, linewidth=1.3)
-    ax.scatter(x, final, s=22, marker=drawn.marker, color=drawn.colour, linewidths=0, zorder=3, gid=gid, clip_on=False)
-    texts = []
-    for name, value in one.final.items():
-        before = f", began with {one.initial[name]:.3f}" if name in one.initial else ""
-        texts.append(f"{one.label}, {name}: {value:.3f}{before}")
-    return {gid: texts}
+    ax.scatter(x, final, s=24, marker=drawn.marker, color=drawn.colour, linewidths=0, zorder=3, gid=gid, clip_on=False)
+    return {
+        gid: [f"{one.label}, {name}: {value:.3f} at the end{_before(one, name)}" for name, value in one.final.items()]
+    }
 
 
-def over_training(shown: Sequence[Trajectory]) -> Drawing | None:
-    """Explored fraction by epoch, and inference FLOPs by epoch where they move; None where nobody told."""
-    explored = [one for one in shown if one.explored.shape[1] > 1]
-    moving = [one for one in shown if one.flops.shape[1] > 1 and np.ptp(one.flops[1]) > 1e-3 * one.flops[1].max()]
-    if not explored:
+def _before(one: Trajectory, name: str) -> str:
+    return f", {one.initial[name]:.3f} at the start" if name in one.initial else ""
+
+
+def _layer_axis(ax: Axes, names: Sequence[str]) -> None:
+    step = -(-len(names) // _NAMED_LAYERS)
+    short = [name.removesuffix(".weight") for name in names]
+    ax.set_xticks(range(0, len(names), step), short[::step], rotation=40, ha="right", rotation_mode="anchor")
+    ax.tick_params(axis="x", labelsize=7.5)
+
+
+def explored(shown: Sequence[Trajectory]) -> Drawing | None:
+    """R_s by epoch; None where nobody told, or after one epoch only."""
+    told = [one for one in shown if one.explored.shape[1] > 1]
+    return _over_training(told, lambda one: one.explored, "explored", "Explored weights, R_s, over training", _percent)
+
+
+def moving_flops(shown: Sequence[Trajectory]) -> Drawing | None:
+    """Inference FLOPs by epoch, of those whose weights move between layers; None where none do."""
+    told = [one for one in shown if one.flops.shape[1] > 1 and np.ptp(one.flops[1]) > 1e-3 * one.flops[1].max()]
+    return _over_training(told, lambda one: one.flops, "flops", "Inference FLOPs over training, of dense", multiple)
+
+
+def _over_training(
+    told: Sequence[Trajectory],
+    band_of: Callable[[Trajectory], Array],
+    name: str,
+    title: str,
+    shown: Callable[[float], str],
+) -> Drawing | None:
+    """One panel with a line a pair; of several methods, a panel a pair with a line a method."""
+    if not told:
         return None
-    several_methods = len({one.method for one in shown}) > 1
-    places = list(dict.fromkeys(one.place for one in shown))
+    methods, places = (list(dict.fromkeys(getattr(one, key) for one in told)) for key in ("method", "place"))
+    several = len(methods) > 1
     hover: Hover = {}
     with house_style():
-        n = 1 + bool(moving)
-        figure, axes = panels(n, columns=n, width=WIDTH, height=3.6)
-        for ax, what, own in zip(axes, ("explored", "flops"), (explored, moving), strict=False):
-            for one in own:
-                colour, line = _curve_look(one, places, several_methods=several_methods)
-                gid = f"training-{what}-{places.index(one.place)}-{one.method}"
-                band = getattr(one, what)
-                hover |= _curve(ax, band, colour, line, gid, f"{one.label}: {_course(band, what)}")
+        figure, axes = _panels(len(places) if several else 1)
+        for i, (ax, place) in enumerate(zip(axes, places, strict=False)):
+            for one in (one for one in told if one.place == place or not several):
+                at = places.index(one.place)
+                drawn = look(one.method)
+                looks = (drawn.colour, drawn.line) if several else (marks.pair_colour(at), LINES[at % len(LINES)])
+                text = f"{one.label}: {_course(band_of(one), shown)}"
+                hover |= _curve(ax, band_of(one), *looks, gid=f"{name}-{i}-{at}-{one.method}", text=text)
             ax.set_xlabel("epoch")
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes[0].set_title("Explored weights, R_s")
-        axes[0].yaxis.set_major_formatter(marks.PERCENT)
-        if moving:
-            axes[1].set_title("Inference FLOPs, multiple of dense")
-            axes[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _position: multiple(value)))
-        figure.legend(handles=_curve_keys(explored, places), loc="outside lower left", ncols=5, handlelength=3)
-        flops = "" if moving else " Inference FLOPs did not move: every layer kept its share of the weights."
-        band = "; the band is from the least to the most of a pair's trials" if not several_methods else ""
-        caption = f"After each epoch, the mean over the trials{band}.{flops}"
-        description = " ".join(
-            [f"{one.label}: explored {_course(one.explored, 'explored')}." for one in explored[:24]]
-            + [f"{one.label}: inference FLOPs {_course(one.flops, 'flops')}." for one in moving[:24]]
-        )
-        title = "Exploration and cost over training"
-        return finish(figure, name="exploration", title=title, caption=caption, description=description, hover=hover)
+            ax.yaxis.set_major_locator(MaxNLocator(5))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: shown(value)))
+            if several:
+                ax.set_title(place)
+        keys = [_key(method, method, marker=False) for method in methods]
+        if not several:
+            looks_of = [(marks.pair_colour(i), LINES[i % len(LINES)]) for i in range(len(places))]
+            keys = [
+                Line2D([], [], color=c, linestyle=line, label=p) for (c, line), p in zip(looks_of, places, strict=True)
+            ]
+        figure.legend(handles=keys, loc="outside lower left", ncols=5, handlelength=3)
+        band = "" if max(one.n_trials for one in told) < 2 else "; the band is from the least to the most of the trials"
+        caption = f"After each epoch, the mean over seeds and trials{band}.{_hidden(places) if several else ''}"
+        description = " ".join(f"{one.label}: {_course(band_of(one), shown)}." for one in told[:MAX_TOLD])
+        return finish(figure, name=name, title=title, caption=caption, description=description, hover=hover)
 
 
-def _curve(ax: Axes, band: Array, colour: str, line: LineStyleType, gid: str, text: str) -> Hover:
+def _panels(n: int) -> tuple[Figure, list[Axes]]:
+    columns = min(2, n)
+    return panels(min(n, MAX_PANELS), columns=columns, width=WIDTH, height=2.4 if n > 1 else 3.4)
+
+
+def _curve(ax: Axes, band: Array, colour: str, line: LineStyleType, *, gid: str, text: str) -> Hover:
     n_epochs = band.shape[1]
     at = np.unique(np.linspace(0, n_epochs - 1, min(n_epochs, MAX_EPOCHS)).astype(int))
     if np.any(band[2] - band[0] > 1e-4):
@@ -117,40 +172,10 @@ def _curve(ax: Axes, band: Array, colour: str, line: LineStyleType, gid: str, te
     return {gid: [text]}
 
 
-def _curve_look(one: Trajectory, places: Sequence[str], *, several_methods: bool) -> tuple[str, LineStyleType]:
-    """By pair; with several methods by method in colour and by pair in line."""
-    i = places.index(one.place)
-    line = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))[i % 4]
-    return (look(one.method).colour if several_methods else marks.pair_colour(i)), line
-
-
-def _curve_keys(shown: Sequence[Trajectory], places: Sequence[str]) -> list[Line2D]:
-    methods = list(dict.fromkeys(one.method for one in shown))
-    pairs = {one.place: one for one in shown}
-    if len(methods) == 1:
-        looks = {place: _curve_look(one, places, several_methods=False) for place, one in pairs.items()}
-        return [Line2D([], [], color=c, linestyle=line, linewidth=1.6, label=p) for p, (c, line) in looks.items()]
-    keys = [Line2D([], [], color=look(method).colour, linewidth=1.6, label=method) for method in methods]
-    for place, one in pairs.items():
-        line = _curve_look(one, places, several_methods=True)[1]
-        keys.append(Line2D([], [], color=LIGHT["muted"], linestyle=line, linewidth=1.6, label=place))
-    return keys
-
-
-def _looks(shown: Sequence[Trajectory]) -> dict[str, Look]:
-    return {method: look(method) for method in dict.fromkeys(one.method for one in shown)}
-
-
-def _key(method: str, drawn: Look) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=drawn.colour,
-        linestyle=drawn.line,
-        marker=drawn.marker,
-        markersize=5,
-        label=f"{method}, at the end",
-    )
+def _key(method: str, label: str, *, marker: bool = True) -> Line2D:
+    drawn = look(method)
+    shape = drawn.marker if marker else "none"
+    return Line2D([], [], color=drawn.colour, linestyle=drawn.line, marker=shape, markersize=5, label=label)
 
 
 def _extremes(one: Trajectory) -> str:
@@ -159,7 +184,14 @@ def _extremes(one: Trajectory) -> str:
     return f"least sparse {densest} ({one.final[densest]:.3f}), most sparse {sparsest} ({one.final[sparsest]:.3f})"
 
 
-def _course(band: Array, what: str) -> str:
-    first, last = float(band[1, 0]), float(band[1, -1])
-    shown = multiple if what == "flops" else (lambda value: f"{100 * value:.1f} %")
-    return f"from {shown(first)} after the first epoch to {shown(last)} after {count(band.shape[1], 'epoch')}"
+def _course(band: Array, shown: Callable[[float], str]) -> str:
+    first, last = shown(float(band[1, 0])), shown(float(band[1, -1]))
+    return f"from {first} after the first epoch to {last} after {count(band.shape[1], 'epoch')}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"
+
+
+def _hidden(places: Sequence[str]) -> str:
+    return f" Not drawn: {count(len(places) - MAX_PANELS, 'more pair')}." if len(places) > MAX_PANELS else ""

@@ -112,7 +112,8 @@ def section(evidence: Evidence) -> Section | None:
         only = f"only {next(iter(methods))} has" if methods else "no method has"
         missing = Text(f"There is nothing to compare: {only} a complete trial.", "missing")
         return Section("methods", "Methods side by side", "Methods", (missing,), {"places": []})
-    blocks: list[Block] = [Text(_finding(found), "finding")]
+    reference = (spec.strategy.reference or {}).get("method")
+    blocks: list[Block] = [Text(_finding(found, reference), "finding")]
     drawing = accuracies([arm for at in found for arm in at.arms])
     if drawing is not None:
         blocks.append(drawing)
@@ -132,7 +133,8 @@ def section(evidence: Evidence) -> Section | None:
     return Section("methods", "Methods side by side", "Methods", tuple(blocks), summary(found))
 
 
-def _finding(found: Sequence[MethodsAt]) -> str:
+def _finding(found: Sequence[MethodsAt], reference: object) -> str:
+    """What is sure; the differences from the reference come first, as they are what was asked."""
     every = [(at.place, comparison) for at in found for comparison in at.comparisons]
     tested = [(place, c) for place, c in every if c.p is not None]
     if not tested:
@@ -140,14 +142,19 @@ def _finding(found: Sequence[MethodsAt]) -> str:
         if every and max(c.difference.n for _place, c in every) > 1:
             why = "every seed gives the same difference, so there is no test"
         return f"Which method is better cannot be told: {why}."
-    sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: item[1].corrected or 0.0)
-    said = f"Of {count(len(tested), 'difference')} between methods, {len(sure)} are more than chance explains"
+    sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: _rank(item[1], reference))
+    verb = "is" if len(sure) == 1 else "are"
+    said = f"Of {count(len(tested), 'difference')} between methods, {len(sure)} {verb} more than chance explains"
     if not sure:
         n = max(c.difference.n for _place, c in tested)
         return f"{said} (Holm-corrected paired t-tests over {count(n, 'seed')}, 5 %)."
     named = "; ".join(_in_words(place, c) for place, c in sure[:NAMED])
     more = f"; and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
     return f"{said}: {named}{more}."
+
+
+def _rank(comparison: Comparison, reference: object) -> tuple[bool, float]:
+    return reference not in (comparison.method, comparison.other), comparison.corrected or 0.0
 
 
 def _in_words(place: str, comparison: Comparison) -> str:
@@ -159,7 +166,7 @@ def _in_words(place: str, comparison: Comparison) -> str:
 
 
 def _reached_table(found: Sequence[MethodsAt]) -> Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for at in found:
         for arm in at.arms:
             trained = arm.trained
@@ -176,11 +183,11 @@ def _reached_table(found: Sequence[MethodsAt]) -> Table:
                     str(arm.n_compared),
                 )
             )
-    header = (
-        *("where", "method", "validation", "test", "seeds", "training FLOPs", "inference FLOPs", "active weights"),
-        "best of",
-    )
-    title = "What each method reached, with its best setting on validation"
+    header = ("where", "method", "validation", "test", "seeds", "training FLOPs", "inference FLOPs", "active weights")
+    if any(arm.n_compared > 1 for at in found for arm in at.arms):
+        header = (*header, "best of")
+    rows = [row[: len(header)] for row in rows]
+    title = "What each method reached" + (", with its best setting on validation" if "best of" in header else "")
     return Table("methods", title, header, tuple(rows), frozenset(range(2, len(header))))
 
 

@@ -14,6 +14,8 @@ from studies.reporting import marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, percent
 
+HOPELESS = 0.05
+"""A method so much below where the others lie is drawn on the lower edge, so that it does not flatten them."""
 NAME, TITLE = "methods", "Test accuracy of the methods"
 
 
@@ -37,7 +39,8 @@ def _by_sparsity(
     hover: Hover = {}
     sparsities = sorted({arm.sparsity for arm in arms})
     means = pd.Series([arm.trained.test_accuracy.mean for arm in arms])
-    floor, top = marks.floor_of(means, means), float(means.max())
+    lowest, fence, top = float(means.min()), marks.floor_of(means, means), float(means.max())
+    floor = lowest if lowest > fence - HOPELESS else fence
     figure, axes = panels(len(distributions), columns=min(2, len(distributions)), width=WIDTH, height=3.8)
     for i, (ax, distribution) in enumerate(zip(axes, distributions, strict=True)):
         for j, (name, drawn) in enumerate(looks.items()):

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from studies.analysis import find_reference, setting_of
 from studies.evidence.arms import Arm, arms_of, finite
 from studies.evidence.published_numbers import ANY, PublishedTable, Row, published_tables
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, count, multiple, percent, setting
+from studies.search_space import Value
 from studies.spec import StudySpec
 from studies.tables import Table
 
@@ -82,7 +82,7 @@ def beside_published(
         for row in table.rows:
             if any(_planned(row, config, spec) for config in configs):
                 arm = next((arm for arm in arms if _matches(row, arm)), None)
-                found.append(_beside(table, row, arm, frame))
+                found.append(_beside(table, row, arm))
     return tuple(found)
 
 
@@ -92,12 +92,12 @@ def _is_about(table: PublishedTable, spec: StudySpec) -> bool:
         return True
     config = spec.plans()[0].base_config
     searched = {"model", "dataset"} & set(spec.search)
-    return not searched and (config.model, config.dataset) == (table.model, table.dataset)
+    return not searched and (config.model, config.dataset) == (table.settings["model"], table.settings["dataset"])
 
 
 def _planned(row: Row, config: Mapping[str, Any], spec: StudySpec) -> bool:
     """Whether one of the campaign's trials can have the settings of a row."""
-    asked = {
+    asked: dict[str, Value] = {
         "method": row.method,
         "sparsity": row.sparsity,
         "distribution": row.distribution,
@@ -117,18 +117,16 @@ def _matches(row: Row, arm: Arm) -> bool:
     )
 
 
-def _beside(table: PublishedTable, row: Row, arm: Arm | None, frame: pd.DataFrame) -> Beside:
+def _beside(table: PublishedTable, row: Row, arm: Arm | None) -> Beside:
     name = row.method if row.train_multiplier == 1 else f"{row.method} {row.train_multiplier:g}×"
     distribution = "" if row.distribution == ANY else f" {row.distribution}"
     place = f"{name}, S = {row.sparsity:g}{distribution}"
     if arm is None:
         return Beside(table, row, place, None, is_reference=False, n_compared=0)
-    own = frame[(frame["study"] == arm.study) & (frame["method"] == arm.method) & (frame["sparsity"] == arm.sparsity)]
     # Published numbers are of the reference settings, so ours should be too: the best of many is luckier.
-    reference = find_reference(own)
-    if reference is None:
-        return Beside(table, row, place, arm.trained, is_reference=False, n_compared=arm.n_compared)
-    return Beside(table, row, place, setting_of(own, reference), is_reference=True, n_compared=1)
+    if arm.reference is not None:
+        return Beside(table, row, place, arm.reference, is_reference=True, n_compared=1)
+    return Beside(table, row, place, arm.trained, is_reference=False, n_compared=arm.n_compared)
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -209,16 +207,18 @@ def _signed(value: float, digits: int) -> str:
 
 def _unlike(found: Sequence[Beside], spec: StudySpec) -> list[str]:
     """What makes the comparison one of unlike things."""
-    config = spec.plans()[0].base_config
-    unlike = []
-    epochs = {one.table.epochs for one in found}
-    if "epochs" not in spec.search and epochs != {config.epochs}:
-        published = " or ".join(map(str, sorted(epochs)))
-        unlike.append(
-            f"Not like with like: ours were trained for {config.epochs} epochs, the published for {published}."
-        )
-    if config.train_size is not None:
-        unlike.append(f"Not like with like: ours were trained on the first {config.train_size:,} images only.")
+    config = spec.plans()[0].base_config.model_dump()
+    settings = {key: value for one in found for key, value in one.table.settings.items()}
+    # Without a reference to train them with, searched settings are what the best had.
+    fixed = {key for key in settings if key not in spec.search or spec.strategy.reference}
+    changed = [
+        f"{key} {config[key]} (published {settings[key]})"
+        for key in settings
+        if key in fixed and config[key] != settings[key]
+    ]
+    if config["train_size"] is not None:
+        changed.append(f"train_size {config['train_size']:,} (published: all)")
+    unlike = [f"Not like with like: ours had {', '.join(changed)}."] if changed else []
     if any(one.n_compared > 1 for one in found):
         unlike.append(
             "Where ours is not the reference, it is the best of several on validation, and the published is of one "

@@ -4,15 +4,15 @@ import functools
 import importlib.resources
 import math
 import tomllib
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rigl_core.data import get_dataset
 from rigl_core.distributions import DISTRIBUTIONS
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.methods import get_method
-from rigl_core.models import get_model
+from rigl_core.recipes import RECIPES
 
 ANY = "any"
 """The distribution of a method whose masks no distribution draws."""
@@ -45,26 +45,30 @@ class Row(_Frozen):
 class PublishedTable(_Frozen):
     """Numbers from one place, and the settings they have in common.
 
-    `campaigns` are the experiments of the catalogue that repeat it, `seeds` says how many there are behind each number.
+    `campaigns` are the experiments of the catalogue that repeat it, `recipe` is the key of RECIPES they were trained
+    by, and `seeds` says how many there are behind each number.
     """
 
     name: str
     source: str
     campaigns: tuple[str, ...] = ()
-    model: str
-    dataset: str
-    epochs: Annotated[int, Field(ge=1)]
+    recipe: str
     seeds: Annotated[int, Field(ge=2)]
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        get_model(self.model)
-        get_dataset(self.dataset)
+        if self.recipe not in RECIPES:
+            raise UnknownName("recipe", self.recipe, RECIPES)
         keys = [(row.method, row.sparsity, row.distribution, row.train_multiplier) for row in self.rows]
         if len(set(keys)) != len(keys):
             raise BadInput(f'published table "{self.name}" has two rows with the same settings.')
         return self
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What all its rows were trained with, by the name of the setting."""
+        return RECIPES[self.recipe]
 
     def standard_error(self, row: Row) -> float:
         """Of a row's mean, in points."""

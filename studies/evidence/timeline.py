@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from studies.reporting.findings import Analysis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count, duration
+from studies.reporting.wording import count, duration, time_unit
 
 MAX_BARS = 1500
 """Bars of a worker that nearly touch and ended alike are drawn as one until there are no more than this."""
@@ -110,21 +109,18 @@ def timeline(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     hover: Hover = {}
     with house_style():
         figure, (ax,) = panels(1, columns=1, width=WIDTH, height=1.1 + 0.3 * len(workers))
+        end = max(max(bar.end for bar in bars), 1.0)
+        unit, size = time_unit(end)
         for state in _LOOKS:
             own = [bar for bar in bars if bar.state == state]
             if own:
-                hover |= _bars(ax, own, rows, state)
+                hover |= _bars(ax, own, rows, state, size)
         ax.set_yticks(range(len(workers)), [_short(worker) for worker in workers])
         ax.set_ylim(len(workers) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
         ax.grid(False, axis="y")
-        end = max(bar.end for bar in bars)
-        ax.set_xlim(-0.01 * max(end, 1.0), 1.02 * max(end, 1.0))
-        ax.xaxis.set_major_locator(MaxNLocator(7))
-        unit, size = next(
-            (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if end >= 3 * s or s == 1
-        )
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _position: f"{seconds / size:g}"))
+        ax.set_xlim(-0.01 * end / size, 1.02 * end / size)
+        ax.xaxis.set_major_locator(MaxNLocator(8))
         ax.set_xlabel(f"{unit} since the first trial was claimed")
         states = [state for state in _LOOKS if any(bar.state == state for bar in bars)]
         figure.legend(handles=[_key(state) for state in states], loc="outside lower left", ncols=5)
@@ -138,22 +134,19 @@ def timeline(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
         )
 
 
-def _bars(ax: Axes, bars: Sequence[Bar], rows: dict[str, int], state: str) -> Hover:
+def _bars(ax: Axes, bars: Sequence[Bar], rows: dict[str, int], state: str, size: float) -> Hover:
+    """The bars of one state, on an axis whose unit has `size` seconds."""
     drawn = _LOOKS[state]
-    gid = f"timeline-{state}"
+    gid, half = f"timeline-{state}", drawn["height"] / 2
     least = 0.001 * max(max(bar.end for bar in bars), 1.0)  # or the shortest would be invisible
-    corners = [
-        [(b.begin, rows[b.worker] + side) for side in (-half, half)]
-        + [(max(b.end, b.begin + least), rows[b.worker] + side) for side in (half, -half)]
-        for b in bars
-        for half in (drawn["height"] / 2,)
-    ]
-    face = "none" if drawn["hollow"] else drawn["colour"]
-    edge = LIGHT["paper"] if not drawn["hollow"] else drawn["colour"]
-    shapes = PolyCollection(np.array(corners), facecolors=face, edgecolors=edge, linewidths=0.8, gid=gid)
-    ax.add_collection(shapes)
+    corners = []
+    for bar in bars:
+        begin, end, row = bar.begin / size, max(bar.end, bar.begin + least) / size, rows[bar.worker]
+        corners.append([(begin, row - half), (begin, row + half), (end, row + half), (end, row - half)])
+    face, edge = ("none", drawn["colour"]) if drawn["hollow"] else (drawn["colour"], LIGHT["paper"])
+    ax.add_collection(PolyCollection(corners, facecolors=face, edgecolors=edge, linewidths=0.8, gid=gid))
     if state in _ENDS:
-        at = [bar.end for bar in bars], [rows[bar.worker] for bar in bars]
+        at = [bar.end / size for bar in bars], [rows[bar.worker] for bar in bars]
         ax.scatter(*at, s=26, marker=_ENDS[state], color=drawn["colour"], linewidths=0, zorder=4, clip_on=False)
     return {gid: [bar.text for bar in bars]}
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from studies.coordinates import Array
 
+MOVED = 0.001
+"""A layer's sparsity has changed if it differs by more than this from that of the start."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -42,3 +45,8 @@ class Trajectory:
         """The layer whose sparsity changed most, and by how much; None where the start is not known."""
         changes = {name: self.final[name] - before for name, before in self.initial.items() if name in self.final}
         return max(changes.items(), key=lambda change: abs(change[1])) if changes else None
+
+    @property
+    def moved(self) -> bool:
+        """Whether any layer ended with another sparsity than it began with."""
+        return self.largest_move is not None and abs(self.largest_move[1]) > MOVED

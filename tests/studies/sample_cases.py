@@ -232,7 +232,7 @@ def _side_by_side() -> Case:
 def _beside_the_published() -> Case:
     spec = make_spec(
         "cifar10-wrn-methods", sparsity=(0.8, 0.9), distribution=("uniform",), search={"method": ["static", "rigl"]},
-        reference={"method": "static"}, sampler="grid", seeds=(0, 1, 2), model="wrn_22_2", dataset="cifar10",
+        reference={"method": "static"}, sampler="grid", seeds=(0, 1, 2), recipe="cifar10",
     )  # fmt: skip
     trials = [[trained(plan, m, number) for number, m in enumerate(("static", "rigl"))] for plan in spec.plans()]
     return Case(spec, [trials[0], []], "Ours minus the published")

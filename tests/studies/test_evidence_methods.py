@@ -36,7 +36,8 @@ def test_holm_lies_between_the_p_values_and_bonferroni_and_keeps_their_order(p_v
 
 
 def told(method: str, test: tuple[float, ...], val: float = 0.8, **more: object) -> Told:
-    return Told({"method": method, **more}, val=(val,) * len(test), test=test, curve=(val,))
+    seeds = tuple(range(len(test))) or None
+    return Told({"method": method, **more}, val=(val,) * len(test), test=test, curve=(val,), seeds=seeds)
 
 
 def test_a_comparison_by_hand() -> None:
@@ -102,7 +103,7 @@ def test_what_cannot_be_said_is_said(trials: list[Told], says: str) -> None:
 
 def test_the_finding_names_the_surest_differences_the_better_method_first() -> None:
     spec = make_spec(search=METHODS, sampler="grid", seeds=(0, 1, 2))
-    trials = [told("set", (0.9, 0.9101, 0.92)), told("static", (0.8, 0.81, 0.8199))]
+    trials = [told("set", (0.9, 0.9101, 0.92)), told("static", (0.8, 0.81, 0.8201))]
     section = methods.section(evidence_of(spec, [trials]))
 
     assert section is not None
