@@ -151,6 +151,8 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "train: twice": (["train", "--seeds", "0,0"], "may appear once"),
     "train: setting": (["train", "--set", "epochz=3"], 'Did you mean "epochs"'),
     "train: value": (["train", "--set", "momentum=fast"], "momentum = 'fast'"),
+    "train: source": (["train", "--distribution", "from:a/b#0"], "write it below [fixed] of a study file"),
+    "train: masks": (["train", "--set", "masks=from:a/b#0"], "write it below [fixed] of a study file"),
     "train: recipe": (["train", "--recipe", "cifar1"], 'Did you mean "cifar10"'),
 }
 
