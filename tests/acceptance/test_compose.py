@@ -92,6 +92,20 @@ def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
     assert set(added.values()) == {None}
 
 
+def test_another_password_file_makes_the_service_that_reads_it_anew(tmp_path: Path) -> None:
+    if reason := why_not_here():
+        pytest.skip(reason)
+    own = tmp_path / "password"
+    own.touch()
+
+    def fingerprint(**settings: str) -> str:
+        """By which Compose knows whether a container is still what its file says."""
+        return Compose("defaults", **settings)("config", "--hash=secrets")
+
+    assert fingerprint(OWN_PASSWORD_FILE=str(own)) != fingerprint()
+    assert fingerprint(DASHBOARD_PORT="1") == fingerprint()
+
+
 @pytest.mark.timeout(1800)
 def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
     compose("up", "--detach", "--scale=workers=3", "workers", "dashboard")
