@@ -20,6 +20,9 @@ log = logging.getLogger("rigl_study.worker")
 
 POLL_SECONDS = 2.0
 MAX_FAILURES_IN_A_ROW = 3
+IDLE_FACTOR, IDLE_LIMIT = 1.25, 5.0
+"""An idle worker that runs for ever looks ever more rarely, down to once in so many times `poll_seconds`: hundreds that
+wait for a campaign would otherwise keep the database busy."""
 LACKING_SECONDS = 60.0
 """How long a worker that runs for ever leaves a campaign alone whose data are not to be had on its machine."""
 
@@ -63,7 +66,7 @@ def run_worker(
         max_trials: end after finishing so many.
         forever: keep waiting for new tickets when all is done.
         refresh: asked for the queues again whenever there is nothing to claim, to find campaigns created meanwhile.
-        poll_seconds: time between two looks of an idle worker, and between two sweeps.
+        poll_seconds: time between two looks of an idle worker (with `forever` at first), and between two sweeps.
         when_over: called with a queue when nothing waits or runs in it, once after this worker's last ticket.
 
     Returns:
@@ -78,6 +81,7 @@ def run_worker(
     rounds = _Rounds(queues, worker or worker_id(), poll_seconds)
     n_finished = n_failures = 0
     lacking: DataUnavailable | None = None
+    pause = poll_seconds
     while not stop.is_set() and (max_trials is None or n_finished < max_trials):
         ticket = None
         try:
@@ -89,11 +93,13 @@ def run_worker(
                     if lacking is not None:
                         raise lacking
                     break
-                stop.wait(poll_seconds)
+                stop.wait(pause)
+                pause = min(IDLE_FACTOR * pause, IDLE_LIMIT * poll_seconds) if forever else poll_seconds
                 if refresh is not None:
                     rounds.queues = list(refresh())
                 continue
             rounds.over.clear()
+            pause = poll_seconds
             with noted(campaign=ticket.spec.campaign, study=ticket.spec.study, trial=ticket.number):
                 ending = _run_or_fail(ticket, run, stop)
         except DataUnavailable as error:

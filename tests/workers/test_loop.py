@@ -288,6 +288,23 @@ def test_forever_finds_new_campaigns(storage: BaseStorage) -> None:
     assert stop.reason == "nothing more will happen"
 
 
+@pytest.mark.parametrize(("forever", "longest"), [(True, 10.0), (False, 2.0)])
+def test_who_waits_for_new_campaigns_looks_ever_more_rarely(
+    storage: BaseStorage, forever: bool, longest: float
+) -> None:
+    queues = make_queues(storage, n_trials=1)[:1]
+    assert queues[0].claim("other") is not None
+    waited: list[float] = []
+
+    class Noting(Idle):
+        def wait(self, seconds: float) -> bool:
+            waited.append(seconds)
+            return super().wait(seconds)
+
+    run_worker(queues, complete, Noting(*[lambda: None] * 20), forever=forever, poll_seconds=2.0)
+    assert (waited[0], waited == sorted(waited), waited[-1]) == (2.0, True, longest)
+
+
 def test_worker_ids_differ() -> None:
     assert worker_id() != worker_id()
     assert worker_id().count(":") == 2

@@ -166,15 +166,16 @@ def test_a_machine_without_room_for_another_process_is_asked_again(
 
 
 def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
-    postgres_url: StorageUrl, tmp_path: Path
+    postgres_url: StorageUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.02)  # to be there in the middle of the trial
     spec = {
         "name": "crash",
         "fixed": {
             "model": "lenet_300_100",
             "dataset": "synthetic",
             "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
-            "epochs": 60,
+            "epochs": 20,
             "delta_t": 10,
         },
         "search": {"lr": [0.1]},
