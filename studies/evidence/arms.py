@@ -6,7 +6,6 @@ accuracy; test accuracy is looked up afterwards, as for the best of a pair.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -57,22 +56,23 @@ class Arm:
 
 def arms_of(frame: pd.DataFrame, spec: StudySpec) -> tuple[Arm, ...]:
     """Every arm with a complete trial: by study, sparsity and distribution, and the methods in the order of METHODS."""
-    complete = frame[frame["state"] == "complete"].copy()
+    complete = frame[frame["state"] == "complete"]
     column = param_columns(frame).get("train_multiplier")
-    complete["_multiplier"] = complete[column] if column else float(spec.fixed.get("train_multiplier", 1.0))
-    keys = ["study", "sparsity", "distribution", "method", "_multiplier"]
+    everywhere = pd.Series(float(spec.fixed.get("train_multiplier", 1.0)), index=complete.index)
+    # A column of its own would pass for a searched parameter.
+    multiplier = complete[column] if column else everywhere
     arms = []
-    for _key, trials in complete.groupby(keys, observed=True):
+    for _key, trials in complete.groupby(["study", "sparsity", "distribution", "method", multiplier], observed=True):
         row, reference = select_best(trials), find_reference(trials)
         if row is not None:
-            best: pd.Series[Any] = trials.loc[row]
+            best = trials.loc[[row]].iloc[0]
             arms.append(
                 Arm(
                     study=str(best["study"]),
                     method=str(best["method"]),
                     sparsity=float(best["sparsity"]),
                     distribution=str(best["distribution"]),
-                    train_multiplier=float(best["_multiplier"]),
+                    train_multiplier=float(multiplier.loc[row]),
                     trained=setting_of(trials, row),
                     reference=None if reference is None else setting_of(trials, reference),
                     n_active=math.nan if pd.isna(best["n_active"]) else float(best["n_active"]),

@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -140,8 +138,8 @@ class _WholeUnits(MaxNLocator):
         super().__init__(5)
         self._size = size
 
-    def tick_values(self, vmin: float, vmax: float) -> "np.ndarray[Any, Any]":
-        return super().tick_values(vmin / self._size, vmax / self._size) * self._size
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        return [at * self._size for at in super().tick_values(vmin / self._size, vmax / self._size)]
 
 
 def _in_words(front: pd.DataFrame, cost: Cost) -> str:

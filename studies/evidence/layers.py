@@ -95,9 +95,11 @@ def section(evidence: Evidence) -> Section | None:
 
 def _finding(sparse: Sequence[Trajectory]) -> str:
     moved = [one for one in sparse if one.moved]
-    told = [one for one in sparse if one.initial]
-    if not told:
+    told = [one for one in sparse if one.initial and not one.begins_dense]
+    if not any(one.initial for one in sparse):
         lead = "Whether weights moved between layers was not told"
+    elif not told:
+        lead = "Training began dense and made every layer sparse on the way"
     elif not moved:
         lead = "Every layer kept as many weights as it began with: none moved between layers"
     else:
@@ -108,11 +110,11 @@ def _finding(sparse: Sequence[Trajectory]) -> str:
             f"Weights moved between layers in {len(moved)} of {len(told)}: most in {layer} at {most.label}, whose "
             f"sparsity went from {most.initial[layer]:.3f} to {most.initial[layer] + change:.3f}"
         )
-    told = [one for one in sparse if one.explored.size]
-    if not told:
+    explorers = [one for one in sparse if one.explored.size]
+    if not explorers:
         return f"{lead}."
-    least = min(told, key=lambda one: one.explored[1, -1])
-    most = max(told, key=lambda one: one.explored[1, -1])
+    least = min(explorers, key=lambda one: one.explored[1, -1])
+    most = max(explorers, key=lambda one: one.explored[1, -1])
     if least is most:
         return f"{lead}. Training explored {100 * most.explored[1, -1]:.0f} % of the weights."
     return (
@@ -125,7 +127,7 @@ def _table(sparse: Sequence[Trajectory]) -> Table:
     rows = []
     for one in sparse:
         move = one.largest_move
-        largest = "none" if move is not None else NOT_KNOWN
+        largest = "began dense" if one.begins_dense else NOT_KNOWN if move is None else "none"
         if move is not None and one.moved:
             largest = f"{move[0]} {move[1]:+.3f}".replace("-", "−")
         rows.append(

@@ -31,7 +31,7 @@ def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
     """Sparsity of each layer: at the start, and at the end for methods that moved weights between layers."""
     places = list(dict.fromkeys(one.place for one in shown))
     columns = min(2, len(places))
-    movers = list(dict.fromkeys(one.method for one in shown if one.moved or not one.initial))
+    movers = list(dict.fromkeys(one.method for one in shown if one.moved or one.begins_dense or not one.initial))
     keepers = [method for method in dict.fromkeys(one.method for one in shown) if method not in movers]
     every = [value for one in shown for value in (*one.final.values(), *_start(one).values())]
     low, room = min(every), 0.05 * max(max(every) - min(every), 0.02)
@@ -53,20 +53,16 @@ def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
         keys = [Line2D([], [], color=LIGHT["ink"], linestyle=_BEGAN, marker=".", markersize=5, label=kept)]
         keys += [_key(method, f"{method}, at the end") for method in movers]
         figure.legend(handles=keys, loc="outside lower left", ncols=3, handlelength=3)
-        dense = " Methods that begin dense have no start here." if any(_begins_dense(one) for one in shown) else ""
+        dense = " Methods that begin dense have no start here." if any(one.begins_dense for one in shown) else ""
         caption = f"Masked-out fraction of each layer's weights, in the order of the network.{dense}{_hidden(places)}"
         description = " ".join(f"{one.label}: {_extremes(one)}." for one in shown[:MAX_TOLD])
         title = "Sparsity by layer"
         return finish(figure, name="layers", title=title, caption=caption, description=description, hover=hover)
 
 
-def _begins_dense(one: Trajectory) -> bool:
-    return bool(one.initial) and not any(one.initial.values())
-
-
 def _start(one: Trajectory) -> Mapping[str, float]:
     """The sparsities to draw for its start: none where it was dense or is not known."""
-    return {} if _begins_dense(one) else one.initial
+    return {} if one.begins_dense else one.initial
 
 
 def _starts(ax: Axes, own: Sequence[Trajectory], names: Sequence[str], gid: str) -> Hover:
@@ -78,8 +74,8 @@ def _starts(ax: Axes, own: Sequence[Trajectory], names: Sequence[str], gid: str)
     hover: Hover = {}
     for i, start in enumerate(distinct.values()):
         x, y = [names.index(name) for name in start if name in names], [start[name] for name in start if name in names]
-        ax.plot(x, y, color=LIGHT["ink"], linestyle=_BEGAN, linewidth=1.1)
-        ax.scatter(x, y, s=9, color=LIGHT["ink"], linewidths=0, gid=f"{gid}-{i}", clip_on=False)
+        ax.plot(x, y, color=LIGHT["ink"], linestyle=_BEGAN, linewidth=1.1, zorder=2.5)
+        ax.scatter(x, y, s=9, color=LIGHT["ink"], linewidths=0, zorder=4, gid=f"{gid}-{i}", clip_on=False)
         hover[f"{gid}-{i}"] = [f"{names[at]}: {value:.3f} at the start" for at, value in zip(x, y, strict=True)]
     return hover
 

@@ -166,6 +166,7 @@ def _in_words(place: str, comparison: Comparison) -> str:
 
 
 def _reached_table(found: Sequence[MethodsAt]) -> Table:
+    selected = any(arm.n_compared > 1 for at in found for arm in at.arms)
     rows: list[tuple[str, ...]] = []
     for at in found:
         for arm in at.arms:
@@ -180,14 +181,14 @@ def _reached_table(found: Sequence[MethodsAt]) -> Table:
                     multiple(trained.train_flops),
                     multiple(trained.inference_flops),
                     NOT_KNOWN if math.isnan(arm.n_active) else f"{arm.n_active:,.0f}",
-                    str(arm.n_compared),
+                    *([str(arm.n_compared)] if selected else []),
                 )
             )
-    header = ("where", "method", "validation", "test", "seeds", "training FLOPs", "inference FLOPs", "active weights")
-    if any(arm.n_compared > 1 for at in found for arm in at.arms):
-        header = (*header, "best of")
-    rows = [row[: len(header)] for row in rows]
-    title = "What each method reached" + (", with its best setting on validation" if "best of" in header else "")
+    header: tuple[str, ...] = (
+        *("where", "method", "validation", "test", "seeds", "training FLOPs", "inference FLOPs", "active weights"),
+        *(["best of"] if selected else []),
+    )
+    title = "What each method reached" + (", with its best setting on validation" if selected else "")
     return Table("methods", title, header, tuple(rows), frozenset(range(2, len(header))))
 
 

@@ -41,8 +41,15 @@ class Trajectory:
         return any(sparsity > 0 for sparsity in self.final.values())
 
     @property
+    def begins_dense(self) -> bool:
+        """Whether training began with every weight, as pruning does."""
+        return bool(self.initial) and not any(self.initial.values())
+
+    @property
     def largest_move(self) -> tuple[str, float] | None:
-        """The layer whose sparsity changed most, and by how much; None where the start is not known."""
+        """The layer whose sparsity changed most, and by how much; None where the start is not known or was dense."""
+        if self.begins_dense:
+            return None
         changes = {name: self.final[name] - before for name, before in self.initial.items() if name in self.final}
         return max(changes.items(), key=lambda change: abs(change[1])) if changes else None
 

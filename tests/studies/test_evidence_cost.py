@@ -11,10 +11,9 @@ from studies.evidence.costs import BY_COLUMN
 from studies.evidence.equal_cost import EqualCost, OutOfReach, equal_costs
 from studies.reporting.findings import Setting
 from studies.reporting.section import Text
-from studies.reporting.svg import Drawing
 from tests.studies.evidence_of import evidence_of, evidence_of_case
 from tests.studies.sample_campaign import Told, make_spec
-from tests.studies.sample_cases import CASES, OTHER, REFERENCE, THIRD, done
+from tests.studies.sample_cases import OTHER, REFERENCE, THIRD, done
 
 
 def priced(val: float, flops: float, **more: object) -> Told:
@@ -46,13 +45,6 @@ def test_the_finding_names_the_cheapest_within_the_margin() -> None:
     assert "comes within 0.20" in text
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_corner_has_a_cost_section(case: str) -> None:
-    section = cost.section(evidence_of_case(case))
-
-    assert section.blocks
-
-
 def test_without_flops_the_other_costs_are_drawn() -> None:
     trials = [done(p, v, v, attrs={"train_flops": None, "n_active": None}) for p, v in ((REFERENCE, 0.8), (OTHER, 0.9))]
     (drawing,) = cost.section(evidence_of(make_spec(), [trials])).drawings
@@ -62,11 +54,12 @@ def test_without_flops_the_other_costs_are_drawn() -> None:
 
 
 def test_a_big_campaign_is_thinned_and_keeps_its_front() -> None:
-    trials = [priced(0.5 + i / 4000, 0.1 + i / 10_000) for i in range(MAX_MARKS + 200)]
-    evidence = evidence_of(make_spec(n_trials=len(trials)), [trials])
-    drawing = next(block for block in cost.section(evidence).blocks if isinstance(block, Drawing))
+    dominated = [priced(0.8 - i / 10_000, 0.3 + i / 10_000) for i in range(MAX_MARKS + 200)]
+    evidence = evidence_of(make_spec(n_trials=len(dominated) + 1), [[priced(0.79, 0.2), *dominated]])
+    (drawing,) = cost.section(evidence).drawings
 
-    assert "front (1,000 trials)" in drawing.description or "(1,000 trials)" in drawing.description
+    assert "Front by training FLOPs (2 trials): 79.00 % for 0.2×, 80.00 % for 0.3×." in drawing.description
+    assert "Not drawn: 201 trials of middling rank" in drawing.caption
 
 
 def arm(distribution: str, sparsity: float, test: dict[int, float], n_active: float, flops: float) -> Arm:

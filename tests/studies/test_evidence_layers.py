@@ -5,9 +5,10 @@ import pytest
 
 from studies.evidence import layers
 from studies.reporting.section import Text
+from studies.tables import Table
 from tests.studies.evidence_of import evidence_of, evidence_of_case
 from tests.studies.sample_campaign import Told, make_spec
-from tests.studies.sample_cases import CASES, OTHER, REFERENCE, THIRD, done
+from tests.studies.sample_cases import OTHER, REFERENCE, THIRD, done
 
 
 def told(params: dict[str, object], first: float, explored: list[float], flops: float = 0.1) -> Told:
@@ -74,11 +75,16 @@ def test_dense_networks_and_unfinished_campaigns_have_no_such_section() -> None:
     assert layers.section(evidence_of_case("all_failed")) is None
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_corner(case: str) -> None:
-    section = layers.section(evidence_of_case(case))
+def test_pruning_does_not_move_weights_but_begins_dense() -> None:
+    attrs = {"initial_layer_sparsity": {"a": 0.0, "b": 0.0}, "layer_sparsity": {"a": 0.7, "b": 0.95}}
+    evidence = evidence_of(make_spec(search={}, method="pruning"), [[done({}, 0.8, 0.8, attrs=attrs)]])
+    section = layers.section(evidence)
+    assert section is not None
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
 
-    assert section is None or section.blocks
+    assert section.blocks[0] == Text("Training began dense and made every layer sparse on the way.", "finding")
+    assert table.rows[0][3] == "began dense"
+    assert "Methods that begin dense have no start here." in section.drawings[0].caption
 
 
 def test_every_method_that_moves_weights_is_drawn_over_training() -> None:
@@ -90,4 +96,4 @@ def test_every_method_that_moves_weights_is_drawn_over_training() -> None:
     assert "rigl_sg: from" in by_name["flops"].description
     assert "rigl: from" not in by_name["flops"].description
     assert "rigl: from" in by_name["explored"].description
-    assert "kept to the end by set, rigl, static" in by_name["layers"].svg
+    assert "kept to the end by rigl, set, static" in by_name["layers"].svg
