@@ -58,7 +58,7 @@ def costs_figure(
         ]
         keys.append(Line2D([], [], color=LIGHT["ink"], linewidth=1.1, marker="o", markersize=8, label="front"))
         keys[-1].set_markerfacecolor("none")
-        figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
+        figure.legend(handles=keys, loc="outside lower left", ncols=marks.legend_columns(keys))
         omitted = marks.left_out(int((trials["value"] < floor).sum()), len(trials) - len(drawn), floor)
         caption = (
             "One mark a complete trial. Trials on the front (ringed, joined by steps) are better than everything that "

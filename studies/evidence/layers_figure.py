@@ -143,11 +143,11 @@ def _over_training(
                 ax.set_title(place)
         keys = [_key(method, method, marker=False) for method in methods]
         if not several:
-            looks_of = [(marks.pair_colour(i), LINES[i % len(LINES)]) for i in range(len(places))]
             keys = [
-                Line2D([], [], color=c, linestyle=line, label=p) for (c, line), p in zip(looks_of, places, strict=True)
+                Line2D([], [], color=marks.pair_colour(i), linestyle=LINES[i % len(LINES)], label=one.label)
+                for i, one in enumerate(told)
             ]
-        figure.legend(handles=keys, loc="outside lower left", ncols=5, handlelength=3)
+        figure.legend(handles=keys, loc="outside lower left", ncols=marks.legend_columns(keys), handlelength=3)
         band = "" if max(one.n_trials for one in told) < 2 else "; the band is from the least to the most of the trials"
         caption = f"After each epoch, the mean over seeds and trials{band}.{_hidden(places) if several else ''}"
         description = " ".join(f"{one.label}: {_course(band_of(one), shown)}." for one in told[:MAX_TOLD])

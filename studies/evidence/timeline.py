@@ -26,6 +26,8 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "retried": {"height": 0.34, "colour": LIGHT["purple"], "hollow": True},
     "running": {"height": 0.62, "colour": LIGHT["slate"], "hollow": True},
 }
+_PARTED = 0.005
+"""Filled bars longer than this fraction of the figure have light edges."""
 _ENDS = {"failed": "X", "retried": "P"}
 """Markers at the end of trials that did not end well."""
 
@@ -138,13 +140,17 @@ def _bars(ax: Axes, bars: Sequence[Bar], rows: dict[str, int], state: str, size:
     """The bars of one state, on an axis whose unit has `size` seconds."""
     drawn = _LOOKS[state]
     gid, half = f"timeline-{state}", drawn["height"] / 2
-    least = 0.001 * max(max(bar.end for bar in bars), 1.0)  # or the shortest would be invisible
+    span = max(max(bar.end for bar in bars), 1.0)
+    least = 0.001 * span  # or the shortest would be invisible
     corners = []
     for bar in bars:
         begin, end, row = bar.begin / size, max(bar.end, bar.begin + least) / size, rows[bar.worker]
         corners.append([(begin, row - half), (begin, row + half), (end, row + half), (end, row - half)])
-    face, edge = ("none", drawn["colour"]) if drawn["hollow"] else (drawn["colour"], LIGHT["paper"])
-    ax.add_collection(PolyCollection(corners, facecolors=face, edgecolors=edge, linewidths=0.8, gid=gid))
+    face = "none" if drawn["hollow"] else drawn["colour"]
+    # Light edges part bars that touch; short ones would be nothing but edge.
+    parted = [not drawn["hollow"] and bar.end - bar.begin > _PARTED * span for bar in bars]
+    edges = [LIGHT["paper"] if light else drawn["colour"] for light in parted]
+    ax.add_collection(PolyCollection(corners, facecolors=face, edgecolors=edges, linewidths=0.8, gid=gid))
     if state in _ENDS:
         at = [bar.end / size for bar in bars], [rows[bar.worker] for bar in bars]
         ax.scatter(*at, s=26, marker=_ENDS[state], color=drawn["colour"], linewidths=0, zorder=4, clip_on=False)

@@ -126,6 +126,12 @@ def curve_key(role: str) -> Line2D:
     return Line2D([], [], color=ROLE_COLOUR[role], linestyle=ROLE_LINE[role], linewidth=2, label=role)
 
 
+def legend_columns(keys: Sequence[Line2D]) -> int:
+    """How many keys of a legend fit side by side below a figure, at most five."""
+    longest = max((len(str(key.get_label())) for key in keys), default=0)
+    return max(1, min(5, len(keys), 135 // (longest + 9)))
+
+
 def left_out(n_below: int, n_hidden: int, floor: float) -> str:
     """What a figure does not show in its place or at all, as a sentence; empty if nothing."""
     parts = []

@@ -77,7 +77,7 @@ def test_dense_networks_and_unfinished_campaigns_have_no_such_section() -> None:
 
 def test_pruning_does_not_move_weights_but_begins_dense() -> None:
     attrs = {"initial_layer_sparsity": {"a": 0.0, "b": 0.0}, "layer_sparsity": {"a": 0.7, "b": 0.95}}
-    evidence = evidence_of(make_spec(search={}, method="pruning"), [[done({}, 0.8, 0.8, attrs=attrs)]])
+    evidence = evidence_of(make_spec(search={}, n_trials=1, method="pruning"), [[done({}, 0.8, 0.8, attrs=attrs)]])
     section = layers.section(evidence)
     assert section is not None
     (table,) = (block for block in section.blocks if isinstance(block, Table))
