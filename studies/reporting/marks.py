@@ -3,7 +3,7 @@
 Every distinction by colour is made by shape, filling or line style as well, for people who do not see the colours.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
