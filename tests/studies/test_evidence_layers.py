@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
 from studies.evidence import layers
+from studies.reporting.marks import legend_columns
 from studies.reporting.section import Text
 from studies.tables import Table
 from tests.studies.evidence_of import evidence_of, evidence_of_case
@@ -97,3 +99,21 @@ def test_every_method_that_moves_weights_is_drawn_over_training() -> None:
     assert "rigl: from" not in by_name["flops"].description
     assert "rigl: from" in by_name["explored"].description
     assert "kept to the end by rigl, set, static" in by_name["layers"].svg
+
+
+def test_a_method_that_alone_moves_weights_is_named() -> None:
+    spec = make_spec(search={"method": ["rigl", "rigl_sg"]}, reference={"method": "rigl"}, sampler="grid")
+    trials = [told({"method": "rigl"}, 0.8, [0.2, 0.3], 0.0), told({"method": "rigl_sg"}, 0.7, [0.2, 0.3], 0.1)]
+    section = layers.section(evidence_of(spec, [trials]))
+    assert section is not None
+    (flops,) = (drawing for drawing in section.drawings if drawing.name == "flops")
+
+    assert "S = 0.98 erk, rigl_sg</text>" in flops.svg
+
+
+def test_long_keys_stand_in_fewer_columns() -> None:
+    def columns(label: str, n: int) -> int:
+        return legend_columns([Line2D([], [], label=label)] * n)
+
+    assert [columns("rigl", 7), columns("rigl", 2), columns("S = 0.95 uniform, rigl_sg", 7)] == [5, 2, 3]
+    assert columns("x" * 200, 7) == 1
