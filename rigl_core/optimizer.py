@@ -52,6 +52,8 @@ class SparseOptimizer:
             together is at most this; None never does. Those are the gradients of active weights (of all weights where
             momentum is dense) and of what is not maskable, so that a sparse network is not clipped for the gradients
             of weights it does not have. Scores look at the gradients as they were.
+        mask_memory: tensors for the masks to live in, those of an optimizer before this one: a step that was recorded
+            with that one still reads them. None takes other memory.
 
     Raises:
         BadInput: a weight without a mask or not in the optimizer, a mask of another shape, or a schedule of the wrong
@@ -69,6 +71,7 @@ class SparseOptimizer:
         generator: torch.Generator,
         grow_accumulation: int = 1,
         clip_norm: float | None = None,
+        mask_memory: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.weights = dict(weights)
@@ -85,7 +88,9 @@ class SparseOptimizer:
                 raise BadInput(f"weight {name} is not among the optimizer's parameters.")
         if method.ramp != isinstance(schedule, CubicRamp):
             raise BadInput("a method that prunes along a ramp needs a CubicRamp, any other an UpdateSchedule.")
-        own = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+        own = dict(mask_memory or {})
+        if mask_memory is None:
+            own = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
         self.masks = MaskState(own, dict(masks.n_active))
         _copy_each(own, masks.masks)
         self.movable = [name for name in self.weights if masks.n_active[name] < masks.masks[name].numel()]
