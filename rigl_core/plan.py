@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from rigl_core.errors import BadInput
 from rigl_core.execution import Execution
-from rigl_core.native.build import convolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +57,9 @@ class Plan:
 
     def describe(self) -> dict[str, str]:
         """For the record of a run."""
-        convolutions = "dense"
-        if self.sparse_convolutions:
-            library = convolution()
-            convolutions = f"dense: {library}" if isinstance(library, str) else "sparse"
         return {
             "precision": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
             "steps": "recorded" if self.recorded else "eager",
-            "convolutions": convolutions,
         }
 
 

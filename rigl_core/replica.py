@@ -238,6 +238,11 @@ class Replica:
         if self._convolutions is not None:
             self._convolutions.follow(self.masks.masks, self.masks.n_active)
 
+    def describe(self) -> dict[str, str]:
+        """How it computes, for the record of a run."""
+        convolutions = "dense" if self._convolutions is None else self._convolutions.kind
+        return {**self.plan.describe(), "convolutions": convolutions}
+
     @property
     def seconds_recording(self) -> float:
         """Spent on recording steps, once for all trainings of this shape."""

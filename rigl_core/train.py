@@ -152,7 +152,7 @@ class Run:
             layer_sparsity={name: mean(masks.sparsities()[name] for masks in all_masks) for name in self.layer_flops},
             epochs=len(self.history),
             seconds=self.seconds,
-            environment={**environment(self.plan.device), **self.plan.describe()},
+            environment={**environment(self.plan.device), **self.replicas[0].describe()},
             bits_per_character=last.bits_per_character if last else (),
             test_bits_per_character=_bits(test),
         )

@@ -177,13 +177,16 @@ class SparseConvolutions:
     Args:
         model: changed in place, by `follow`.
 
-    Raises:
-        NoNativeCode: see `rigl_core.native.build`.
+    Attributes:
+        kind: "sparse", or "dense" and why: a network without such layers, a machine without a compiler.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = {f"{name}.weight": module for name, module in model.named_modules() if _plain(module)}
         self._followed: dict[str, Tensor] = {}
+        self.kind = "sparse" if self._modules else "dense"
+        if self._modules and isinstance(library := convolution(), str):
+            self._modules, self.kind = {}, f"dense: {library}"
 
     def follow(self, masks: dict[str, Tensor], n_active: dict[str, int]) -> None:
         """Compute with these masks from now on, layers that are not sparse enough densely."""
