@@ -42,8 +42,11 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, pool=self._pool):
-            compute()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool):
+                compute()
+        except RuntimeError as error:
+            raise RuntimeError(f"a step cannot be recorded ({error}); --deterministic trains without") from error
         self._pool = graph.pool()
         return graph.replay
 

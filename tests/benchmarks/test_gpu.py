@@ -21,7 +21,7 @@ def test_every_figure_is_measured_or_says_why_not(capsys: pytest.CaptureFixture[
 def test_without_a_gpu_nothing_is_guessed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
     gpu.main([])
-    assert "not measured: there is no GPU" in capsys.readouterr().out
+    assert "not measured: this machine has no GPU" in capsys.readouterr().out
 
 
 def test_what_fails_or_comes_too_late_is_a_row_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_a_precision_that_the_device_lacks_is_refused(device: str, monkeypatch: 
 
 
 def test_another_precision_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UnknownName, match='precision "float23". Did you mean "float32"'):
+    with pytest.raises(UnknownName, match=r'precision "float23"\. Did you mean "float32"'):
         Execution(precision="float23")
     assert [Execution(precision=name).precision for name in PRECISIONS] == list(PRECISIONS)
 
