@@ -89,9 +89,9 @@ def prepare_process(execution: Execution, device: str) -> None:
     """Set what PyTorch keeps for the whole process and not for one run."""
     if torch.device(device).type == "cuda":
         torch.backends.cudnn.benchmark = not execution.deterministic
+        torch.backends.cudnn.allow_tf32 = execution.precision != "float32"
         if execution.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order
-            torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(execution.deterministic)
 
 

@@ -22,6 +22,9 @@ Step = Callable[[Tensor], None]
 class Recorder(Protocol):
     """What can record a computation on a device."""
 
+    def compute(self, compute: Callable[[], None]) -> None:
+        """Compute it now, in the circumstances in which it will be recorded."""
+
     def record(self, compute: Callable[[], None]) -> Callable[[], None]:
         """What computes `compute` again at every call; nothing counts as computed before the first."""
 
@@ -30,12 +33,25 @@ class CudaRecorder:
     """Records CUDA graphs, which share their memory: one is replayed after the other, and none needs what another left.
 
     Args:
-        generators: all that recorded computations draw from; each replay draws the numbers that come next.
+        generators: all that recorded computations draw from, at least one, on the device; each replay draws the
+            numbers that come next.
     """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self._generators = generators
+        self._device = generators[0].device
         self._pool: Any = None
+        # Not the default one, which nothing can be recorded on: what libraries keep for each stream is then there.
+        self._stream = torch.cuda.Stream(self._device)
+
+    def compute(self, compute: Callable[[], None]) -> None:
+        """Compute it on the stream that recordings are made on, after all that was launched before."""
+        with torch.cuda.device(self._device):
+            usual = torch.cuda.current_stream()
+            self._stream.wait_stream(usual)
+            with torch.cuda.stream(self._stream):
+                compute()
+            usual.wait_stream(self._stream)
 
     def record(self, compute: Callable[[], None]) -> Callable[[], None]:
         """Record `compute`; nothing is computed meanwhile."""
@@ -43,7 +59,7 @@ class CudaRecorder:
         for generator in self._generators:
             graph.register_generator_state(generator)
         try:
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 compute()
         except RuntimeError as error:
             raise RuntimeError(f"a step cannot be recorded ({error}); --deterministic trains without") from error
@@ -82,7 +98,7 @@ class RecordedSteps:
         batch.copy_(chosen)
         self._calls[key] += 1
         if self._calls[key] <= WARM_UP:
-            step(batch)
+            self._recorder.compute(lambda: step(batch))
             return
         if key not in self._replays:
             began = time.monotonic()

@@ -43,6 +43,9 @@ class TapeRecorder:
     def __init__(self, generators: Sequence[torch.Generator] = ()) -> None:
         self.n_recorded = 0
 
+    def compute(self, compute: Callable[[], None]) -> None:
+        compute()
+
     def record(self, compute: Callable[[], None]) -> Callable[[], None]:
         self.n_recorded += 1
         with Tape() as tape:
