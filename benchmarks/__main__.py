@@ -12,7 +12,7 @@ from benchmarks.rows import Row, not_measured, table
 SOURCES = (
     ("topology_step", "measure"),
     ("training_run", "measure"),
-    ("gpu", "measure"),
+    ("gpu.__main__", "rows"),
     ("queue_cost", "measure"),
     ("queue_cost", "commands"),
     ("growth", "measure"),

@@ -87,6 +87,7 @@ class RecordedSteps:
         self._batches: dict[tuple[str, int], Tensor] = {}
         self._calls: dict[tuple[str, int], int] = {}
         self._replays: dict[tuple[str, int], tuple[Callable[[], None], list[Tensor | None]]] = {}
+        self._last: Callable[[], None] | None = None
         self.seconds = 0.0
 
     def __call__(self, name: str, step: Step, chosen: Tensor) -> None:
@@ -99,6 +100,7 @@ class RecordedSteps:
         self._calls[key] += 1
         if self._calls[key] <= WARM_UP:
             self._recorder.compute(lambda: step(batch))
+            self._last = None
             return
         if key not in self._replays:
             began = time.monotonic()
@@ -106,6 +108,8 @@ class RecordedSteps:
             self._replays[key] = replay, [parameter.grad for parameter in self._parameters]
             self.seconds += time.monotonic() - began
         replay, gradients = self._replays[key]
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
+        if self._last is not replay:
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                parameter.grad = gradient
+        self._last = replay
         replay()

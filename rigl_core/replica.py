@@ -194,7 +194,8 @@ class Replica:
     def train_step(self, epoch: int, batch: int, step: int) -> TopologyChange | None:
         """One mini-batch: the `batch`-th of `epoch`, the `step`-th of the training. Nothing waits for the device."""
         chosen = self.order(epoch)[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
-        self.model.train()
+        if not self.model.training:  # to tell all modules takes as long as to launch what was recorded
+            self.model.train()
         self._set_lr(self.config.lr_at(step))
         plain = self.sparse.is_plain(step)
         if self._convolutions is not None:

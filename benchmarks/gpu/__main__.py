@@ -40,7 +40,6 @@ def parts_of(site: Site, session: Session) -> Mapping[str, tuple[float, Measure]
         "wrn-run": (whole + 20, of(speed.run, WRN, whole)),
         "wrn-reuse": (30, of(speed.reuse, WRN)),
         "wrn-memory": (15, of(speed.memory, WRN)),
-        "wrn-loop": (25, of(speed.plain_loop, WRN)),
         "ideas": (90, ideas.measure),
         "resnet-steps": (60, of(speed.steps, RESNET)),
         "resnet-topology": (20, of(speed.topology, RESNET)),
@@ -48,6 +47,7 @@ def parts_of(site: Site, session: Session) -> Mapping[str, tuple[float, Measure]
         "resnet-run": (stretch + 25, of(speed.run, RESNET, stretch)),
         "resnet-reuse": (40, of(speed.reuse, RESNET)),
         "resnet-memory": (20, of(speed.memory, RESNET)),
+        "wrn-loop": (25, of(speed.plain_loop, WRN)),
         "accuracy": (60, checks.accuracy),
     }
     if site.tiny:  # where both networks are the same
@@ -98,7 +98,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.device != "cpu" and not torch.cuda.is_available():
         print(table(rows()))
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic parts need, before the first uses it
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # what deterministic parts need, before the first uses it
     site = Site(options.device, options.quick)
     kept = options.out.read_text() if options.go_on and options.out and options.out.exists() else ""
     session = Session(options.budget, options.out, kept)

@@ -46,10 +46,12 @@ class Ideas:
         variants: dict[str, Callable[[ExitStack], Steps]] = {
             "dropout in one kernel": self._fused,
             "one multiply by masks": self._masks_at_once,
+            "both": lambda changed: self._masks_at_once(changed, self._fused(changed)),
             "no dropout": lambda _: self.site.steps(WRN, model_options={"dropout": 0.0}),
             "model compiled": self._compiled,
             "model compiled, one multiply by masks": self._compiled_and_masks,
         }
+        failed = []
         for name, make in variants.items():
             with ExitStack() as changed:
                 try:
@@ -57,8 +59,13 @@ class Ideas:
                     found = self.site.milliseconds({"ours": ours, name: steps})
                 except Exception as error:
                     self.session.tell(f"{name}: FAILED, {type(error).__name__}: {str(error)[:400]}")
+                    failed.append(name)
                     continue
-            self.session.row(speedup("wrn_22_2 step, RigL", found["ours"], name, found[name], unit="ms", note="an idea"))
+            self.session.row(
+                speedup("wrn_22_2 step, RigL", found["ours"], name, found[name], unit="ms", note="an idea")
+            )
+        if failed:
+            raise RuntimeError(f"failed: {', '.join(failed)}")
 
     def _fused(self, changed: ExitStack) -> Steps:
         changed.enter_context(mock.patch.object(Dropout, "forward", fused_dropout))

@@ -69,7 +69,9 @@ class Speed:
             "not recorded": site.steps(network, replace(own, recorded=False)),
             "float32": site.steps(network, exact),
             "dense, not recorded": site.steps(network, replace(own, recorded=False), method="dense"),
-            "--deterministic, float32": site.steps(network, make_plan(Execution(precision="float32", deterministic=True), site.device)),
+            "--deterministic, float32": site.steps(
+                network, make_plan(Execution(precision="float32", deterministic=True), site.device)
+            ),
         }
         found = site.milliseconds(ways) | site.milliseconds(eager)
         recording = ways["RigL"].replica.seconds_recording
@@ -215,10 +217,10 @@ class Speed:
             for step in range(SETTLED):
                 anew.train_step(0, step % max(1, data.n_train // config.batch_size), step)
             off = abs(loss / float(anew.loss_sum) - 1)
-            note = f"recording {replica.seconds_recording - before:.2f} s of it; loss {off:.1e} off that of a new network"
-            self.session.row(
-                Row(line=f"{network.model}, {SETTLED} steps of {name}", ours=seconds, unit="s", note=note)
+            note = (
+                f"recording {replica.seconds_recording - before:.2f} s of it; loss {off:.1e} off that of a new network"
             )
+            self.session.row(Row(line=f"{network.model}, {SETTLED} steps of {name}", ours=seconds, unit="s", note=note))
 
     def memory(self, network: Network) -> None:
         """The peak of a run against the same dense run, topology steps included."""
@@ -265,11 +267,15 @@ def where_time_goes(compute: Callable[[], object], device: str, times: int = 5, 
         wall = 1e3 * (time.perf_counter() - began) / times
     own = "self_device_time_total" if on_device else "self_cpu_time_total"
     wanted = torch.autograd.DeviceType.CUDA if on_device else torch.autograd.DeviceType.CPU
-    events = [event for event in profile.key_averages() if event.device_type == wanted and getattr(event, own) > 0]
+    events = [
+        event
+        for event in profile.key_averages()
+        if event.device_type == wanted and getattr(event, own) > 0 and not event.is_user_annotation
+    ]
     events.sort(key=lambda event: -getattr(event, own))
     total = sum(getattr(event, own) for event in events) or 1.0
     listed = "; ".join(
-        f"{getattr(event, own) / total:.1%} {event.count / times:g}× {event.key[:110]}" for event in events[:n]
+        f"{getattr(event, own) / total:.1%} {event.count / times:g}× {event.key[:170]}" for event in events[:n]
     )
     n_kernels = sum(event.count for event in events) / times
     return f"{n_kernels:g} kernels a step, busy {total / 1e3 / times:.3f} ms of {wall:.3f} (profiled): {listed}"
@@ -278,5 +284,3 @@ def where_time_goes(compute: Callable[[], object], device: str, times: int = 5, 
 def _gradient(weight: Tensor) -> Tensor:
     assert weight.grad is not None
     return weight.grad
-
-
