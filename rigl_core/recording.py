@@ -42,7 +42,7 @@ class CudaRecorder:
         self._device = generators[0].device
         self._pool: Any = None
         # Not the default one, which nothing can be recorded on: what libraries keep for each stream is then there.
-        self._stream = torch.cuda.Stream(self._device)
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
     def compute(self, compute: Callable[[], None]) -> None:
         """Compute it on the stream that recordings are made on, after all that was launched before."""

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import partial as of
 from pathlib import Path
 
 import torch
@@ -25,10 +25,6 @@ def parts_of(site: Site, session: Session) -> Mapping[str, tuple[float, Measure]
     """Part to the seconds it may take and what measures it; the most wanted first."""
     checks, speed, ideas = Checks(site, session), Speed(site, session), Ideas(site, session)
     whole, stretch = (6.0, 3.0) if site.quick else (130.0, 30.0)
-
-    def of(method: object, network: object, *rest: float) -> Measure:
-        return partial(method, network, *rest)  # type: ignore[arg-type]
-
     parts: dict[str, tuple[float, Measure]] = {
         "ceilings": (20, speed.ceilings),
         "recorded": (60, checks.recorded),

@@ -1,4 +1,4 @@
-"""A measurement in parts: each within its time, none costing the others, and every figure kept as soon as it is there."""
+"""A measurement in parts: each within its time, none costing the others, and every figure kept once it is there."""
 
 import gc
 import json
@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.rows import Row, not_measured, table
-
 
 Measure = Callable[[], None]
 

@@ -194,7 +194,7 @@ class Speed:
     def reuse(self, network: Network) -> None:
         """The first steps of a worker's trials: of its first one, and of others that go on with what was recorded."""
         site, place, data = self.site, Workplace(), self.site.data(network)
-        trials = {
+        trials: dict[str, dict[str, object]] = {
             "first trial": {},
             "next: lr, alpha, delta_t": {"lr": 0.03, "alpha": 0.5, "delta_t": 250},
             "next: sparsity, seed": {"sparsity": 0.95, "seeds": (7,)},
@@ -266,7 +266,8 @@ def where_time_goes(compute: Callable[[], object], device: str, times: int = 5, 
         wait(device)
         wall = 1e3 * (time.perf_counter() - began) / times
     own = "self_device_time_total" if on_device else "self_cpu_time_total"
-    wanted = torch.autograd.DeviceType.CUDA if on_device else torch.autograd.DeviceType.CPU
+    kind = torch.autograd.DeviceType  # type: ignore[attr-defined]
+    wanted = kind.CUDA if on_device else kind.CPU
     events = [
         event
         for event in profile.key_averages()
