@@ -35,11 +35,15 @@ class SparseOptimizer:
     gradients and state of all weights (DESIGN §5). The optimizer is neither patched nor hooked: with zeroed weights,
     autograd's `weight.grad` already is the dense gradient RigL needs.
 
+    A loop calls `step`. One that captures its steps in a CUDA graph captures `weight_step` for the steps that
+    `is_plain` tells, and calls `step` for the others, after a backward pass that is not followed by `weight_step`.
+    Masks, weights and optimizer state are changed in place, so that what was captured stays true.
+
     Args:
         optimizer: any torch optimizer whose state is one tensor of the weight's shape per moment (SGD, Adam, ...).
         weights: the maskable weights by name, as `maskable_weights` gives them; all must be in the optimizer.
-        masks: their masks; the weights are masked at once. Layers that are dense now stay dense, unless the method
-            prunes.
+        masks: their masks, which are copied, and laid out in memory as the weights are; the weights are masked at
+            once. Layers that are dense now stay dense, unless the method prunes.
         method: the row of `METHODS` to train by.
         schedule: when the topology changes; a `CubicRamp` for a method with a ramp.
         generator: random numbers for scores that need them, on the weights' device.
@@ -48,6 +52,8 @@ class SparseOptimizer:
             together is at most this; None never does. Those are the gradients of active weights (of all weights where
             momentum is dense) and of what is not maskable, so that a sparse network is not clipped for the gradients
             of weights it does not have. Scores look at the gradients as they were.
+        mask_memory: tensors for the masks to live in, those of an optimizer before this one: a step that was recorded
+            with that one still reads them. None takes other memory.
 
     Raises:
         BadInput: a weight without a mask or not in the optimizer, a mask of another shape, or a schedule of the wrong
@@ -65,10 +71,10 @@ class SparseOptimizer:
         generator: torch.Generator,
         grow_accumulation: int = 1,
         clip_norm: float | None = None,
+        mask_memory: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.weights = dict(weights)
-        self.masks = masks
         self.method = method
         self.schedule = schedule
         self.generator = generator
@@ -82,8 +88,13 @@ class SparseOptimizer:
                 raise BadInput(f"weight {name} is not among the optimizer's parameters.")
         if method.ramp != isinstance(schedule, CubicRamp):
             raise BadInput("a method that prunes along a ramp needs a CubicRamp, any other an UpdateSchedule.")
+        own = dict(mask_memory or {})
+        if mask_memory is None:
+            own = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+        self.masks = MaskState(own, dict(masks.n_active))
+        _copy_each(own, masks.masks)
         self.movable = [name for name in self.weights if masks.n_active[name] < masks.masks[name].numel()]
-        self.explored = {name: mask.clone() for name, mask in masks.masks.items()}
+        self.explored = {name: mask.clone() for name, mask in own.items()}
         self._gradient_sum: dict[str, Tensor] = {}
         self._zero_outside_masks()
 
@@ -109,12 +120,26 @@ class SparseOptimizer:
         Raises:
             BadInput: a weight has no gradient at a topology step that needs one.
         """
-        change = None
         self._remember_gradients(step)
-        if self._changes_topology(step):
-            change = self._update_topology(step)
-            if self.method.replaces_weight_step:
-                return change
+        if not self.changes_topology(step):
+            self.weight_step()
+            return None
+        change = self.topology_step(step)
+        if not self.method.replaces_weight_step:
+            self.weight_step()
+        return change
+
+    def changes_topology(self, step: int) -> bool:
+        """Whether `step` is a topology step."""
+        return self.method.updates_topology and self.schedule.is_update_step(step)
+
+    def is_plain(self, step: int) -> bool:
+        """Whether all that `step(step)` does is `weight_step()`."""
+        return not self.changes_topology(step) and not self._sums_gradients(step)
+
+    @torch.no_grad()
+    def weight_step(self) -> None:
+        """Train the active weights; on a device nothing is read back, so that a CUDA graph can capture it."""
         if self.method.sparse and not self.method.dense_momentum:
             for name, weight in self.weights.items():
                 if weight.grad is not None:
@@ -126,20 +151,32 @@ class SparseOptimizer:
         if self.method.dense_momentum:
             for name, weight in self.weights.items():
                 weight.mul_(self.masks.masks[name])
-        return change
 
-    def _changes_topology(self, step: int) -> bool:
-        return self.method.updates_topology and self.schedule.is_update_step(step)
+    @torch.no_grad()
+    def topology_step(self, step: int) -> TopologyChange:
+        """Move the masks, whatever the schedule says of `step`; its drop fraction or sparsity is what counts.
+
+        Raises:
+            BadInput: a weight has no gradient, and a score needs one.
+        """
+        if isinstance(self.schedule, CubicRamp):
+            new, n_drop = prune(self.weights, self.masks, self.schedule.sparsity_at(step))
+        else:
+            layers = {name: self._layer(name, step) for name in self.movable}
+            new, n_drop = drop_and_grow(layers, self.masks, self.method, self.schedule.drop_fraction(step))
+        self._gradient_sum.clear()
+        self._move_to(new)
+        return TopologyChange(step, {name: n_drop.get(name, 0) for name in self.weights})
 
     def weight_steps(self, n_steps: int) -> int:
         """How many of the first `n_steps` steps are weight steps: those the wrapped optimizer has made after them."""
         if not self.method.replaces_weight_step:
             return n_steps
-        return n_steps - sum(map(self._changes_topology, range(n_steps)))
+        return n_steps - sum(map(self.changes_topology, range(n_steps)))
 
     def sums_gradients_after(self, step: int) -> bool:
         """Whether a sum of gradients is kept after `step` for a topology step to come."""
-        return self._sums_gradients(step) and not self._changes_topology(step)
+        return self._sums_gradients(step) and not self.changes_topology(step)
 
     def _sums_gradients(self, step: int) -> bool:
         if self.grow_accumulation == 1 or self.method.drop is None:
@@ -156,19 +193,6 @@ class SparseOptimizer:
                 elif gradient is not None:
                     self._gradient_sum[name] = gradient.clone()
 
-    def _update_topology(self, step: int) -> TopologyChange:
-        if isinstance(self.schedule, CubicRamp):
-            new, n_drop = prune(self.weights, self.masks, self.schedule.sparsity_at(step))
-        else:
-            layers = {name: self._layer(name, step) for name in self.movable}
-            new, n_drop = drop_and_grow(layers, self.masks, self.method, self.schedule.drop_fraction(step))
-        old, self.masks = self.masks, new
-        self._gradient_sum.clear()
-        self._zero_outside_masks(newborn_after=old)
-        for name, mask in self.masks.masks.items():
-            self.explored[name] |= mask
-        return TopologyChange(step, {name: n_drop.get(name, 0) for name in self.weights})
-
     def _layer(self, name: str, step: int) -> Layer:
         weight = self.weights[name]
         if weight.grad is None:
@@ -183,22 +207,27 @@ class SparseOptimizer:
         return state
 
     @torch.no_grad()
-    def _zero_outside_masks(self, newborn_after: MaskState | None = None) -> None:
-        """Dropped weights and their optimizer state become zero, and so does the state of newborn ones.
+    def _zero_outside_masks(self) -> None:
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks.masks[name])
+
+    def _move_to(self, new: MaskState) -> None:
+        """Take over the new masks; dropped weights and their optimizer state become zero, and so does that of newborns.
 
         Newborn weights already are: they were outside the mask.
         """
         for name, weight in self.weights.items():
-            mask = self.masks.masks[name]
-            if newborn_after is not None and mask is newborn_after.masks[name]:
+            old, mask = self.masks.masks[name], new.masks[name]
+            if mask is old:
                 continue
             weight.mul_(mask)
-            keep = mask
-            if self.method.dense_momentum and newborn_after is not None:
-                keep = newborn_after.masks[name] | ~mask  # all but the newborn
+            keep = old | ~mask if self.method.dense_momentum else mask  # all but the newborn, or all that are active
             for value in self._state(weight).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(keep)
+            old.copy_(mask)
+            self.explored[name] |= mask
+        self.masks.n_active.update(new.n_active)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the weights: optimizer state, masks, what was explored, and the generator's state."""
@@ -219,8 +248,15 @@ class SparseOptimizer:
             return {name: tensors[name].to(self.weights[name].device) for name in self.weights if name in tensors}
 
         self.optimizer.load_state_dict(state["optimizer"])
-        self.masks = MaskState(placed(state["masks"]), dict(state["n_active"]))
+        _copy_each(self.masks.masks, state["masks"])
+        self.masks.n_active.update(state["n_active"])
         self.movable = list(state["movable"])
-        self.explored = placed(state["explored"])
+        _copy_each(self.explored, state["explored"])
         self._gradient_sum = placed(state["gradient_sum"])
         self.generator.set_state(state["generator"])
+
+
+def _copy_each(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """The values of `given`, in the memory of `own`, which stays where it is."""
+    for name, tensor in own.items():
+        tensor.copy_(given[name])

@@ -42,7 +42,7 @@ def _select_on_device(scores: Tensor, n: int, among: Tensor) -> Tensor:
     """The n-th largest score is the same whatever the order of ties; a running count settles which of them belong."""
     limits = torch.finfo(scores.dtype)
     finite = torch.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
-    flat = torch.where(among, finite, -math.inf).flatten()
+    flat = finite.masked_fill(~among, -math.inf).flatten()  # of torch.where with a number the host waits
     threshold = torch.topk(flat, n, sorted=True).values[-1]
     above = flat > threshold
     tied = flat == threshold

@@ -3,12 +3,15 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from rigl_core.checkpoint import remove_partial
+from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
+from rigl_core.workplace import Workplace
 from studies.errors import CheckpointError, StorageError, TicketLost, TrainingDiverged
 from studies.ticket import Ticket
 from studies.trial import TrialResult
@@ -19,9 +22,24 @@ from workers.stop import Stop
 log = logging.getLogger("rigl_study.worker")
 
 
-def run_ticket(
-    ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, device: str = "cpu", data_dir: Path | None = None
-) -> Ending:
+@dataclass(frozen=True)
+class Means:
+    """With what a worker trains its tickets, one after the other.
+
+    Attributes:
+        device: as `rigl_core.runtime.resolve_device` gives it.
+        data_dir: where to look for data sets first.
+        execution: how to compute.
+        workplace: what is kept from one ticket to the next.
+    """
+
+    device: str = "cpu"
+    data_dir: Path | None = None
+    execution: Execution = field(default_factory=Execution)
+    workplace: Workplace = field(default_factory=Workplace)
+
+
+def run_ticket(ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, means: Means | None = None) -> Ending:
     """Train a ticket, from the checkpoint of an earlier attempt if there is one, and tell the queue the result.
 
     Arguments:
@@ -29,8 +47,7 @@ def run_ticket(
         stop: ends training after the current step; the ticket is then given back, its checkpoint written.
         checkpoint_dir: where checkpoints are, one file for each ticket in progress, and the final masks of complete
             trials. For one worker to go on where another one died, all must see the same folder.
-        device: as `rigl_core.runtime.resolve_device` gives it.
-        data_dir: where to look for the data set first.
+        means: with what to train it; None trains on the CPU and keeps nothing for the next.
 
     Returns:
         "complete" or "pruned"; "given_back" if `stop` or the campaign's own stop came first; "lost" if the ticket was
@@ -42,22 +59,14 @@ def run_ticket(
         StorageError: the database is away for too long.
     """
     with Heartbeat(ticket) as heartbeat:
-        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir, device, data_dir)
+        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir, means or Means())
         return run.to_the_end()
 
 
 class _TicketRun:
-    def __init__(
-        self,
-        ticket: Ticket,
-        stop: Stop,
-        heartbeat: Heartbeat,
-        checkpoint_dir: Path,
-        device: str,
-        data_dir: Path | None,
-    ) -> None:
+    def __init__(self, ticket: Ticket, stop: Stop, heartbeat: Heartbeat, checkpoint_dir: Path, means: Means) -> None:
         self._ticket, self._stop, self._heartbeat = ticket, stop, heartbeat
-        self._checkpoint_dir, self._device, self._data_dir = checkpoint_dir, device, data_dir
+        self._checkpoint_dir, self._means = checkpoint_dir, means
         self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
         self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
 
@@ -97,8 +106,10 @@ class _TicketRun:
             should_stop=self._should_stop,
             resume_from=checkpoint,
             checkpoint_to=self._checkpoint,
-            device=self._device,
-            data_dir=self._data_dir,
+            device=self._means.device,
+            data_dir=self._means.data_dir,
+            execution=self._means.execution,
+            workplace=self._means.workplace,
             masks_dir=self._checkpoint_dir,
             masks_to=self._masks,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rigl_core.data import DATASETS
+from rigl_core.execution import PRECISIONS, Execution
 from studies.commands.app import choose_log_format
 from studies.errors import BadInput
 from studies.log_format import FORMATS
@@ -43,6 +44,11 @@ def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", text):
         raise BadInput(f'device "{text}" is unknown; use auto, cpu, cuda, cuda:N or mps.')
     return text
+
+
+def _precision(text: str) -> str:
+    """Refuse another word at once, with the nearest one."""
+    return Execution(precision=text).precision
 
 
 def checkpoint_folder(chosen: Path | None) -> Path:
@@ -104,6 +110,18 @@ Device = Annotated[
     str,
     typer.Option(
         "--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any."
+    ),
+]
+Precision = Annotated[
+    str,
+    one_of(
+        PRECISIONS, "--precision", callback=_precision, help="Of activations; auto is bfloat16 on a GPU that has it."
+    ),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic", help="Only PyTorch's own deterministic operations: slower; on a GPU the way to equal runs."
     ),
 ]
 LogFormat = Annotated[

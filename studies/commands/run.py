@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rigl_core.execution import Execution
 from studies.commands.app import INTERRUPTED, PROGRAM, say
 from studies.commands.campaigns import describe, plan_campaign
 from studies.commands.options import (
     CampaignName,
     Checkpoints,
     DataDir,
+    Deterministic,
     Device,
     FallbackDataset,
     LogFormat,
     NewName,
     Out,
     Overrides,
+    Precision,
     Spec,
     Storage,
     Workers,
@@ -50,6 +53,8 @@ def work(
     ] = None,
     workers: Workers = "1",
     device: Device = "auto",
+    precision: Precision = "auto",
+    deterministic: Deterministic = False,
     forever: Annotated[bool, typer.Option("--forever", help="Wait for new campaigns when all is done.")] = False,
     max_trials: Annotated[
         int | None, typer.Option("--max-trials", min=1, metavar="N", help="Each worker ends after N trials.")
@@ -88,6 +93,7 @@ def work(
             device,
             data_dir,
             checkpoints,
+            Execution(precision=precision, deterministic=deterministic),
             forever=forever,
             max_trials=max_trials,
             log_format=log_format,
@@ -108,6 +114,8 @@ def run(
     workers: Workers = "1",
     out: Out = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    deterministic: Deterministic = False,
     fallback_dataset: FallbackDataset = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
@@ -138,9 +146,9 @@ def run(
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
-            code, stopped = _train(
-                url, [planned.name], planned.name, n_workers, device, data_dir, checkpoints, log_format=log_format
-            )
+            execution = Execution(precision=precision, deterministic=deterministic)
+            where = (device, data_dir, checkpoints, execution)
+            code, stopped = _train(url, [planned.name], planned.name, n_workers, *where, log_format=log_format)
             if stopped:
                 say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
                 raise typer.Exit(INTERRUPTED)
@@ -190,6 +198,7 @@ def _train(
     device: str,
     data_dir: Path | None,
     checkpoints: Path | None,
+    execution: Execution,
     *,
     forever: bool = False,
     max_trials: int | None = None,
@@ -209,6 +218,8 @@ def _train(
         checkpoint_dir=str(checkpoint_folder(checkpoints)),
         data_dir=None if data_dir is None else str(data_dir.absolute()),
         device=device,
+        precision=execution.precision,
+        deterministic=execution.deterministic,
         forever=forever,
         max_trials=max_trials,
         log_format=log_format,

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 import rigl_core.train
+from rigl_core import workplace
 from rigl_core.checkpoint import save_checkpoint
+from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import Run
 from studies.campaigns import create_campaign, set_control
@@ -23,7 +26,7 @@ from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from workers.heartbeat import Heartbeat
 from workers.loop import run_worker
-from workers.objective import run_ticket
+from workers.objective import Means, run_ticket
 from workers.stop import Stop
 
 EPOCHS = 4
@@ -93,6 +96,23 @@ def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStora
     assert told["epochs_recomputed"] == 0
     assert told["environment"]["device"] == "cpu"
     assert list(tmp_path.rglob("*.pt")) == [tmp_path / masks_file_of(ticket.spec.study, 0)], "for other runs"
+
+
+def test_tickets_of_one_worker_share_the_data_and_are_computed_as_asked(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    load = workplace.load_task
+    monkeypatch.setattr(workplace, "load_task", lambda *arguments: reads.append(arguments) or load(*arguments))
+    queue = make_queue(storage, strategy={"n_trials": 2})
+    means = Means(execution=Execution(precision="float32", deterministic=True))
+    for _ in range(2):
+        ticket = claim(queue)
+        assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path, means=means) == "complete"
+        environment = stored(storage, ticket).user_attrs["environment"]
+        assert (environment["precision"], environment["steps"]) == ("float32", "eager")
+    torch.use_deterministic_algorithms(False)
+    assert len(reads) == 1
 
 
 def test_masks_are_kept_before_the_trial_is_told_complete(
