@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from studies.analysis import analyse
-from studies.figures import comparison, draw_all
+from studies.figures import comparison
+from studies.report import make_sections
 from studies.reporting import marks
 from studies.reporting.parameter_axis import ParameterAxis
+from studies.reporting.section import Evidence
 from studies.reporting.svg import THEME, Drawing, inline
 from studies.reporting.trial_figures import MAX_CURVES, curves, parameters
 from studies.search_space import Choice, Range
@@ -23,7 +25,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def drawings_of(case: str) -> dict[str, Drawing]:
     frame, provenance = CASES[case]().load()
-    return {d.name: d for d in draw_all(frame, analyse(frame, provenance.campaign), provenance.spec)}
+    analysis = analyse(frame, provenance.campaign)
+    sections = make_sections(Evidence(frame, analysis, provenance))
+    drawings = [comparison(analysis), *(drawing for section in sections for drawing in section.drawings)]
+    return {drawing.name: drawing for drawing in drawings if drawing is not None}
 
 
 def hover_texts(drawing: Drawing) -> list[str]:
@@ -49,13 +54,13 @@ def test_figures_are_well_formed_and_repeatable(case: str) -> None:
     {
         "nothing_stored": set(),
         "all_waiting": set(),
-        "first_epoch": set(),
-        "one_seed": {"comparison", "parameters"},
-        "all_pruned": {"parameters", "curves"},
-        "all_failed": set(),
-        "no_search": {"comparison", "curves"},
-        "no_test": {"parameters"},
-        "whole": {"comparison", "parameters", "curves"},
+        "first_epoch": {"timeline"},
+        "one_seed": {"comparison", "parameters", "cost", "layers", "timeline"},
+        "all_pruned": {"parameters", "curves", "timeline"},
+        "all_failed": {"timeline"},
+        "no_search": {"comparison", "curves", "cost", "layers", "timeline"},
+        "no_test": {"parameters", "cost", "layers", "timeline"},
+        "whole": {"comparison", "parameters", "curves", "cost", "layers", "timeline"},
     }.items(),
 )
 def test_only_what_there_is_gets_drawn(case: str, expected: set[str]) -> None:

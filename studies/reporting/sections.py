@@ -1,0 +1,52 @@
+"""The sections that every report has: the pairs, the trials one by one, and where they come from."""
+
+from studies import tables
+from studies.reporting.section import Block, Evidence, Section, Source, Terms, Text
+from studies.reporting.trial_figures import curves, parameters
+from studies.reporting.wording import verdict
+
+
+def pairs_section(evidence: Evidence) -> Section:
+    """Each pair's verdict in a sentence, and what selection saw."""
+    analysis = evidence.analysis
+    blocks: list[Block] = [Terms(tuple((pair.label, verdict(pair)) for pair in analysis.pairs))]
+    if analysis.params:
+        blocks += [
+            tables.selection_table(analysis),
+            Text(
+                "The gain on validation is what selection saw, and is too high on average: the winner of many trials "
+                "is partly the luckiest. The difference on test still has some of that luck.",
+                "note",
+            ),
+        ]
+    return Section("verdicts", "Pair by pair", "Pair by pair", tuple(blocks))
+
+
+def parameters_section(evidence: Evidence) -> Section:
+    """Searched parameters against validation accuracy, trial by trial."""
+    blocks: list[Block] = []
+    drawing = parameters(evidence.frame, evidence.analysis, evidence.provenance.spec)
+    if drawing is not None:
+        blocks.append(drawing)
+    elif not evidence.analysis.params:
+        blocks.append(Text("Nothing was searched.", "missing"))
+    else:
+        blocks.append(Text("No trial has reached a validation accuracy yet.", "missing"))
+    ranking = tables.ranking_table(evidence.frame, evidence.analysis)
+    if evidence.analysis.params and ranking.rows:
+        blocks.append(ranking)
+    return Section("parameters", "Parameters against accuracy", "Parameters", tuple(blocks))
+
+
+def curves_section(evidence: Evidence) -> Section:
+    """Validation accuracy by epoch."""
+    drawing = curves(evidence.frame, evidence.analysis)
+    missing = Text("No trial has finished two epochs, so there are no curves.", "missing")
+    return Section("curves", "Learning curves", "Learning curves", (drawing or missing,))
+
+
+def provenance_section(evidence: Evidence) -> Section:
+    """Versions, devices and the specification."""
+    specification = evidence.provenance.spec.model_dump_json(indent=2, exclude_defaults=True)
+    blocks = (tables.provenance_table(evidence.frame, evidence.provenance), Source("Specification", specification))
+    return Section("provenance", "Provenance", "Provenance", blocks)
