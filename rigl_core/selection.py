@@ -17,6 +17,12 @@ from torch import Tensor
 SMALL = 16_384
 """Layers up to this size are looked at whole: to sample them costs more than it saves."""
 
+FEW = 4
+"""A layer of N candidates is sampled where fewer than N / FEW are selected, and fewer weights are none."""
+
+STRIDE = 1.5
+"""Of N weights, N^⅔ / STRIDE are looked at: then to look costs as much as to order what it leaves open."""
+
 SPREAD = 4.0
 """A sample is trusted to so many standard deviations; one time in 10,000 it is wrong, and the layer looked at whole."""
 
@@ -62,7 +68,8 @@ def _select_by_sorting(scores: Tensor, n: PerLayer, among: Tensor) -> Tensor:
     """The best come first in each layer; the sorts are stable, so that ties keep the order of their places."""
     limits, device = torch.finfo(scores.dtype), scores.device
     finite = torch.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
-    order = torch.where(among, finite, -math.inf).flatten().sort(descending=True, stable=True).indices
+    finite = finite.masked_fill(~among, -math.inf).flatten()  # for torch.where with a number the host waits
+    order = finite.sort(descending=True, stable=True).indices
     sizes, counts = np.array(n.sizes, dtype=np.int64), np.array(n.counts, dtype=np.int64)
     lengths, ends = (without_waiting(numbers, device) for numbers in (sizes, np.cumsum(sizes) - sizes + counts))
     if len(sizes) > 1:
@@ -84,42 +91,42 @@ def _select_on_cpu(scores: Tensor, n: int, among: Tensor) -> Tensor:
     if scores.dtype not in (torch.float32, torch.float64):  # NumPy has no bfloat16; float32 holds its every value
         scores = scores.float()
     flat, candidate = scores.detach().numpy().reshape(-1), among.numpy().reshape(-1)
-    low, high = _bounds(flat, n, candidate) if len(flat) > SMALL else (-math.inf, math.inf)
-    taken, between = flat > high, flat >= low
-    between ^= taken
-    between &= candidate
-    taken &= candidate
-    places, n_more = np.flatnonzero(between), n - np.count_nonzero(taken)
-    if not 0 <= n_more <= len(places):  # the sample was unlucky, or so much is not a number, which is not >= anything
-        taken[:], places, n_more = False, np.flatnonzero(candidate), n
-    taken[_best(places, flat.take(places), n_more)] = True
+    places = _contenders(flat, n, candidate)
+    taken = np.zeros_like(candidate)
+    taken[places] = _best(flat.take(places), n)
     return torch.from_numpy(taken).view_as(among)
 
 
-def _bounds(flat: Floats, n: int, candidate: Bools) -> tuple[float, float]:
-    """Two values between which the n-th highest score of the candidates should lie; infinite where there is none."""
-    # Of N weights about ⅔·N^⅔ are looked at: then this costs as much as ordering what it leaves open.
-    stride = round(1.5 * len(flat) ** (1 / 3))
+def _contenders(flat: Floats, n: int, candidate: Bools) -> Places:
+    """Places, ascending, among which the n best candidates surely are: as few as a sample of the scores allows."""
+    n_candidates = np.count_nonzero(candidate)
+    if FEW * max(n, len(flat) - n_candidates, SMALL) < n_candidates:
+        contend = flat >= _lower_bound(flat, n / n_candidates, candidate)  # which NaN never is
+        contend &= candidate
+        places = np.flatnonzero(contend)
+        if len(places) >= n:
+            return places
+    return np.flatnonzero(candidate)
+
+
+def _lower_bound(flat: Floats, fraction: float, candidate: Bools) -> float:
+    """A score that a little more than this fraction of the candidates should reach; infinite where there is none."""
+    stride = round(STRIDE * len(flat) ** (1 / 3))
     while stride % 2 == 0 or stride % 3 == 0:  # in step with a kernel's height and width it would see one corner of it
         stride += 1
-    sample = np.sort(flat[::stride][candidate[::stride]])
-    fraction = n / np.count_nonzero(candidate)
+    sample = flat[::stride][candidate[::stride]]
     expected = fraction * len(sample)
-    spread = SPREAD * (math.sqrt(expected * (1 - fraction)) + 1)
-    first, last = (len(sample) - 1 - math.floor(expected + side * spread) for side in (1, -1))
-    low = sample[first] if first >= 0 else -math.inf
-    high = sample[last] if last < len(sample) else math.inf
-    return low if math.isfinite(low) else -math.inf, high if math.isfinite(high) else math.inf
+    wanted = math.ceil(expected + SPREAD * (math.sqrt(expected) + 1))
+    bound = np.partition(sample, len(sample) - wanted)[len(sample) - wanted] if wanted <= len(sample) else -math.inf
+    return float(bound) if math.isfinite(bound) else -math.inf
 
 
-def _best(places: Places, values: Floats, n: int) -> Places:
-    """Those of `places`, ascending, where the `n` highest of their `values` are."""
-    if n == 0:
-        return places[:0]
+def _best(values: Floats, n: int) -> Bools:
+    """Where the `n` highest of the values are, of equal ones the first."""
     if not np.isfinite(values).all():
         limits = np.finfo(values.dtype)
         np.nan_to_num(values, copy=False, nan=limits.min, posinf=limits.max, neginf=limits.min)
     threshold = np.partition(values, len(values) - n)[len(values) - n]
     best = values > threshold
     best[np.flatnonzero(values == threshold)[: n - np.count_nonzero(best)]] = True
-    return places[best]
+    return best
