@@ -1,6 +1,6 @@
 """SparseOptimizer: a torch optimizer that trains only the active weights and, at topology steps, moves the mask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from rigl_core.errors import BadInput
 from rigl_core.masks import MaskState
 from rigl_core.methods import Method
 from rigl_core.schedules import CubicRamp, UpdateSchedule
-from rigl_core.scores import Layer, momentum_of
+from rigl_core.scores import Layer, flat, momentum_of
 from rigl_core.topology import drop_and_grow, prune
 
 
@@ -26,6 +26,33 @@ class TopologyChange:
 
     step: int
     n_drop: dict[str, int]
+
+
+@dataclass(frozen=True)
+class MaskMemory:
+    """Where masks are kept, in memory that never moves.
+
+    Attributes:
+        masks: bools, laid out as the weights are.
+        numbers: the same as ones and zeros, which multiply all layers in one launch, as bools cannot; empty where
+            nothing is multiplied.
+    """
+
+    masks: dict[str, Tensor]
+    numbers: dict[str, Tensor]
+
+    @classmethod
+    def like(cls, weights: Mapping[str, Tensor], *, numbers: bool) -> "MaskMemory":
+        """Memory for the masks of these weights, its contents anything."""
+        masks = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        return cls(masks, {name: torch.empty_like(weight) for name, weight in weights.items()} if numbers else {})
+
+    @torch.no_grad()
+    def fill(self, masks: Mapping[str, Tensor]) -> None:
+        """Keep these masks, on whatever device and however laid out they are."""
+        for kept in (self.masks, self.numbers):
+            for name, tensor in kept.items():
+                tensor.copy_(masks[name])
 
 
 class SparseOptimizer:
@@ -71,7 +98,7 @@ class SparseOptimizer:
         generator: torch.Generator,
         grow_accumulation: int = 1,
         clip_norm: float | None = None,
-        mask_memory: Mapping[str, Tensor] | None = None,
+        mask_memory: MaskMemory | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.weights = dict(weights)
@@ -88,15 +115,19 @@ class SparseOptimizer:
                 raise BadInput(f"weight {name} is not among the optimizer's parameters.")
         if method.ramp != isinstance(schedule, CubicRamp):
             raise BadInput("a method that prunes along a ramp needs a CubicRamp, any other an UpdateSchedule.")
-        own = dict(mask_memory or {})
-        if mask_memory is None:
-            own = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
-        self.masks = MaskState(own, dict(masks.n_active))
-        _copy_each(own, masks.masks)
+        self.memory = mask_memory or MaskMemory.like(self.weights, numbers=method.sparse)
+        self.memory.fill(masks.masks)
+        self.masks = MaskState(self.memory.masks, dict(masks.n_active))
         self.movable = [name for name in self.weights if masks.n_active[name] < masks.masks[name].numel()]
-        self.explored = {name: mask.clone() for name, mask in own.items()}
+        self._explored = flat(self.masks.masks.values())
+        sizes = [weight.numel() for weight in self.weights.values()]
+        self.explored = {
+            name: part.view(weight.shape)
+            for (name, weight), part in zip(self.weights.items(), torch.split(self._explored, sizes), strict=True)
+        }
         self._gradient_sum: dict[str, Tensor] = {}
-        self._zero_outside_masks()
+        with torch.no_grad():
+            self._zero_outside_masks(self.weights)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -104,8 +135,7 @@ class SparseOptimizer:
 
     def explored_fraction(self) -> float:
         """The fraction R_s of maskable weights that were active at least once (Liu et al. 2021, §3.1)."""
-        n_explored = torch.stack([mask.sum() for mask in self.explored.values()]).sum()
-        return int(n_explored) / sum(mask.numel() for mask in self.explored.values())
+        return int(torch.count_nonzero(self._explored)) / self._explored.numel()
 
     @torch.no_grad()
     def step(self, step: int) -> TopologyChange | None:
@@ -140,17 +170,16 @@ class SparseOptimizer:
     @torch.no_grad()
     def weight_step(self) -> None:
         """Train the active weights; on a device nothing is read back, so that a CUDA graph can capture it."""
-        if self.method.sparse and not self.method.dense_momentum:
-            for name, weight in self.weights.items():
-                if weight.grad is not None:
-                    weight.grad.mul_(self.masks.masks[name])
+        if not self.method.dense_momentum:
+            self._zero_outside_masks(
+                {name: weight.grad for name, weight in self.weights.items() if weight.grad is not None}
+            )
         if self.clip_norm is not None:
             parameters = (p for group in self.optimizer.param_groups for p in group["params"])
             nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         self.optimizer.step()
         if self.method.dense_momentum:
-            for name, weight in self.weights.items():
-                weight.mul_(self.masks.masks[name])
+            self._zero_outside_masks(self.weights)
 
     @torch.no_grad()
     def topology_step(self, step: int) -> TopologyChange:
@@ -199,35 +228,52 @@ class SparseOptimizer:
             raise BadInput(f"weight {name} has no gradient at topology step {step}; call backward() before step().")
         # The sum ranks like the mean, but a statistic across layers must not depend on how many were added.
         gradient = self._gradient_sum[name] / self.grow_accumulation if name in self._gradient_sum else weight.grad
-        return Layer(weight, gradient, momentum_of(self._state(weight)), self.generator)
+        momentum = momentum_of(self._state(weight)) if self.method.needs_momentum else None
+        return Layer(weight, gradient, momentum, self.generator)
 
     def _state(self, weight: nn.Parameter) -> dict[str, Any]:
         # Not `state[weight]`: the mapping makes an empty entry for every key it is asked for.
         state: dict[str, Any] = self.optimizer.state.get(weight, {})
         return state
 
-    @torch.no_grad()
-    def _zero_outside_masks(self) -> None:
-        for name, weight in self.weights.items():
-            weight.mul_(self.masks.masks[name])
+    def _zero_outside_masks(self, tensors: Mapping[str, Tensor]) -> None:
+        """Multiply tensors of the weights' shapes by the masks."""
+        if self.method.sparse and tensors:
+            torch._foreach_mul_(list(tensors.values()), [self.memory.numbers[name] for name in tensors])
 
     def _move_to(self, new: MaskState) -> None:
         """Take over the new masks; dropped weights and their optimizer state become zero, and so does that of newborns.
 
-        Newborn weights already are: they were outside the mask.
+        Newborn weights already are: they were outside the mask. Where momentum is dense, that of dropped weights stays.
         """
-        for name, weight in self.weights.items():
-            old, mask = self.masks.masks[name], new.masks[name]
-            if mask is old:
-                continue
-            weight.mul_(mask)
-            keep = old | ~mask if self.method.dense_momentum else mask  # all but the newborn, or all that are active
-            for value in self._state(weight).values():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(keep)
-            old.copy_(mask)
-            self.explored[name] |= mask
+        moved, numbers = [new.masks[name] for name in self.weights], list(self.memory.numbers.values())
+        old = torch._foreach_mul(numbers, 1.0) if self.method.dense_momentum else []
+        torch._foreach_copy_([self.masks.masks[name] for name in self.weights], moved)
+        torch._foreach_copy_(numbers, moved)
         self.masks.n_active.update(new.n_active)
+        self._explored |= flat(moved)
+        self._zero_outside_masks(self.weights)
+        keep = numbers
+        if self.method.dense_momentum:
+            keep = torch._foreach_mul(numbers, old)
+            torch._foreach_sub_(keep, numbers)
+            torch._foreach_add_(keep, 1.0)  # old · new − new + 1: zero for the newborn alone
+        kept = dict(zip(self.weights, keep, strict=True))
+        for moment in self._moments():
+            torch._foreach_mul_(list(moment.values()), [kept[name] for name in moment])
+
+    def _moments(self) -> Iterator[dict[str, Tensor]]:
+        """What the optimizer remembers of the weights, one moment after the other."""
+        states = {name: self._state(weight) for name, weight in self.weights.items()}
+        for key in dict.fromkeys(key for state in states.values() for key in state):
+            values = {name: state.get(key) for name, state in states.items()}
+            moment = {
+                name: value
+                for name, value in values.items()
+                if isinstance(value, Tensor) and value.shape == self.weights[name].shape
+            }
+            if moment:
+                yield moment
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the weights: optimizer state, masks, what was explored, and the generator's state."""
@@ -243,20 +289,13 @@ class SparseOptimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up where `state_dict` left off; `checked_state` says whether `state` is of these layers."""
-
-        def placed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensors[name].to(self.weights[name].device) for name in self.weights if name in tensors}
-
         self.optimizer.load_state_dict(state["optimizer"])
-        _copy_each(self.masks.masks, state["masks"])
-        self.masks.n_active.update(state["n_active"])
         self.movable = list(state["movable"])
-        _copy_each(self.explored, state["explored"])
-        self._gradient_sum = placed(state["gradient_sum"])
+        self.masks.n_active.update(state["n_active"])
+        self.memory.fill(state["masks"])
+        for name, explored in self.explored.items():
+            explored.copy_(state["explored"][name])
+        self._gradient_sum = {
+            name: summed.to(self.weights[name].device) for name, summed in state["gradient_sum"].items()
+        }
         self.generator.set_state(state["generator"])
-
-
-def _copy_each(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """The values of `given`, in the memory of `own`, which stays where it is."""
-    for name, tensor in own.items():
-        tensor.copy_(given[name])

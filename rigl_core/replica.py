@@ -19,7 +19,7 @@ from rigl_core.methods import get_method
 from rigl_core.models import get_model
 from rigl_core.models.dropout import seed_dropout
 from rigl_core.native.sparse_convolution import SparseConvolutions
-from rigl_core.optimizer import SparseOptimizer, TopologyChange
+from rigl_core.optimizer import MaskMemory, SparseOptimizer, TopologyChange
 from rigl_core.plan import Plan
 from rigl_core.recording import CudaRecorder, RecordedSteps, RecorderOf, Step
 from rigl_core.runtime import derive_seed, make_generator
@@ -131,7 +131,7 @@ class Replica:
             self._steps = RecordedSteps(recorder(generators), list(self.model.parameters()))
         self._convolutions = SparseConvolutions(self.model) if self.plan.sparse_convolutions else None
         self.loss_sum = torch.zeros((), device=self.device)
-        self._mask_memory: dict[str, Tensor] | None = None
+        self._mask_memory: MaskMemory | None = None
         self._begin(config, seed, n_steps, masks)
 
     def begin_again(self, config: TrainConfig, seed: int, n_steps: int, masks: MaskState | None = None) -> None:
@@ -165,7 +165,7 @@ class Replica:
             clip_norm=config.clip_norm,
             mask_memory=self._mask_memory,
         )
-        self._mask_memory = self.sparse.masks.masks
+        self._mask_memory = self.sparse.memory
         self._follow_masks()
         self.loss_sum.zero_()
         self._order: tuple[int, Tensor] | None = None
