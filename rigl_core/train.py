@@ -21,9 +21,10 @@ from rigl_core.flops import forward_flops, inference_flops, train_flops
 from rigl_core.masks import MaskState
 from rigl_core.masks_file import load_masks, save_masks
 from rigl_core.methods import get_method
+from rigl_core.network import build_model
 from rigl_core.outcome import EpochReport, TrainOutcome
 from rigl_core.plan import Plan, make_plan, prepare_process
-from rigl_core.replica import Evaluation, Replica, build_model
+from rigl_core.replica import Evaluation, Replica
 from rigl_core.runtime import environment
 from rigl_core.workplace import Workplace, prepared
 

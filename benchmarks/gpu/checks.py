@@ -17,8 +17,9 @@ from rigl_core.data.task import load_task
 from rigl_core.execution import Execution
 from rigl_core.masks import MaskState, init_masks
 from rigl_core.methods import METHODS
+from rigl_core.network import initial_budgets
 from rigl_core.plan import Plan
-from rigl_core.replica import Replica, initial_budgets
+from rigl_core.replica import Replica
 from rigl_core.scores import Layer
 from rigl_core.topology import drop_and_grow
 from rigl_core.train import train

@@ -1,6 +1,7 @@
 """Convolutions that skip inactive weights, against PyTorch's dense ones in double precision."""
 
 import ctypes
+import logging
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rigl_core.data.task import load_task
 from rigl_core.execution import Execution
 from rigl_core.native import build, sparse_convolution
 from rigl_core.native.sparse_convolution import DENSEST, Conv2d, Pattern, SparseConvolutions
+from rigl_core.outcome import TrainOutcome
 from rigl_core.plan import Plan
 from rigl_core.replica import Replica
 from rigl_core.train import train
@@ -204,6 +206,54 @@ def test_without_a_compiler_it_says_why(compilers: tuple[str, ...], why: str, mo
     reason = build.convolution.__wrapped__()
     assert isinstance(reason, str)
     assert why in reason
+
+
+@needs_compiler
+def test_a_temporary_folder_nothing_may_be_run_from_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: str) -> ctypes.CDLL:
+        raise OSError(f"{path}: failed to map segment from shared object")  # what a folder mounted noexec says
+
+    monkeypatch.setattr(build.ctypes, "CDLL", refused)
+    with caplog.at_level(logging.INFO, "rigl_study.train"):
+        reason = build.convolution.__wrapped__()
+    assert isinstance(reason, str)
+    assert "failed to map segment" in reason
+    assert caplog.messages == [f"convolutions are computed densely: {reason}"]
+
+
+@needs_compiler
+@pytest.mark.parametrize("first", ["sparse", "dense"])
+def test_a_checkpoint_goes_to_and_fro_between_machines_with_and_without_a_compiler(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after 7 of 10 steps on one, gone on with on the other: as a run that stayed, but for rounding."""
+    config = DIGITS.model_copy(update={"train_size": 320, "delta_t": 4, "seeds": (0,)})
+
+    def run(kind: str, steps: int, resume_from: Path | None = None) -> TrainOutcome:
+        done: list[int] = []
+        with monkeypatch.context() as machine:
+            if kind == "dense":
+                machine.setattr(sparse_convolution, "convolution", lambda: "there is no C compiler")
+            outcome = train(
+                config,
+                on_epoch=lambda _: False,
+                should_stop=lambda: len(done) >= steps,
+                on_step=lambda step, _: done.append(step),
+                checkpoint_to=tmp_path / f"{kind}.pt",
+                resume_from=resume_from,
+            )
+        assert outcome.environment["convolutions"].startswith(kind)
+        return outcome
+
+    second = "dense" if first == "sparse" else "sparse"
+    assert run(first, 7).status == "stopped"
+    moved = run(second, 100, tmp_path / f"{first}.pt")
+    stayed = run(second, 100)
+    assert moved.status == stayed.status == "complete"
+    assert moved.loss == pytest.approx(stayed.loss, rel=1e-2)
+    assert moved.n_active == stayed.n_active
 
 
 @needs_compiler
