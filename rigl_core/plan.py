@@ -92,8 +92,7 @@ def prepare_process(execution: Execution, device: str) -> None:
         torch.backends.cudnn.allow_tf32 = execution.precision != "float32"
         if execution.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order
-    # Not `use_deterministic_algorithms`, which does the same and imports PyTorch's compiler, a second or more.
-    torch.set_deterministic_debug_mode("error" if execution.deterministic else "default")
+    torch.use_deterministic_algorithms(execution.deterministic)
 
 
 def _has_bfloat16(kind: str) -> bool:
