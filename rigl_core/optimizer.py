@@ -52,6 +52,8 @@ class SparseOptimizer:
             together is at most this; None never does. Those are the gradients of active weights (of all weights where
             momentum is dense) and of what is not maskable, so that a sparse network is not clipped for the gradients
             of weights it does not have. Scores look at the gradients as they were.
+        predecessor: the optimizer of these weights before this one, by a method that is as sparse, not to be used any
+            more. Its masks' memory is taken over, because a step that was recorded with it still reads the masks there.
 
     Raises:
         BadInput: a weight without a mask or not in the optimizer, a mask of another shape, or a schedule of the wrong
@@ -69,6 +71,7 @@ class SparseOptimizer:
         generator: torch.Generator,
         grow_accumulation: int = 1,
         clip_norm: float | None = None,
+        predecessor: "SparseOptimizer | None" = None,
     ) -> None:
         self.optimizer = optimizer
         self.weights = dict(weights)
@@ -85,16 +88,16 @@ class SparseOptimizer:
                 raise BadInput(f"weight {name} is not among the optimizer's parameters.")
         if method.ramp != isinstance(schedule, CubicRamp):
             raise BadInput("a method that prunes along a ramp needs a CubicRamp, any other an UpdateSchedule.")
-        own = {
-            name: torch.empty_like(weight, dtype=torch.bool).copy_(masks.masks[name])
-            for name, weight in self.weights.items()
-        }
-        self.masks = MaskState(own, dict(masks.n_active))
+        # The masks are kept as numbers too, which multiply all layers in one launch, as bools cannot.
+        if predecessor is None:
+            own = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+            numbers = {name: torch.empty_like(w, requires_grad=False) for name, w in self.weights.items()}
+            self._ones_and_zeros = numbers if method.sparse else {}
+        else:
+            own, self._ones_and_zeros = predecessor.masks.masks, predecessor._ones_and_zeros
+        self.masks: MaskState = MaskState(own, dict(masks.n_active))
+        self._take(masks.masks)
         self.movable = [name for name in self.weights if masks.n_active[name] < masks.masks[name].numel()]
-        # The masks as numbers, which multiply all layers in one launch, as bools cannot.
-        self._ones_and_zeros = {
-            name: own[name].to(weight.dtype) for name, weight in self.weights.items() if method.sparse
-        }
         self._explored = flat(own.values())
         sizes = [mask.numel() for mask in own.values()]
         self.explored = {
@@ -212,6 +215,13 @@ class SparseOptimizer:
         state: dict[str, Any] = self.optimizer.state.get(weight, {})
         return state
 
+    def _take(self, masks: Mapping[str, Tensor]) -> None:
+        """The values of these masks, in the memory of this optimizer's own, which stays where it is."""
+        for name, mask in self.masks.masks.items():
+            mask.copy_(masks[name])
+        for name, number in self._ones_and_zeros.items():
+            number.copy_(masks[name])
+
     def _zero_outside_masks(self, tensors: Mapping[str, Tensor]) -> None:
         """Multiply tensors of the weights' shapes by the masks."""
         if self.method.sparse and tensors:
@@ -231,7 +241,7 @@ class SparseOptimizer:
         self._zero_outside_masks(self.weights)
         keep = numbers
         if self.method.dense_momentum:
-            keep = torch._foreach_mul(numbers, old)
+            keep = list(torch._foreach_mul(numbers, old))  # type: ignore[arg-type]  # a list of tensors is taken too
             torch._foreach_sub_(keep, numbers)
             torch._foreach_add_(keep, 1.0)  # old · new − new + 1: zero for the newborn alone
         kept = dict(zip(self.weights, keep, strict=True))
@@ -268,11 +278,9 @@ class SparseOptimizer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.movable = list(state["movable"])
         self.masks.n_active.update(state["n_active"])
-        for name, mask in self.masks.masks.items():
-            mask.copy_(state["masks"][name])
-            self.explored[name].copy_(state["explored"][name])
-        for name, number in self._ones_and_zeros.items():
-            number.copy_(self.masks.masks[name])
+        self._take(state["masks"])
+        for name, explored in self.explored.items():
+            explored.copy_(state["explored"][name])
         self._gradient_sum = {
             name: summed.to(self.weights[name].device) for name, summed in state["gradient_sum"].items()
         }

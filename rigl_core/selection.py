@@ -125,8 +125,9 @@ def _best(values: Floats, n: int) -> Bools:
     """Where the `n` highest of the values are, of equal ones the first."""
     if not np.isfinite(values).all():
         limits = np.finfo(values.dtype)
-        np.nan_to_num(values, copy=False, nan=limits.min, posinf=limits.max, neginf=limits.min)
+        low, high = float(limits.min), float(limits.max)
+        np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
     threshold = np.partition(values, len(values) - n)[len(values) - n]
-    best = values > threshold
+    best: Bools = values > threshold
     best[np.flatnonzero(values == threshold)[: n - np.count_nonzero(best)]] = True
     return best

@@ -88,7 +88,7 @@ def updated_together(
     )
     return {
         name: part.view(layer.weight.shape)
-        for (name, layer), part in zip(layers.items(), torch.split(new, sizes), strict=True)
+        for (name, layer), part in zip(layers.items(), torch.split(new, list(sizes)), strict=True)
     }
 
 
@@ -98,7 +98,7 @@ def mean_of_active(layers: Mapping[str, Layer], masks: MaskState, score: str) ->
         sums = [(SCORES[score](layer) * masks.masks[name]).sum() for name, layer in layers.items()]
     else:
         active = SCORES[score](Layer.joined(layers.values())) * flat(masks.masks[name] for name in layers)
-        sums = list(torch._foreach_norm(torch.split(active, _sizes(layers)), 1))  # scores are not negative
+        sums = list(torch._foreach_norm(torch.split(active, list(_sizes(layers))), 1))  # scores are not negative
     read = torch.stack(sums).tolist()
     return {name: total / max(1, masks.n_active[name]) for name, total in zip(layers, read, strict=True)}
 
@@ -118,7 +118,7 @@ def prune(weights: Mapping[str, Tensor], masks: MaskState, sparsity: float) -> t
     kept = select_top(flat(weights.values()).abs_(), n_keep, among=flat(masks.masks[name] for name in weights))
     new = MaskState(dict(masks.masks), dict(masks.n_active))
     for (name, weight), part, count in zip(
-        weights.items(), torch.split(kept, sizes), count_each(kept, sizes), strict=True
+        weights.items(), torch.split(kept, list(sizes)), count_each(kept, sizes), strict=True
     ):
         new.masks[name], new.n_active[name] = part.view(weight.shape), count
     return new, {name: masks.n_active[name] - new.n_active[name] for name in weights}
@@ -127,7 +127,7 @@ def prune(weights: Mapping[str, Tensor], masks: MaskState, sparsity: float) -> t
 def count_each(selected: Tensor, sizes: tuple[int, ...]) -> list[int]:
     """How many are selected of each layer of a flat tensor: on a device, one read-back."""
     if selected.device.type == "cpu":
-        return [int(torch.count_nonzero(part)) for part in torch.split(selected, sizes)]
+        return [int(torch.count_nonzero(part)) for part in torch.split(selected, list(sizes))]
     ends = np.cumsum(sizes, dtype=np.int64)
     so_far: list[int] = selected.cumsum(0).take(without_waiting(ends - 1, selected.device)).tolist()
     return [after - before for before, after in zip([0, *so_far], so_far, strict=False)]

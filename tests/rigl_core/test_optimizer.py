@@ -162,6 +162,23 @@ def test_state_round_trip() -> None:
     assert torch.equal(restored, sparse.optimizer.state[weight]["momentum_buffer"])
 
 
+def test_an_optimizer_takes_over_the_memory_that_a_recorded_step_reads() -> None:
+    before, weight = make([[1.0, 2.0, 3.0]], [[True, False, True]])
+    after = SparseOptimizer(
+        before.optimizer,
+        weights={"w": weight},
+        masks=MaskState({"w": torch.tensor([[False, True, True]])}, {"w": 2}),
+        method=METHODS["set"],
+        schedule=before.schedule,
+        generator=before.generator,
+        predecessor=before,
+    )
+    assert after.masks.masks["w"].tolist() == [[False, True, True]]
+    give_gradient(weight, [[10.0, 40.0, 20.0]])
+    before.weight_step()  # as it was recorded: with the masks of now
+    assert weight.tolist() == [[0.0, -4.0, 1.0]]
+
+
 def test_bad_input() -> None:
     parameter = nn.Parameter(torch.ones(2, 2))
     arguments = {
