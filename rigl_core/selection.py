@@ -99,7 +99,7 @@ def _select_on_cpu(scores: Tensor, n: int, among: Tensor) -> Tensor:
 
 def _contenders(flat: Floats, n: int, candidate: Bools) -> Places:
     """Places, ascending, among which the n best candidates surely are: as few as a sample of the scores allows."""
-    n_candidates = np.count_nonzero(candidate)
+    n_candidates = int(np.count_nonzero(candidate))
     if FEW * max(n, len(flat) - n_candidates, SMALL) < n_candidates:
         contend = flat >= _lower_bound(flat, n / n_candidates, candidate)  # which NaN never is
         contend &= candidate
