@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rigl_core.errors import BadInput
+from rigl_core.mask_memory import MaskMemory
 from rigl_core.masks import MaskState
 from rigl_core.methods import Method
 from rigl_core.schedules import CubicRamp, UpdateSchedule
@@ -26,33 +27,6 @@ class TopologyChange:
 
     step: int
     n_drop: dict[str, int]
-
-
-@dataclass(frozen=True)
-class MaskMemory:
-    """Where masks are kept, in memory that never moves.
-
-    Attributes:
-        masks: bools, laid out as the weights are.
-        numbers: the same as ones and zeros, which multiply all layers in one launch, as bools cannot; empty where
-            nothing is multiplied.
-    """
-
-    masks: dict[str, Tensor]
-    numbers: dict[str, Tensor]
-
-    @classmethod
-    def like(cls, weights: Mapping[str, Tensor], *, numbers: bool) -> "MaskMemory":
-        """Memory for the masks of these weights, its contents anything."""
-        masks = {name: torch.empty_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-        return cls(masks, {name: torch.empty_like(weight) for name, weight in weights.items()} if numbers else {})
-
-    @torch.no_grad()
-    def fill(self, masks: Mapping[str, Tensor]) -> None:
-        """Keep these masks, on whatever device and however laid out they are."""
-        for kept in (self.masks, self.numbers):
-            for name, tensor in kept.items():
-                tensor.copy_(masks[name])
 
 
 class SparseOptimizer:
@@ -255,7 +229,7 @@ class SparseOptimizer:
         self._zero_outside_masks(self.weights)
         keep = numbers
         if self.method.dense_momentum:
-            keep = torch._foreach_mul(numbers, old)
+            keep = list(torch._foreach_mul(numbers, old))  # type: ignore[arg-type]  # a list of tensors is taken too
             torch._foreach_sub_(keep, numbers)
             torch._foreach_add_(keep, 1.0)  # old · new − new + 1: zero for the newborn alone
         kept = dict(zip(self.weights, keep, strict=True))
@@ -296,6 +270,6 @@ class SparseOptimizer:
         for name, explored in self.explored.items():
             explored.copy_(state["explored"][name])
         self._gradient_sum = {
-            name: summed.to(self.weights[name].device) for name, summed in state["gradient_sum"].items()
+            name: summed.to(self.weights[name].device, copy=True) for name, summed in state["gradient_sum"].items()
         }
         self.generator.set_state(state["generator"])

@@ -13,12 +13,13 @@ from rigl_core.config import TrainConfig
 from rigl_core.data.augment import AUGMENTATIONS
 from rigl_core.data.task import Task
 from rigl_core.distributions import Shape
+from rigl_core.mask_memory import MaskMemory
 from rigl_core.masks import MaskState, init_masks, maskable_weights
 from rigl_core.methods import get_method
 from rigl_core.models.dropout import seed_dropout
 from rigl_core.native.sparse_convolution import SparseConvolutions
 from rigl_core.network import build_model, check_layers, initial_budgets, make_optimizer
-from rigl_core.optimizer import MaskMemory, SparseOptimizer, TopologyChange
+from rigl_core.optimizer import SparseOptimizer, TopologyChange
 from rigl_core.plan import Plan
 from rigl_core.recording import CudaRecorder, RecordedSteps, RecorderOf, Step
 from rigl_core.runtime import derive_seed, make_generator

@@ -99,7 +99,7 @@ def _select_on_cpu(scores: Tensor, n: int, among: Tensor) -> Tensor:
 
 def _contenders(flat: Floats, n: int, candidate: Bools) -> Places:
     """Places, ascending, among which the n best candidates surely are: as few as a sample of the scores allows."""
-    n_candidates = np.count_nonzero(candidate)
+    n_candidates = int(np.count_nonzero(candidate))
     if FEW * max(n, len(flat) - n_candidates, SMALL) < n_candidates:
         contend = flat >= _lower_bound(flat, n / n_candidates, candidate)  # which NaN never is
         contend &= candidate
@@ -125,8 +125,9 @@ def _best(values: Floats, n: int) -> Bools:
     """Where the `n` highest of the values are, of equal ones the first."""
     if not np.isfinite(values).all():
         limits = np.finfo(values.dtype)
-        np.nan_to_num(values, copy=False, nan=limits.min, posinf=limits.max, neginf=limits.min)
+        low, high = float(limits.min), float(limits.max)
+        np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
     threshold = np.partition(values, len(values) - n)[len(values) - n]
-    best = values > threshold
+    best: Bools = values > threshold
     best[np.flatnonzero(values == threshold)[: n - np.count_nonzero(best)]] = True
     return best

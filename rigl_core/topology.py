@@ -1,10 +1,10 @@
 """Topology steps over a whole network: drop and grow, or prune. Pure: tensors in, new masks and counts out.
 
-On a device the layers are joined to one flat tensor, so that they take as many launches as one of them would; on a CPU
-they are worked on side by side, each while it is in the cache. The masks are the same.
+On a device layers are joined to flat tensors, each of which takes as many launches as one layer would; on a CPU they
+are worked on side by side, each while it is in the cache. The masks are the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from rigl_core.scores import SCORES, Layer, flat, random
 from rigl_core.selection import PerLayer, select_top, without_waiting
 
 Counts = Mapping[str, int]
+
+AT_ONCE = 4_000_000
+"""Weights among which a device chooses at once: sorting takes 30 to 40 bytes a weight, beside a network's own dozen."""
 
 
 def drop_and_grow(
@@ -47,7 +50,7 @@ def drop_and_grow(
     moving = {name: layer for name, layer in layers.items() if n_drop[name] or n_grow[name]}
     new = MaskState(dict(masks.masks), dict(masks.n_active))
     if moving:
-        update = updated_each if _on_cpu(moving) else updated_together
+        update = updated_each if _on_cpu(moving) else updated_in_groups
         new.masks.update(update(moving, masks.masks, method, n_keep, n_grow))
     new.n_active.update({name: n_keep[name] + n_grow[name] for name in moving})
     return new, n_drop
@@ -74,6 +77,30 @@ def updated_each(
     return each_layer(update, {name: layer.weight for name, layer in layers.items()})
 
 
+def updated_in_groups(
+    layers: Mapping[str, Layer], masks: Mapping[str, Tensor], method: Method, n_keep: Counts, n_grow: Counts
+) -> dict[str, Tensor]:
+    """The new masks of all layers, as many at a time as memory is to be spent on."""
+    new: dict[str, Tensor] = {}
+    for group in in_groups(layers):
+        new.update(updated_together(group, masks, method, n_keep, n_grow))
+    return new
+
+
+def in_groups(layers: Mapping[str, Layer], at_once: int = AT_ONCE) -> Iterator[dict[str, Layer]]:
+    """The layers in their order, in groups of at most `at_once` weights; a larger layer is a group by itself."""
+    group: dict[str, Layer] = {}
+    n = 0
+    for name, layer in layers.items():
+        if group and n + layer.weight.numel() > at_once:
+            yield group
+            group, n = {}, 0
+        group[name] = layer
+        n += layer.weight.numel()
+    if group:
+        yield group
+
+
 def updated_together(
     layers: Mapping[str, Layer], masks: Mapping[str, Tensor], method: Method, n_keep: Counts, n_grow: Counts
 ) -> dict[str, Tensor]:
@@ -88,7 +115,7 @@ def updated_together(
     )
     return {
         name: part.view(layer.weight.shape)
-        for (name, layer), part in zip(layers.items(), torch.split(new, sizes), strict=True)
+        for (name, layer), part in zip(layers.items(), torch.split(new, list(sizes)), strict=True)
     }
 
 
@@ -97,10 +124,14 @@ def mean_of_active(layers: Mapping[str, Layer], masks: MaskState, score: str) ->
     if _on_cpu(layers):
         sums = [(SCORES[score](layer) * masks.masks[name]).sum() for name, layer in layers.items()]
     else:
-        active = SCORES[score](Layer.joined(layers.values())) * flat(masks.masks[name] for name in layers)
-        sums = list(torch._foreach_norm(torch.split(active, _sizes(layers)), 1))  # scores are not negative
+        sums = [total for group in in_groups(layers) for total in _sums_of_active(group, masks, score)]
     read = torch.stack(sums).tolist()
     return {name: total / max(1, masks.n_active[name]) for name, total in zip(layers, read, strict=True)}
+
+
+def _sums_of_active(layers: Mapping[str, Layer], masks: MaskState, score: str) -> Sequence[Tensor]:
+    active = SCORES[score](Layer.joined(layers.values())) * flat(masks.masks[name] for name in layers)
+    return torch._foreach_norm(torch.split(active, list(_sizes(layers))), 1)  # scores are not negative
 
 
 def prune(weights: Mapping[str, Tensor], masks: MaskState, sparsity: float) -> tuple[MaskState, dict[str, int]]:
@@ -118,7 +149,7 @@ def prune(weights: Mapping[str, Tensor], masks: MaskState, sparsity: float) -> t
     kept = select_top(flat(weights.values()).abs_(), n_keep, among=flat(masks.masks[name] for name in weights))
     new = MaskState(dict(masks.masks), dict(masks.n_active))
     for (name, weight), part, count in zip(
-        weights.items(), torch.split(kept, sizes), count_each(kept, sizes), strict=True
+        weights.items(), torch.split(kept, list(sizes)), count_each(kept, sizes), strict=True
     ):
         new.masks[name], new.n_active[name] = part.view(weight.shape), count
     return new, {name: masks.n_active[name] - new.n_active[name] for name in weights}
@@ -127,7 +158,7 @@ def prune(weights: Mapping[str, Tensor], masks: MaskState, sparsity: float) -> t
 def count_each(selected: Tensor, sizes: tuple[int, ...]) -> list[int]:
     """How many are selected of each layer of a flat tensor: on a device, one read-back."""
     if selected.device.type == "cpu":
-        return [int(torch.count_nonzero(part)) for part in torch.split(selected, sizes)]
+        return [int(torch.count_nonzero(part)) for part in torch.split(selected, list(sizes))]
     ends = np.cumsum(sizes, dtype=np.int64)
     so_far: list[int] = selected.cumsum(0).take(without_waiting(ends - 1, selected.device)).tolist()
     return [after - before for before, after in zip([0, *so_far], so_far, strict=False)]
