@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.transactions import Transaction
 from studies.errors import TicketLost
-from studies.ticket import Hold
+from studies.hold import Hold
 from studies.tickets import TicketQueue
 from tests.studies.queues import claim, make_plan, make_result, sweep, trials
 
@@ -110,7 +110,7 @@ def test_a_late_write_of_who_gave_back_does_not_touch_the_next_owner(storage: Ba
     before = trials(storage, queue)[0]
     assert not late.give_back("stopping")
     assert not late.fail("late")
-    assert not late.write(lambda trial: trial.report(5, 0.1), "report")
+    assert not late.write(lambda trial: trial.report({5: 0.1}), "report")
     assert trials(storage, queue)[0] == before
     assert second.complete(make_result(0.75))
 
@@ -142,7 +142,7 @@ def test_a_sampler_that_raises_fails_the_ticket(storage: BaseStorage, monkeypatc
         raise ValueError("cannot sample")
 
     queue = TicketQueue.create(storage, make_plan())
-    monkeypatch.setattr("studies.tickets.fill", broken)
+    monkeypatch.setattr("studies.sampling.Drawing.draw", broken)
     with pytest.raises(ValueError, match="cannot sample"):
         queue.claim("w")
     assert trials(storage, queue)[0].user_attrs["error"] == "ValueError: cannot sample"
@@ -157,7 +157,7 @@ def test_a_claim_that_is_interrupted_gives_the_ticket_back(
 
     queue = TicketQueue.create(storage, make_plan())
     with monkeypatch.context() as patch:
-        patch.setattr("studies.tickets.fill", interrupted)
+        patch.setattr("studies.sampling.Drawing.draw", interrupted)
         with pytest.raises(KeyboardInterrupt):
             queue.claim("w")
     assert claim(queue).number == 0
