@@ -129,7 +129,7 @@ class Ticket:
                 if is_new:
                     verdict = verdict.after(values, trial, replayed=report.replayed)
             trial.set_system_attrs({**noted, **verdict.noted})
-            answer = Answer(prune=verdict.stop and not self._verdict.stop, recalled=trial.control() == "stop")
+            answer = Answer(prune=verdict.stop and not self._verdict.stop, recalled=trial.control == "stop")
 
         if not self._hold.write(change, "report"):
             raise TicketLost(f"{self} was taken back from {self.worker}.")

@@ -122,8 +122,9 @@ class LockedTrial(OtherTrials, Protocol):
     def set_user_attrs(self, attrs: Mapping[str, Any]) -> None:
         """Store JSON values for people and reports."""
 
+    @property
     def control(self) -> str | None:
-        """What the user wants of the study's workers (CONTROL_ATTR), if anything was said."""
+        """What the user wanted of the study's workers when it was locked (CONTROL_ATTR), if anything was said."""
 
     def beat(self) -> None:
         """Note, by the database's clock, that its worker is alive."""

@@ -144,6 +144,7 @@ class _MemoryTrial:
         others = (trial for trial in self._all() if trial.number != self.number)
         return {trial.number: trial.system_attrs[key] for trial in others if key in trial.system_attrs}
 
+    @property
     def control(self) -> str | None:
         return _control(self._memory, self._study_id)
 

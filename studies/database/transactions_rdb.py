@@ -209,7 +209,11 @@ class _RdbTransaction:
         return first
 
     def control(self, study_id: int) -> str | None:
-        return _control(self._connection, study_id)
+        where = {"study_id_": study_id, "key_": CONTROL_ATTR}
+        row = self._connection.execute(tables.STUDY_ATTR, where).one_or_none()
+        if row is None:
+            raise KeyError(study_id)
+        return None if row.value_json is None else str(json.loads(row.value_json))
 
     def study_attrs(self, study_id: int) -> dict[str, Any]:
         self._lock_study(study_id)
@@ -225,13 +229,6 @@ class _RdbTransaction:
             raise KeyError(study_id)
 
 
-def _control(connection: sa.Connection, study_id: int) -> str | None:
-    row = connection.execute(tables.STUDY_ATTR, {"study_id_": study_id, "key_": CONTROL_ATTR}).one_or_none()
-    if row is None:
-        raise KeyError(study_id)
-    return None if row.value_json is None else str(json.loads(row.value_json))
-
-
 class _RdbTrial:
     def __init__(self, rdb: RDBStorage, connection: sa.Connection, known: _Known, row: Any) -> None:
         self._rdb, self._connection, self._known = rdb, connection, known
@@ -239,8 +236,10 @@ class _RdbTrial:
         self.number: int = row.number
         self.state: TrialState = row.state
         self._study_id: int = row.study_id
-        found = connection.execute(tables.TRIAL_ATTRS, {"trial_id_": self.trial_id})
-        self.system_attrs: Mapping[str, Any] = {key: json.loads(text) for key, text in found}
+        where = {"trial_id_": row.trial_id, "study_id_": row.study_id, "key_": CONTROL_ATTR}
+        found = connection.execute(tables.TRIAL_AND_STUDY, where).all()
+        self.system_attrs: Mapping[str, Any] = {key: json.loads(text) for key, text, of_study in found if not of_study}
+        self.control: str | None = next((str(json.loads(text)) for _, text, of_study in found if of_study), None)
 
     def drawn(self) -> dict[str, Drawn]:
         distribution = Distributions()
@@ -270,9 +269,6 @@ class _RdbTrial:
     def noted(self, key: str) -> dict[int, float]:
         where = {"study_id_": self._study_id, "trial_id_": self.trial_id, "key_": key}
         return {number: float(text) for number, text in self._connection.execute(tables.NOTED, where)}
-
-    def control(self) -> str | None:
-        return _control(self._connection, self._study_id)
 
     def beat(self) -> None:
         self._connection.execute(tables.BEAT[self._rdb.engine.name], {"trial_id_": self.trial_id})

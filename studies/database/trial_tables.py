@@ -60,7 +60,7 @@ class Upsert:
     def __call__(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
         """Store these rows, in one statement where the driver can."""
         if rows:
-            connection.execute(self._statements[connection.dialect.name], rows)
+            connection.execute(self._statements[connection.dialect.name], rows if len(rows) > 1 else rows[0])
 
 
 put_system_attrs = Upsert(SYSTEM_ATTRS, ["trial_id", "key"], ["value_json"])
@@ -88,7 +88,6 @@ def _beat(dialect: str) -> Any:
 
 BEAT = {dialect: _beat(dialect) for dialect in _INSERT}
 
-TRIAL_ATTRS = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == TRIAL_ID)
 TRIAL_REPORTS = sa.select(REPORTS.c.step, REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type).where(
     REPORTS.c.trial_id == TRIAL_ID
 )
@@ -118,6 +117,15 @@ STUDY_ATTR = (
         )
     )
     .where(STUDIES.c.study_id == STUDY_ID)
+)
+# What every step looks at when it has locked a trial: its system attributes, and one attribute of its study.
+TRIAL_AND_STUDY = sa.union_all(
+    sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json, sa.literal(False).label("of_study")).where(
+        SYSTEM_ATTRS.c.trial_id == TRIAL_ID
+    ),
+    sa.select(STUDY_USER_ATTRS.c.key, STUDY_USER_ATTRS.c.value_json, sa.literal(True)).where(
+        STUDY_USER_ATTRS.c.study_id == STUDY_ID, STUDY_USER_ATTRS.c.key == sa.bindparam("key_")
+    ),
 )
 STUDY_ATTRS = sa.select(STUDY_USER_ATTRS.c.key, STUDY_USER_ATTRS.c.value_json).where(
     STUDY_USER_ATTRS.c.study_id == STUDY_ID
