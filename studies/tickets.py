@@ -190,7 +190,8 @@ class TicketQueue:
             ticket = Ticket(hold, self._store, self.plan, drawing.draw())
 
             def note(trial: LockedTrial) -> None:
-                trial.set_drawn({name: drawn for name, drawn in drawing.params.items() if name not in trial.drawn()})
+                stored = trial.drawn()  # not none, if this is run again because its answer was lost
+                trial.set_drawn({name: drawn for name, drawn in drawing.params.items() if name not in stored})
                 trial.set_system_attrs(drawing.system_attrs)
 
             if drawing.params or drawing.system_attrs:
