@@ -57,6 +57,8 @@ kills them. One that gets further each time is only unlucky, and comes to its en
 class TicketQueue:
     """The tickets of one stored study. Made by `create` and `open`; may be shared by threads.
 
+    It remembers what it has read of finished trials, so that whoever claims often should keep it.
+
     Attributes:
         plan: the study as specified.
     """
@@ -70,6 +72,11 @@ class TicketQueue:
     def name(self) -> str:
         """The name of the study."""
         return self.plan.name
+
+    @property
+    def study_id(self) -> int:
+        """The storage's number of the study, which is never used again."""
+        return self._study_id
 
     @classmethod
     def create(cls, storage: BaseStorage, plan: StudyPlan) -> "TicketQueue":

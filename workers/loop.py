@@ -83,7 +83,7 @@ def run_worker(
                     break
                 stop.wait(poll_seconds)
                 if refresh is not None:
-                    rounds.queues = list(refresh())
+                    rounds.renew(refresh())
                 continue
             rounds.over.clear()
             with noted(campaign=ticket.spec.campaign, study=ticket.spec.study, trial=ticket.number):
@@ -140,6 +140,11 @@ class _Rounds:
         self._worker, self._poll_seconds = worker, poll_seconds
         self._next_sweep = 0.0
         self.over: set[str] = set()
+
+    def renew(self, found: Sequence[TicketQueue]) -> None:
+        """Serve these from now on. Of a study that is served already its queue stays, with what it has read so far."""
+        served = {queue.study_id: queue for queue in self.queues}
+        self.queues = [served.get(queue.study_id, queue) for queue in found]
 
     def claim(self) -> Ticket | None:
         """A ticket of the first queue that has one; that queue is then the last in turn."""

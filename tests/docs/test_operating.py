@@ -34,7 +34,12 @@ PROVED_BY = {
         (SURVIVAL, "test_a_worker_that_was_frozen_and_wakes_up_changes_nothing"),
         (DEATH, "test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper"),
     ],
-    "The database goes away": [(SURVIVAL, "test_the_database_is_stopped_for_ten_seconds")],
+    "The database goes away": [
+        (SURVIVAL, "test_the_database_is_stopped_for_ten_seconds"),
+        (OBJECTIVE, "test_training_goes_on_while_the_database_is_away"),
+        (OBJECTIVE, "test_no_checkpoint_is_written_while_the_ticket_may_be_lost"),
+        (OBJECTIVE, "test_what_was_trained_is_kept_when_the_database_stays_away"),
+    ],
     "A trial that kills its worker": [
         (DYING, "test_a_trial_that_kills_its_workers_is_failed_and_show_says_why"),
         (DEATH, "test_a_trial_whose_workers_die_is_not_given_up_while_it_gets_further"),

@@ -8,11 +8,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Transaction
 from studies.errors import TicketLost
 from studies.hold import Hold
+from studies.storage import open_storage
 from studies.tickets import TicketQueue
-from tests.studies.queues import claim, make_plan, make_result, sweep, trials
+from tests.studies.queues import GRACE, claim, make_plan, make_result, sweep, trials
 
 T = TypeVar("T")
 
@@ -161,3 +163,32 @@ def test_a_claim_that_is_interrupted_gives_the_ticket_back(
         with pytest.raises(KeyboardInterrupt):
             queue.claim("w")
     assert claim(queue).number == 0
+
+
+def test_a_ticket_is_certain_for_the_grace_period_after_a_beat(
+    database: RetryingStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("studies.hold.seconds", lambda: now)
+    monkeypatch.setattr("studies.tickets.seconds", lambda: now)
+    queue = TicketQueue.create(database, make_plan())
+    ticket = claim(queue)
+    now += GRACE - 0.1
+    assert ticket.is_certain
+    now += 0.2
+    assert not ticket.is_certain, "others may find it dead"
+    assert ticket.beat()
+    assert ticket.is_certain
+    now += GRACE
+    ticket.report(0, 0.5)
+    assert not ticket.is_certain, "a report is no beat"
+    assert ticket.beat()
+    assert ticket.give_back("stopping")
+    assert not ticket.is_certain
+
+
+def test_where_nobody_sweeps_a_ticket_stays_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan())
+    ticket = claim(queue)
+    monkeypatch.setattr("studies.hold.seconds", lambda: float("inf"))
+    assert ticket.is_certain
