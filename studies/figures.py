@@ -1,24 +1,15 @@
-"""The figures of a report: pure functions from frame and analysis to a `Drawing`, or None with nothing to draw."""
+"""The figure of the first screen: reference and best of every pair, and what lies between them."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from studies.reporting import marks
 from studies.reporting.findings import Analysis, PairResult, Verdict
-from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
-from studies.reporting.trial_figures import curves, parameters
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import percent, setting, verdict
-from studies.spec import StudySpec
-
-
-def draw_all(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[Drawing, ...]:
-    """Every figure that the trials allow, in the order of the report."""
-    drawings = (comparison(analysis), parameters(frame, analysis, spec), curves(frame, analysis))
-    return tuple(drawing for drawing in drawings if drawing is not None)
 
 
 def comparison(analysis: Analysis) -> Drawing | None:
@@ -51,8 +42,7 @@ def comparison(analysis: Analysis) -> Drawing | None:
             ax.grid(False, axis="y")
             ax.xaxis.set_major_locator(MaxNLocator(5))
         figure.legend(handles=[marks.role_key(role) for role in roles], loc="outside lower left", ncols=2)
-        svg = render(figure, title=title, description=description, hover=hover)
-    return Drawing("comparison", title, caption, description, svg)
+        return finish(figure, name="comparison", title=title, caption=caption, description=description, hover=hover)
 
 
 def _differences(ax: Axes, pairs: Sequence[PairResult]) -> Hover:

@@ -4,6 +4,7 @@ Everything is a pure function of frame and provenance, down to the bytes; only `
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,25 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from studies import tables
+from studies import evidence, tables
 from studies.analysis import analyse
-from studies.figures import draw_all
+from studies.figures import comparison
 from studies.frame import Provenance
 from studies.reporting import wording
 from studies.reporting.findings import MARGIN, Analysis
 from studies.reporting.health import concerns
 from studies.reporting.report_folder import replace_files
+from studies.reporting.section import Evidence, MakeSection, Section
+from studies.reporting.sections import (
+    cost_section,
+    curves_section,
+    pairs_section,
+    parameters_section,
+    provenance_section,
+    trials_section,
+)
 from studies.reporting.summary import summarise
 from studies.reporting.svg import css_variables, inline
 from studies.reporting.trials_csv import trials_csv
@@ -68,9 +78,29 @@ def render_report(frame: pd.DataFrame, provenance: Provenance, margin: float = M
     return _render(frame, provenance, analyse(frame, provenance.campaign, margin))
 
 
+SECTIONS: tuple[MakeSection, ...] = (
+    pairs_section,
+    parameters_section,
+    curves_section,
+    *evidence.SECTIONS,
+    cost_section,
+    trials_section,
+    provenance_section,
+)
+"""What stands below the first screen, in this order."""
+
+
+def make_sections(known: Evidence) -> tuple[Section, ...]:
+    """The sections that these trials have something to say in."""
+    return tuple(section for make in SECTIONS if (section := make(known)) is not None)
+
+
 def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis) -> dict[str, str]:
+    known = Evidence(frame, analysis, provenance)
     found = concerns(frame, analysis)
-    drawings = draw_all(frame, analysis, provenance.spec)
+    first = comparison(analysis)
+    sections = make_sections(known)
+    drawings = [*([first] if first else []), *(drawing for section in sections for drawing in section.drawings)]
     figures = {f"figures/{drawing.name}.svg": drawing.svg for drawing in drawings}
     names = ["report.html", "report.md", "trials.csv", "summary.json", *figures]
     content: dict[str, Any] = {
@@ -80,32 +110,19 @@ def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis) -> 
         "plan": _plan(provenance.spec, analysis),
         "answer": wording.answer(analysis),
         "margin": f"{100 * analysis.margin:g}",
-        "verdicts": [(pair.label, wording.verdict(pair)) for pair in analysis.pairs],
         "concerns": found,
-        "drawings": {drawing.name: drawing for drawing in drawings},
-        "tables": _tables(frame, analysis, provenance),
-        "spec_json": provenance.spec.model_dump_json(indent=2, exclude_defaults=True),
+        "comparison": first,
+        "answer_table": tables.answer_table(analysis),
+        "bits_table": tables.bits_table(analysis),
+        "sections": sections,
     }
     return {
         "report.html": _environment(html=True).get_template("report.html.j2").render(content),
         "report.md": _environment(html=False).get_template("report.md.j2").render(content),
         "trials.csv": trials_csv(frame),
-        "summary.json": _json(summarise(frame, analysis, found, provenance, names)),
+        "summary.json": _json(summarise(known, found, sections, names)),
         **figures,
     }
-
-
-def _tables(frame: pd.DataFrame, analysis: Analysis, provenance: Provenance) -> dict[str, tables.Table]:
-    every = (
-        tables.answer_table(analysis),
-        tables.selection_table(analysis),
-        tables.counts_table(analysis),
-        tables.bits_table(analysis),
-        tables.ranking_table(frame, analysis),
-        tables.cost_table(analysis),
-        tables.provenance_table(frame, provenance),
-    )
-    return {table.name: table for table in every}
 
 
 def _question(spec: StudySpec, analysis: Analysis) -> str:
@@ -150,9 +167,15 @@ def _environment(*, html: bool) -> Environment:
     )
     environment.filters["md"] = tables.markdown_text
     environment.filters["inline_svg"] = _inline_svg
+    environment.filters["linked"] = _linked
     environment.globals["light"] = Markup(css_variables(dark=False))
     environment.globals["dark"] = Markup(css_variables(dark=True))
     return environment
+
+
+def _linked(text: str) -> Markup:
+    """A text in which the names of the report's other files are links to them."""
+    return Markup(re.sub(r"\b(?:trials\.csv|summary\.json)\b", r'<a href="\g<0>">\g<0></a>', str(escape(text))))
 
 
 def _inline_svg(svg: str, prefix: str) -> Markup:

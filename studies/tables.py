@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -29,6 +30,8 @@ class Table:
         rows: one text a column; the first of a row names it.
         numeric: columns (by index) that are set flush right.
     """
+
+    kind: ClassVar[str] = "table"
 
     name: str
     title: str

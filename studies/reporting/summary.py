@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from studies.frame import STATES, Provenance
+from studies.evidence import KEYS as EVIDENCE_KEYS
+from studies.frame import STATES
 from studies.gain import Gain
-from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting
+from studies.reporting.findings import Difference, Estimate, PairResult, Setting
 from studies.reporting.health import Concern
+from studies.reporting.section import Evidence, Section
 from studies.reporting.wording import answer, headline, verdict
 
 SCHEMA_VERSION = 2
@@ -85,6 +87,7 @@ KEYS: Mapping[str, str] = {
     "provenance.versions": "of the programs that wrote the report",
     "provenance.environments[].environment": "versions, device and host of some trials",
     "provenance.environments[].trials": "how many trials",
+    **{f"evidence.{key}": meaning for key, meaning in EVIDENCE_KEYS.items()},
     "files": "what the report consists of, relative to its folder",
 }
 """Path of a key (`[]` for the elements of a list) to its meaning. Objects by seed or by parameter count as values;
@@ -92,9 +95,10 @@ KEYS: Mapping[str, str] = {
 
 
 def summarise(
-    frame: pd.DataFrame, analysis: Analysis, concerns: Sequence[Concern], provenance: Provenance, files: Sequence[str]
+    evidence: Evidence, concerns: Sequence[Concern], sections: Sequence[Section], files: Sequence[str]
 ) -> dict[str, Any]:
     """The contents of summary.json, made of what JSON has: NaN is None."""
+    frame, analysis, provenance = evidence.frame, evidence.analysis, evidence.provenance
     return {
         "generator": GENERATOR,
         "schema_version": SCHEMA_VERSION,
@@ -106,6 +110,7 @@ def summarise(
         "margin": analysis.margin,
         "counts": {state: analysis.total(state) for state in STATES},
         "pairs": [_pair(pair) for pair in analysis.pairs],
+        "evidence": {section.name: dict(section.summary) for section in sections if section.summary},
         "provenance": {
             "spec": provenance.spec.model_dump(mode="json"),
             "spec_version": provenance.spec_version,

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET  # reads only what matplotlib has just writte
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -83,6 +83,8 @@ class Drawing:
         svg: the text of the SVG file.
     """
 
+    kind: ClassVar[str] = "figure"
+
     name: str
     title: str
     caption: str
@@ -110,15 +112,22 @@ def panels(n: int, *, columns: int, width: float, height: float) -> tuple[Figure
     return figure, axes[:n]
 
 
-def render(figure: Figure, *, title: str, description: str, hover: Hover) -> str:
-    """The figure as the text of an SVG file.
+def finish(figure: Figure, *, name: str, title: str, caption: str, description: str, hover: Hover) -> Drawing:
+    """The figure, drawn under `house_style`, as a `Drawing`; the words are those of its attributes.
 
     Args:
-        figure: drawn under `house_style`.
-        title: its name for people who hear the page.
+        figure: what was drawn.
+        name: of its files.
+        title: its name, also for people who hear the page.
+        caption: how to read it.
         description: what there is to see, with the numbers.
         hover: what to show over which mark.
     """
+    svg = _svg(figure, title=title, description=description, hover=hover)
+    return Drawing(name, title, caption, description, svg)
+
+
+def _svg(figure: Figure, *, title: str, description: str, hover: Hover) -> str:
     buffer = io.BytesIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=no_metadata)

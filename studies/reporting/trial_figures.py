@@ -16,7 +16,7 @@ from studies.frame import param_columns
 from studies.reporting import marks
 from studies.reporting.findings import Analysis, PairResult
 from studies.reporting.parameter_axis import ParameterAxis
-from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, house_style, panels, render
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, percent, setting
 from studies.spec import StudySpec
 
@@ -64,11 +64,10 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> Draw
         axes[0].set_ylabel("validation accuracy")
         keys = _parameter_keys(trials, analysis)
         figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
-        svg = render(figure, title=title, description=description, hover=hover)
-    n_hidden = len(trials) - sum(map(len, drawn.values()))
-    caption = "One mark a trial; the other parameters vary along with the one shown."
-    omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor)
-    return Drawing("parameters", title, f"{caption} {omitted}".strip(), description, svg)
+        n_hidden = len(trials) - sum(map(len, drawn.values()))
+        omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor)
+        caption = f"One mark a trial; the other parameters vary along with the one shown. {omitted}".strip()
+        return finish(figure, name="parameters", title=title, caption=caption, description=description, hover=hover)
 
 
 def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
@@ -96,9 +95,8 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
         description = f"Validation accuracy of {count(len(trials), 'trial')} by epoch. " + " ".join(
             f"{pair.label}: {', '.join(f'{n} {state}' for state, n in pair.counts.items() if n)}." for pair in shown
         )
-        svg = render(figure, title=title, description=description, hover=hover)
-    caption = f"Mean validation accuracy over seeds after each epoch. {marks.left_out(0, n_hidden, 0)}"
-    return Drawing("curves", title, caption.strip(), description, svg)
+        caption = f"Mean validation accuracy over seeds after each epoch. {marks.left_out(0, n_hidden, 0)}".strip()
+        return finish(figure, name="curves", title=title, caption=caption, description=description, hover=hover)
 
 
 def _drawn(trials: pd.DataFrame, pair: PairResult) -> pd.DataFrame:

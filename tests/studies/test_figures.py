@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from studies.analysis import analyse
-from studies.figures import comparison, draw_all
+from studies.figures import comparison
+from studies.report import make_sections
 from studies.reporting import marks
 from studies.reporting.parameter_axis import ParameterAxis
+from studies.reporting.section import Evidence
 from studies.reporting.svg import THEME, Drawing, inline
 from studies.reporting.trial_figures import MAX_CURVES, curves, parameters
 from studies.search_space import Choice, Range
@@ -23,7 +25,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def drawings_of(case: str) -> dict[str, Drawing]:
     frame, provenance = CASES[case]().load()
-    return {d.name: d for d in draw_all(frame, analyse(frame, provenance.campaign), provenance.spec)}
+    analysis = analyse(frame, provenance.campaign)
+    sections = make_sections(Evidence(frame, analysis, provenance))
+    drawings = [comparison(analysis), *(drawing for section in sections for drawing in section.drawings)]
+    return {drawing.name: drawing for drawing in drawings if drawing is not None}
 
 
 def hover_texts(drawing: Drawing) -> list[str]:

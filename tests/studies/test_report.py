@@ -309,7 +309,7 @@ def _paths(value: Any, at: str = "") -> set[str]:
         return set().union(*(_paths(element, f"{at}[]") for element in value))
     if not isinstance(value, dict) or at.rpartition(".")[2] in ("by_seed", "params", "spec", "versions", "environment"):
         absent = value is None and at.rpartition(".")[2] in ABSENT
-        return set() if absent or (value == [] and at in ("concerns", "provenance.environments")) else {at}
+        return set() if absent or (not value and at in ("concerns", "provenance.environments", "evidence")) else {at}
     return set().union(*(_paths(child, f"{at}.{key}" if at else key) for key, child in value.items()))
 
 
