@@ -50,7 +50,7 @@ class Reporter:
         self._ticket = ticket
         self._changed = threading.Condition()
         self._untold: list[Report] = []
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._prune = self._recalled = self._closed = False
         self._answer_seconds = 0.0
         self._epoch_began = time.monotonic()
@@ -132,7 +132,7 @@ class Reporter:
             began = time.monotonic()
             try:
                 answer = self._ticket.tell(reports)
-            except Exception as error:  # raised where training ends
+            except BaseException as error:  # whatever it is, or training would wait for ever; `flush` raises it
                 with self._changed:
                     self._error = error
                     self._changed.notify_all()

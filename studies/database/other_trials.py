@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import postgresql
 
 from studies.database.transactions import Completed
 from studies.database.trial_tables import (
@@ -24,6 +25,7 @@ from studies.database.trial_tables import (
     TRIALS,
     VALUES,
     Distributions,
+    ReportType,
     final_value,
     reported_value,
 )
@@ -69,23 +71,24 @@ _LAST_OF_PRUNED = (
     )
 )
 
-# Values of these trials after one epoch. From Postgres as eight bytes each: ten thousand of them, in a text of digits
-# or as rows, would cost the training process milliseconds after every epoch.
-_REPORTED: Mapping[str, Any] = {
-    "postgresql": sa.text(
-        """
-        SELECT string_agg(float8send(CASE intermediate_value_type
-            WHEN 'FINITE' THEN intermediate_value WHEN 'INF_POS' THEN float8 'Infinity'
-            WHEN 'INF_NEG' THEN float8 '-Infinity' ELSE float8 'NaN' END), bytea '')
-        FROM trial_intermediate_values WHERE step = :epoch AND trial_id = ANY(CAST(:ids AS integer[]))
-        """
+# Values of these trials after one epoch. The ids are sent as text and Postgres answers with eight bytes a value: ten
+# thousand of them, as a list or as rows, would cost the training process milliseconds after every epoch.
+_IDS, _EPOCH = sa.bindparam("ids_", type_=sa.Text()), sa.bindparam("epoch_", type_=sa.Integer())
+_DOUBLE = postgresql.DOUBLE_PRECISION
+_NUMBER = sa.case(
+    (REPORTS.c.intermediate_value_type == ReportType.FINITE, REPORTS.c.intermediate_value),
+    (REPORTS.c.intermediate_value_type == ReportType.INF_POS, sa.cast("Infinity", _DOUBLE)),
+    (REPORTS.c.intermediate_value_type == ReportType.INF_NEG, sa.cast("-Infinity", _DOUBLE)),
+    else_=sa.cast("NaN", _DOUBLE),
+)
+_REPORTED: Mapping[str, sa.Select[Any]] = {
+    "postgresql": sa.select(sa.func.string_agg(sa.func.float8send(_NUMBER), sa.cast(b"", postgresql.BYTEA))).where(
+        REPORTS.c.step == _EPOCH, REPORTS.c.trial_id == sa.any_(sa.cast(_IDS, postgresql.ARRAY(sa.Integer)))
     ),
-    "sqlite": sa.text(
-        """
-        SELECT intermediate_value, intermediate_value_type FROM trial_intermediate_values
-        WHERE step = :epoch AND trial_id IN (SELECT value FROM json_each(:ids))
-        """
-    ).columns(REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type),
+    "sqlite": sa.select(REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type).where(
+        REPORTS.c.step == _EPOCH,
+        REPORTS.c.trial_id.in_(sa.select(sa.func.json_each(_IDS).table_valued("value").c.value)),
+    ),
 }
 
 
@@ -146,7 +149,7 @@ class CompletedReports:
             if not after:
                 self._everything = (len(self._complete), ids)
         ids = f"{{{ids}}}" if dialect == "postgresql" else f"[{ids}]"
-        result = connection.execute(_REPORTED[dialect], {"epoch": epoch, "ids": ids})
+        result = connection.execute(_REPORTED[dialect], {"epoch_": epoch, "ids_": ids})
         if dialect == "postgresql":
             return np.frombuffer(result.scalar() or b"", dtype=">f8").astype(np.float64)
         return np.array([reported_value(stored, kind) for stored, kind in result], dtype=np.float64)

@@ -32,7 +32,7 @@ REPORTS: sa.Table = _models.TrialIntermediateValueModel.__table__
 BEATS: sa.Table = _models.TrialHeartbeatModel.__table__
 
 _ValueType = _models.TrialValueModel.TrialValueType
-_ReportType = _models.TrialIntermediateValueModel.TrialIntermediateValueType
+ReportType = _models.TrialIntermediateValueModel.TrialIntermediateValueType
 
 TRIAL_ID: sa.BindParameter[int] = sa.bindparam("trial_id_")
 STUDY_ID: sa.BindParameter[int] = sa.bindparam("study_id_")
@@ -144,11 +144,11 @@ def attr_rows(owner: str, owner_id: int, attrs: Mapping[str, Any]) -> list[dict[
 
 def report_rows(trial_id: int, values: Mapping[int, float]) -> list[dict[str, Any]]:
     """Rows of REPORTS, by epoch. What is no finite number is stored by its kind, as Optuna does."""
-    kinds = {math.inf: _ReportType.INF_POS, -math.inf: _ReportType.INF_NEG}
+    kinds = {math.inf: ReportType.INF_POS, -math.inf: ReportType.INF_NEG}
     rows = []
     for epoch, value in values.items():
-        kind = _ReportType.NAN if math.isnan(value) else kinds.get(value, _ReportType.FINITE)
-        stored = float(value) if kind == _ReportType.FINITE else None
+        kind = ReportType.NAN if math.isnan(value) else kinds.get(value, ReportType.FINITE)
+        stored = float(value) if kind == ReportType.FINITE else None
         rows.append(
             {"trial_id": trial_id, "step": epoch, "intermediate_value": stored, "intermediate_value_type": kind}
         )

@@ -86,7 +86,7 @@ def test_a_rule_decides_as_optunas_pruner(pruner: dict[str, Any], steps: list[tu
             study.tell(trials[i], 0.5)
 
 
-@pytest.mark.parametrize("pruner", CASES)
+@pytest.mark.parametrize("pruner", [pytest.param({"name": name, **OPTIONS[name][-1]}, id=name) for name in PRUNERS])
 def test_the_queue_decides_as_optunas_pruner(storage: BaseStorage, pruner: dict[str, Any]) -> None:
     draw = random.Random(str(pruner))
     study, trials = optunas(pruner)

@@ -15,7 +15,7 @@ GO_ON = Answer(prune=False, recalled=False)
 class FakeTicket:
     """Takes reports while `open` is set, and answers as told, then that training may go on."""
 
-    def __init__(self, *answers: Answer | Exception, is_open: bool = True) -> None:
+    def __init__(self, *answers: Answer | BaseException, is_open: bool = True) -> None:
         self.is_certain = True
         self.told: list[list[int]] = []
         self.open = threading.Event()
@@ -26,7 +26,7 @@ class FakeTicket:
     def tell(self, reports: Sequence[Report]) -> Answer:
         assert self.open.wait(20)
         answer = self._answers.pop(0) if self._answers else GO_ON
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         self.told.append([report.epoch for report in reports])
         return answer
@@ -85,8 +85,10 @@ def test_a_recall_is_noticed() -> None:
         assert not reporter.lost
 
 
-@pytest.mark.parametrize("error", [TicketLost("taken back"), StorageError("away"), ValueError("a bug")])
-def test_what_keeps_an_epoch_from_being_told_is_raised_at_the_end(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [TicketLost("taken back"), StorageError("away"), ValueError("a bug"), SystemExit("a library")]
+)
+def test_what_keeps_an_epoch_from_being_told_is_raised_at_the_end(error: BaseException) -> None:
     ticket = FakeTicket(GO_ON, error)
     with Reporter(ticket) as reporter:
         reporter.tell(Report(0, 0.5))
