@@ -12,11 +12,12 @@ from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
 from rigl_core.workplace import Workplace
-from studies.errors import CheckpointError, StorageError, TicketLost, TrainingDiverged
-from studies.ticket import Ticket
+from studies.errors import CheckpointError, TicketLost, TrainingDiverged
+from studies.ticket import Report, Ticket
 from studies.trial import TrialResult
 from workers.heartbeat import Heartbeat
 from workers.loop import Ending
+from workers.reporter import Reporter
 from workers.stop import Stop
 
 log = logging.getLogger("rigl_study.worker")
@@ -58,28 +59,39 @@ def run_ticket(ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, means: Means
         TrainingDiverged, DataUnavailable, MemoryError, ...: whatever training raises; the queue has not been told.
         StorageError: the database is away for too long.
     """
-    with Heartbeat(ticket) as heartbeat:
-        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir, means or Means())
+    with Heartbeat(ticket) as heartbeat, Reporter(ticket) as reporter:
+        run = _TicketRun(ticket, stop, heartbeat, reporter, checkpoint_dir, means or Means())
         return run.to_the_end()
 
 
 class _TicketRun:
-    def __init__(self, ticket: Ticket, stop: Stop, heartbeat: Heartbeat, checkpoint_dir: Path, means: Means) -> None:
-        self._ticket, self._stop, self._heartbeat = ticket, stop, heartbeat
+    def __init__(
+        self,
+        ticket: Ticket,
+        stop: Stop,
+        heartbeat: Heartbeat,
+        reporter: Reporter,
+        checkpoint_dir: Path,
+        means: Means,
+    ) -> None:
+        self._ticket, self._stop, self._heartbeat, self._reporter = ticket, stop, heartbeat, reporter
         self._checkpoint_dir, self._means = checkpoint_dir, means
         self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
         self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
 
     def to_the_end(self) -> Ending:
         outcome = self._train()
-        if outcome is None or outcome.status == "stopped":
+        prune = self._reporter.flush()  # whoever has the ticket next must find every epoch
+        if outcome is None or (outcome.status == "stopped" and not prune):
             return "given_back" if self._ticket.give_back(self._why_stopped()) else "lost"
-        tell = self._ticket.complete if outcome.status == "complete" else self._ticket.prune
+        # A trial that was stopped before it could obey the pruner is not left for another worker to go on with.
+        ending: Ending = "complete" if outcome.status == "complete" else "pruned"
+        tell = self._ticket.complete if ending == "complete" else self._ticket.prune
         if not tell(self._result(outcome)):  # its masks are there by now: a trial told complete can be a source
             self._masks.unlink(missing_ok=True)
             return "lost"
         self._checkpoint.unlink(missing_ok=True)  # only now: until it is told, a crash must be able to go on from it
-        return outcome.status
+        return ending
 
     def _train(self) -> TrainOutcome | None:
         """Train; None if a stop came and its checkpoint could not be written, so that an older one must do."""
@@ -115,15 +127,9 @@ class _TicketRun:
         )
 
     def _on_epoch(self, report: EpochReport) -> bool:
-        try:
-            prune = self._ticket.report(report.epoch, report.mean_val_accuracy, replayed=report.replayed)
-            if report.replayed:  # it was not pruned there when it was trained
-                return False
-            self._heartbeat.look()
-        except StorageError:
-            if not self._stop.is_set():
-                raise
-            return False  # so that the stop writes a checkpoint; whoever goes on from that reports the epoch again
+        prune = self._reporter.tell(Report(report.epoch, report.mean_val_accuracy, report.replayed))
+        if report.replayed:  # it was not pruned there when it was trained
+            return False
         log.info(
             "%s: epoch %d of %d, validation accuracy %.2f %%%s",
             self._ticket,
@@ -136,10 +142,12 @@ class _TicketRun:
         return prune
 
     def _should_stop(self) -> bool:
-        if self._heartbeat.lost:
+        if self._heartbeat.lost or self._reporter.lost:
             # Raised, not returned: a stop would write a checkpoint, over that of the worker that has the ticket now.
             raise TicketLost(f"{self._ticket} was taken back from {self._ticket.worker}.")
-        return self._stop.is_set() or self._heartbeat.recalled
+        # What cannot be told any more is a reason to stop, so that a checkpoint keeps what was trained.
+        recalled = self._heartbeat.recalled or self._reporter.recalled
+        return self._stop.is_set() or recalled or self._reporter.failed
 
     def _why_stopped(self) -> str:
         return self._stop.reason or "the campaign was stopped"

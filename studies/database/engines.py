@@ -10,7 +10,8 @@ from sqlalchemy.pool import NullPool
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 
-# One for the training thread, one for its heartbeat. Many workers share one server's connection limit.
+# One for reports and beats, which take turns (`studies.hold`), one for the other questions of a heartbeat. The training
+# thread itself asks only when there is nothing to report. Many workers share one server's connection limit.
 POOL_SIZE = 2
 
 _POSTGRES_CONNECTION = {
