@@ -14,7 +14,8 @@ from studies.commands.campaigns import create, delete, pause, resume, retry, sho
 from studies.commands.catalogue import catalogue_app, data_app
 from studies.commands.health import health
 from studies.commands.launch import launch_app
-from studies.commands.run import report, run, work
+from studies.commands.report import report
+from studies.commands.run import run, work
 from studies.commands.status import list_, status
 from studies.commands.storage import dashboard, storage_app
 from studies.commands.storage_care import backup, init, restore, upgrade

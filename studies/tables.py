@@ -29,6 +29,7 @@ class Table:
         header: one heading a column.
         rows: one text a column; the first of a row names it.
         numeric: columns (by index) that are set flush right.
+        stacks: whether its rows become blocks of lines on a screen too narrow for its columns; else it scrolls.
     """
 
     kind: ClassVar[str] = "table"
@@ -38,6 +39,7 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
+    stacks: bool = False
 
     def markdown(self) -> str:
         """A pipe table."""
@@ -84,7 +86,7 @@ def answer_table(analysis: Analysis) -> Table:
         *("pair", "reference", "reference, test", "best on validation", "best, test"),
         *("gain in points (95 % interval)", "tuning"),
     )
-    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5}))
+    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5}), stacks=True)
 
 
 VERDICT_WORDS = {
@@ -103,7 +105,7 @@ def _reached_table(analysis: Analysis) -> Table:
         for pair in analysis.pairs
     ]
     header = ("pair", "validation accuracy", "test accuracy", "seeds")
-    return Table("answer", "What was reached", header, tuple(rows), frozenset({1, 2, 3}))
+    return Table("answer", "What was reached", header, tuple(rows), frozenset({1, 2, 3}), stacks=True)
 
 
 def selection_table(analysis: Analysis) -> Table:

@@ -13,7 +13,7 @@ import pytest
 
 from studies.analysis import analyse
 from studies.errors import BadInput
-from studies.report import render_report, write_report
+from studies.report import Form, render_report, write_report
 from studies.reporting import report_folder
 from studies.reporting.summary import KEYS
 from studies.reporting.wording import headline
@@ -21,6 +21,7 @@ from studies.tables import Table, markdown_text
 from tests.studies.sample_cases import CASES
 
 ABSENT = ("reference", "best", "val_difference", "test_difference", "gain")
+FIGURES = ("comparison", "parameters", "curves")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -210,6 +211,23 @@ def test_headline_for_the_terminal() -> None:
     )
 
 
+def test_at_paper_size_the_figures_are_others_and_the_text_is_the_same(whole: dict[str, str]) -> None:
+    files = render_report(*CASES["whole"]().load(), form=Form(style="paper"))
+
+    assert files.keys() == whole.keys() | {f"figures/{name}.pdf" for name in FIGURES}
+    assert [name for name in whole if not name.startswith("figures/") and files[name] == whole[name]] == [
+        *("report.md", "trials.csv"),
+    ]
+    assert Page(files["report.html"]).text == Page(whole["report.html"]).text
+
+
+def test_a_page_that_is_still_being_written_is_read_again(whole: dict[str, str]) -> None:
+    files = render_report(*CASES["whole"]().load(), form=Form(refresh=20))
+
+    assert '<meta http-equiv="refresh" content="20">' in files["report.html"]
+    assert "refresh" not in whole["report.html"]
+
+
 def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     frame, provenance = CASES["whole"]().load()
     first = write_report(frame, provenance, tmp_path / "one" / "deep")
@@ -221,7 +239,7 @@ def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert _contents(first.folder) == _contents(other.folder)
     assert set(_contents(first.folder)) == {
         *("report.html", "report.md", "trials.csv", "summary.json"),
-        *("figures/comparison.svg", "figures/parameters.svg", "figures/curves.svg"),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")),
     }
     assert first.html.stat().st_size < 5_000_000
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
