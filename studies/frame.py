@@ -156,8 +156,12 @@ def load_provenance(storage: BaseStorage, campaign: str) -> Provenance:
         BadInput: its creation was interrupted.
         SpecVersionError: it is stored in another format.
     """
-    spec = open_campaign(storage, campaign).spec
-    return Provenance(campaign, spec, SPEC_VERSION, {name: version(name) for name in ("rigl-study", "optuna")})
+    return provenance_of(open_campaign(storage, campaign).spec)
+
+
+def provenance_of(spec: StudySpec) -> Provenance:
+    """The provenance of a campaign with this specification, read by the programs that run now."""
+    return Provenance(spec.name, spec, SPEC_VERSION, {name: version(name) for name in ("rigl-study", "optuna")})
 
 
 def _rows(plan: StudyPlan, trials: Sequence[FrozenTrial]) -> Iterable[dict[str, Any]]:
