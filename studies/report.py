@@ -32,6 +32,7 @@ from studies.reporting.sections import (
 )
 from studies.reporting.summary import summarise
 from studies.reporting.trials_csv import trials_csv
+from studies.reporting.trials_parquet import trials_parquet
 from studies.search_space import Choice
 from studies.spec import StudySpec
 
@@ -57,10 +58,12 @@ class Form:
 
     Attributes:
         style: of its figures, a key of `studies.reporting.figure_style.STYLES`.
+        parquet: whether the trials are written as Parquet, too.
         refresh: seconds after which a browser reads the page again, for one that is still being written; None: never.
     """
 
     style: str = "screen"
+    parquet: bool = False
     refresh: int | None = None
 
 
@@ -119,6 +122,8 @@ def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis, for
     with drawn_in(form.style):
         page = _page(known, form)
     files = {**page.files(), "trials.csv": trials_csv(frame)}
+    if form.parquet:
+        files["trials.parquet"] = trials_parquet(frame)
     summary = summarise(known, page.concerns, page.sections, [*files, "summary.json"])
     return {**files, "summary.json": _json(summary)}
 

@@ -1,10 +1,12 @@
 """`rigl-study report`: a campaign's results as files, and its answer in a few lines on stdout."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from studies.commands.app import print_json
 from studies.commands.options import Out, Storage, one_of
 from studies.commands.storage import opened
 from studies.errors import BadInput
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from studies.frame import Provenance
-    from studies.report import WrittenReport
 
 Margin = Annotated[
     float,
@@ -41,47 +42,62 @@ def report(
     out: Out = None,
     margin: Margin = 0.25,
     style: FigureStyle = "screen",
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Write trials.parquet as well; needs rigl-study[parquet].")
+    ] = False,
     source: Source = None,
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of summary.json, and do nothing else.")
+    ] = False,
     storage: Storage = None,
 ) -> None:
     """Write the report of a campaign, finished or not: HTML, Markdown, a table of all trials, JSON, figures.
 
     Prints the result in a few lines and where the report is.
     """
+    options = ReportOptions(out, margin / 100, style, parquet)
+    if as_schema:
+        from studies.reporting.summary import schema
+
+        print_json(schema())
+        return
     if source is not None:
         if name is not None or storage is not None:
             raise BadInput("--from takes all it needs from FILE; leave out NAME and --storage.")
-        rebuild(source, out, margin=margin, style=style)
+        from studies.reporting.trials_reader import read_report
+
+        options.write(*read_report(source))
         return
     if name is None:
         raise BadInput("report needs the NAME of a campaign (`rigl-study list` shows them), or --from FILE.")
     with opened(storage) as database:
-        write_campaign(database, name, out, margin=margin, style=style)
+        write_campaign(database, name, options)
 
 
-def write_campaign(
-    database: "BaseStorage", name: str, out: Path | None, *, margin: float = 0.25, style: str = "screen"
-) -> None:
-    """Write the report of a stored campaign, and say what it found; `margin` is in points."""
+@dataclass(frozen=True)
+class ReportOptions:
+    """Where a report goes and in which form; `margin` is a fraction.
+
+    The defaults are those of `rigl-study report`.
+    """
+
+    out: Path | None = None
+    margin: float = 0.0025
+    style: str = "screen"
+    parquet: bool = False
+
+    def write(self, frame: "DataFrame", provenance: "Provenance") -> None:
+        """Write the report of these trials, and say what it found."""
+        from studies.report import Form, write_report
+
+        folder = self.out or Path("reports") / provenance.campaign
+        written = write_report(frame, provenance, folder, self.margin, Form(self.style, self.parquet))
+        print(written.headline)
+        print(f"report: {written.html}")
+
+
+def write_campaign(database: "BaseStorage", name: str, options: ReportOptions) -> None:
+    """Write the report of a stored campaign, and say what it found."""
     from studies.frame import load_frame, load_provenance
 
-    _write(load_frame(database, name), load_provenance(database, name), out, margin, style)
-
-
-def rebuild(source: Path, out: Path | None, *, margin: float, style: str) -> None:
-    """Write the report of what an earlier report holds, and say what it found; `margin` is in points."""
-    from studies.reporting.trials_reader import read_report
-
-    _write(*read_report(source), out, margin, style)
-
-
-def _write(frame: "DataFrame", provenance: "Provenance", out: Path | None, margin: float, style: str) -> None:
-    from studies.report import Form, write_report
-
-    folder = out or Path("reports") / provenance.campaign
-    _tell(write_report(frame, provenance, folder, margin / 100, Form(style)))
-
-
-def _tell(written: "WrittenReport") -> None:
-    print(written.headline)
-    print(f"report: {written.html}")
+    options.write(load_frame(database, name), load_provenance(database, name))

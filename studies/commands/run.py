@@ -27,7 +27,7 @@ from studies.commands.options import (
     checkpoint_folder,
 )
 from studies.commands.progress import CampaignProgress
-from studies.commands.report import write_campaign
+from studies.commands.report import ReportOptions, write_campaign
 from studies.commands.storage import opened, resolve
 from studies.commands.training import require_training
 from studies.errors import BadInput, NotFound
@@ -149,7 +149,7 @@ def run(
             say(f"not all trials are done; `{PROGRAM} status {planned.name}` shows what is left")
             _tell_held(database, [planned.name])
             raise typer.Exit(code or 1)
-        write_campaign(database, planned.name, out)
+        write_campaign(database, planned.name, ReportOptions(out))
         if not any(c.complete for c in counts):
             say(f"no trial was completed; `{PROGRAM} show {planned.name} TRIAL` tells why each failed")
             raise typer.Exit(1)

@@ -87,7 +87,7 @@ def _is_ours(name: object) -> bool:
         return False
     path = PurePosixPath(name)
     is_figure = len(path.parts) == 2 and path.parts[0] == "figures" and path.suffix in (".svg", ".png", ".pdf")
-    return name in ("report.html", "report.md", "trials.csv", MARKER) or is_figure
+    return name in ("report.html", "report.md", "trials.csv", "trials.parquet", MARKER) or is_figure
 
 
 def _refuse_foreign(folder: Path, files: Mapping[str, str | bytes], old: set[str] | None) -> None:

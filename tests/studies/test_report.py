@@ -5,22 +5,24 @@ import functools
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from studies.analysis import analyse
 from studies.errors import BadInput
 from studies.report import Form, render_report, write_report
-from studies.reporting import report_folder
-from studies.reporting.summary import KEYS
+from studies.reporting import report_folder, summary
 from studies.reporting.wording import headline
 from studies.tables import Table, markdown_text
 from tests.studies.sample_cases import CASES
 
-ABSENT = ("reference", "best", "val_difference", "test_difference", "gain")
+ABSENT = tuple(path.rpartition(".")[2] for path in summary.ABSENT)
+SUMMARY = Draft202012Validator(summary.schema())
 FIGURES = ("comparison", "parameters", "curves")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -95,6 +97,10 @@ def test_the_page_needs_nothing_from_elsewhere(case: str) -> None:
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
 
 
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(summary.schema())
+
+
 def test_identifiers_are_unique(whole: dict[str, str]) -> None:
     ids = Page(whole["report.html"]).values("id")
 
@@ -149,7 +155,31 @@ def test_summary_has_exactly_the_documented_keys() -> None:
     for case in CASES:
         found |= _paths(json.loads(rendered(case)["summary.json"]))
 
-    assert found == set(KEYS)
+    assert found == set(summary.KEYS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_summary_is_as_its_published_schema_says(case: str) -> None:
+    SUMMARY.validate(json.loads(rendered(case)["summary.json"]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    {
+        "a key too many": lambda summary: summary.update(more=1),
+        "a key too few": lambda summary: summary["pairs"][0].pop("label"),
+        "no such verdict": lambda summary: summary["pairs"][0].update(verdict="maybe"),
+        "a word for a number": lambda summary: summary["pairs"][0]["best"].update(seconds="12.5"),
+        "half a trial": lambda summary: summary["counts"].update(complete=0.5),
+        "a seed that is none": lambda summary: summary["pairs"][0]["best"]["val_accuracy"].update(by_seed={"a": 1}),
+        "nothing for a list": lambda summary: summary.update(pairs=None),
+    }.values(),
+)
+def test_the_schema_admits_nothing_else(change: Callable[[dict[str, Any]], object]) -> None:
+    summary = json.loads(rendered("two_complete")["summary.json"])
+    change(summary)
+
+    assert not SUMMARY.is_valid(summary)
 
 
 def test_summary_numbers() -> None:
