@@ -19,7 +19,7 @@ from rigl_core.recipes import RECIPES
 from rigl_core.schedules import ANNEALS
 from rigl_core.scores import SCORES
 from studies.cli import app
-from studies.reporting.summary import schema
+from studies.summary_schemas import published_schema
 
 FOLDER = Path(__file__).parent
 NOTICE = "<!-- Written by `python -m docs.generate`; a change here is lost. -->"
@@ -149,7 +149,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def summary_schema() -> str:
     """The JSON schema of a report's summary.json."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

@@ -183,7 +183,7 @@ def _roles(pair: PairResult, analysis: Analysis) -> list[tuple[str, Setting]]:
 
 def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
     """The best trials of each pair by validation accuracy. Without test accuracy, which must not select."""
-    columns = param_columns(frame)
+    columns, measure = param_columns(frame), analysis.measure
     rows: list[tuple[str, ...]] = []
     for pair in analysis.pairs:
         complete = frame[(frame["study"] == pair.study) & (frame["state"] == "complete") & frame["value"].notna()]
@@ -191,10 +191,11 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
         for _, trial in ranked.iterrows():
             params = params_of(trial, columns)
             name = f"{trial['number']}" + (" (reference)" if trial["is_reference"] else "")
-            reached = percent(Estimate.of(trial["val_accuracy"] or (trial["value"],)), digits=2)
+            estimate = Estimate.of(trial["val_accuracy"] or (trial["value"],))
+            reached = percent(estimate, digits=2) if measure.is_fraction else measure.text(estimate.mean)
             shown = [number(params[key]) if key in params else NOT_KNOWN for key in columns]
             rows.append((pair.label, name, *shown, reached))
-    header = ("pair", "trial", *columns, "validation accuracy")
+    header = ("pair", "trial", *columns, measure.name)
     title = f"The best {RANKED} of each pair on validation"
     texts = {2 + i for i, column in enumerate(columns.values()) if not pd.api.types.is_numeric_dtype(frame[column])}
     return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))) - texts)

@@ -1,5 +1,7 @@
 """`rigl-study report`: a campaign's results as files, and its answer in a few lines on stdout."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +10,7 @@ import typer
 
 from studies.commands.app import print_json
 from studies.commands.options import Out, Storage, one_of
-from studies.commands.storage import opened
+from studies.commands.storage import opened, resolve, short_patience
 from studies.errors import BadInput
 from studies.reporting.figure_style import STYLES
 
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
     from studies.frame import Provenance
 
 Margin = Annotated[
-    float,
-    typer.Option("--margin", min=0, max=100, metavar="POINTS", help="A gain below this is not worth tuning for."),
+    float | None,
+    typer.Option(
+        "--margin",
+        min=0,
+        metavar="POINTS",
+        show_default="0.25",
+        help="A gain below this is not worth tuning for. With --optuna-study in units of its value, and 0 by default.",
+    ),
 ]
 FigureStyle = Annotated[
     str, one_of(STYLES, "--style", help="How figures are drawn: for a screen, or at the column widths of a paper.")
@@ -37,15 +45,31 @@ Source = Annotated[
 ]
 
 
+ForeignName = Annotated[
+    str | None,
+    typer.Option("--optuna-study", metavar="STUDY", help="Instead of a campaign, a study that another program made."),
+]
+Reference = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference",
+        metavar="KEY=VALUE,...",
+        help="With --optuna-study: the parameters to compare the best with, for example lr=0.1,alpha=0.3; repeatable.",
+    ),
+]
+
+
 def report(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The campaign.", show_default=False)] = None,
     out: Out = None,
-    margin: Margin = 0.25,
+    margin: Margin = None,
     style: FigureStyle = "screen",
     parquet: Annotated[
         bool, typer.Option("--parquet", help="Write trials.parquet as well; needs rigl-study[parquet].")
     ] = False,
     source: Source = None,
+    optuna_study: ForeignName = None,
+    reference: Reference = None,
     as_schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of summary.json, and do nothing else.")
     ] = False,
@@ -55,23 +79,51 @@ def report(
 
     Prints the result in a few lines and where the report is.
     """
-    options = ReportOptions(out, margin / 100, style, parquet)
     if as_schema:
-        from studies.reporting.summary import schema
+        from studies.summary_schemas import published_schema
 
-        print_json(schema())
+        print_json(published_schema())
         return
-    if source is not None:
-        if name is not None or storage is not None:
-            raise BadInput("--from takes all it needs from FILE; leave out NAME and --storage.")
+    if [name, source, optuna_study].count(None) != 2:
+        raise BadInput(
+            "report takes one of: NAME, a campaign (`rigl-study list` shows them); --from FILE; --optuna-study STUDY."
+        )
+    if reference and optuna_study is None:
+        raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
+    options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet)
+    if optuna_study is not None:
+        if parquet:
+            raise BadInput("--parquet is for campaigns; trials.csv has the trials of an Optuna study.")
+        _report_foreign(optuna_study, reference or (), storage, options, margin or 0.0)
+    elif source is not None:
+        if storage is not None:
+            raise BadInput("--from takes all it needs from FILE; leave out --storage.")
         from studies.reporting.trials_reader import read_report
 
         options.write(*read_report(source))
-        return
-    if name is None:
-        raise BadInput("report needs the NAME of a campaign (`rigl-study list` shows them), or --from FILE.")
-    with opened(storage) as database:
-        write_campaign(database, name, options)
+    elif name is not None:
+        with opened(storage) as database:
+            write_campaign(database, name, options)
+
+
+def _report_foreign(
+    study: str, reference: Sequence[str], storage: str | None, options: "ReportOptions", margin: float
+) -> None:
+    """Write the report of a study that another program made; its storage is only read."""
+    from studies.foreign import load_foreign
+    from studies.foreign_report import write_foreign
+    from studies.report import Form
+    from studies.storage import close_storage, open_read_only
+
+    database = open_read_only(resolve(storage, must_exist=True), patience=short_patience())
+    try:
+        found = load_foreign(database, study, reference)
+    finally:
+        close_storage(database)
+    folder = options.out or Path("reports") / (re.sub(r"[^\w.-]+", "-", study, flags=re.ASCII).strip(".-") or "study")
+    written = write_foreign(found, folder, margin, Form(options.style))
+    print(written.headline)
+    print(f"report: {written.html}")
 
 
 @dataclass(frozen=True)

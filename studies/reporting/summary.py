@@ -12,7 +12,7 @@ from studies.gain import Gain
 from studies.reporting.findings import Difference, Estimate, PairResult, Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.section import Evidence, Section
-from studies.reporting.summary_schema import Key, published
+from studies.reporting.summary_schema import Key, object_schema
 from studies.reporting.wording import answer, headline, verdict
 
 SCHEMA_VERSION = 2
@@ -102,10 +102,9 @@ ABSENT = tuple(f"pairs[].{name}" for name in ("reference", "best", "val_differen
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of summary.json."""
+    """The JSON schema of a campaign's summary.json."""
     keys = KEYS if EVIDENCE_KEYS else {**KEYS, "evidence": Key("object", "by section")}
-    about = "The results of a campaign, as `rigl-study report` writes them beside the page."
-    return published(keys, absent=ABSENT, open_below="evidence", about=about)
+    return object_schema(keys, absent=ABSENT, open_below="evidence")
 
 
 def summarise(

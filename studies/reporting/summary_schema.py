@@ -4,7 +4,7 @@ A key is written as a path: dots between the names, `[]` behind a list. Its `Key
 objects and lists above it follow from the paths.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,14 +87,3 @@ def _node(node: Mapping[str, Any], path: str, absent: Collection[str], open_belo
         "additionalProperties": False,
     }
     return found if is_open else {**found, "required": list(children)}
-
-
-def published(keys: Mapping[str, Key | str], *, absent: Iterable[str], open_below: str, about: str) -> dict[str, Any]:
-    """A schema with what a reader of the file alone needs to know."""
-    schema = object_schema(keys, absent=set(absent), open_below=open_below)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "summary.json",
-        "description": about,
-        **schema,
-    }

@@ -146,7 +146,7 @@ def test_marks_lie_in_the_order_of_their_texts() -> None:
     trials = [done({**REFERENCE, "lr": lr}, val, val) for lr, val in ((0.02, 0.80), (0.05, 0.84), (0.2, 0.82))]
     spec = make_spec()
     frame, _ = load(spec, [trials])
-    drawing = parameters(frame, analyse(frame, ""), spec)
+    drawing = parameters(frame, analyse(frame, ""), spec.search)
     assert drawing is not None
     group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == "lr-0-complete")
     marks_at = [(float(use.get("x", 0)), float(use.get("y", 0)), use[0].text or "") for use in group.iter(f"{SVG}use")]
@@ -161,7 +161,7 @@ def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape(pai
     spec = make_spec(sparsity=tuple(0.5 + 0.01 * i for i in range(pair + 1)))
     pruned = [Told({**OTHER, "lr": 0.02 + 0.01 * i}, "pruned", curve=[0.7 + 0.001 * i]) for i in range(12)]
     frame, _ = load(spec, [[done(REFERENCE, 0.8, 0.8), *pruned]] * (pair + 1))
-    drawing = parameters(frame, analyse(frame, ""), spec)
+    drawing = parameters(frame, analyse(frame, ""), spec.search)
     assert drawing is not None
     group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == f"lr-{pair}-pruned")
     hollow = [mark for mark in group.iter() if "fill: none" in mark.get("style", "") and len(mark)]
@@ -232,7 +232,7 @@ def test_a_dollar_in_a_name_is_a_dollar() -> None:
     assert axis.position("$x^2$") == 0
     spec = make_spec(search={"anneal": ["cosine", "constant"]}, sampler="grid")
     frame, _ = load(spec, [[done({"anneal": "cosine"}, 0.8, 0.8)]])
-    assert parameters(frame, analyse(frame, ""), spec) is not None
+    assert parameters(frame, analyse(frame, ""), spec.search) is not None
 
 
 def test_parameter_axes() -> None:
