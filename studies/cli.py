@@ -13,12 +13,13 @@ from studies.commands.app import DEBUG_VARIABLE, PROGRAM, choose_log_format, com
 from studies.commands.best import best
 from studies.commands.campaigns import create, delete, pause, resume, retry, show, stop
 from studies.commands.catalogue import catalogue_app, data_app
+from studies.commands.dashboard import dashboard
 from studies.commands.health import health
 from studies.commands.launch import launch_app
 from studies.commands.report import report
 from studies.commands.run import run, work
 from studies.commands.status import list_, status
-from studies.commands.storage import dashboard, storage_app
+from studies.commands.storage import storage_app
 from studies.commands.storage_care import backup, init, restore, upgrade
 from studies.commands.train import train
 
