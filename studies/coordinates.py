@@ -55,6 +55,6 @@ def _number(values: "pd.Series[Any]") -> Array:
 
 
 def _choice(values: "pd.Series[Any]") -> Array:
-    names = np.asarray(values.astype(str))
+    names = np.array(["missing" if pd.isna(value) else f"is {value}" for value in values])
     own: Array = (names[:, None] == np.unique(names)[None, :]) / np.sqrt(2.0)
     return own

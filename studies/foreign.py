@@ -6,6 +6,7 @@ stands in the columns of a single seed. Where the study minimises, `value` and `
 better, as everywhere in a report), which the study's measure undoes before anybody sees a number.
 """
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from studies.attributes import CAMPAIGN_ATTR, FIXED_PARAMS_ATTR, METRIC_NAMES_ATTR
-from studies.errors import BadInput, UnknownName, not_found
+from studies.errors import BadInput, NotFound, UnknownName
 from studies.frame import STATE_OF, build_frame, param_column, same_params
 from studies.reporting.measure import Measure
 from studies.search_space import Axis, Choice, Params, Range, Value
+
+SHOWN = 10
+"""An error names at most so many of the studies that there are."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
     """
     studies = {study.study_name: study for study in storage.get_all_studies()}
     if name not in studies:
-        raise not_found("Optuna study", name, sorted(studies))
+        near = difflib.get_close_matches(name, studies, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}?" if near else f"There: {', '.join(sorted(studies)[:SHOWN]) or 'no study'}."
+        raise NotFound(f'no Optuna study "{name}" is stored. {hint}')
     study = studies[name]
     if CAMPAIGN_ATTR in study.user_attrs:
         campaign = study.user_attrs[CAMPAIGN_ATTR]

@@ -25,7 +25,8 @@ def foreign_csv(study: ForeignStudy) -> str:
         columns[name] = [None if pd.isna(moment) else moment.isoformat() for moment in frame[name]]
     columns["seconds"] = frame["seconds"]
     columns["curve"] = [json_cell({step: sign * value for step, value in curve.items()}) for curve in frame["curve"]]
-    return pd.DataFrame(columns).map(text_cell, na_action="ignore").to_csv(index=False, lineterminator="\n")
+    table = pd.DataFrame(columns).map(text_cell, na_action="ignore").rename(columns=text_cell)
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 _TRIAL = {

@@ -4,6 +4,7 @@ The same page as a campaign's, with what such a study has, and with a word on wh
 accuracy or written as percent: values are what the other program says they are.
 """
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -55,7 +56,8 @@ def answer(finding: Finding) -> str:
         among = count(pair.n_compared, "trial")
         return f"Nothing beat the reference, which has {measure.name} {_reached(pair, study)}, among {among}."
     lead = pair.best.val_accuracy.mean - pair.reference.val_accuracy.mean
-    sentence = f"{best}, the reference {_reached(pair, study)}: {measure.difference(lead)} better."
+    better = measure.difference(lead).removeprefix("+")
+    sentence = f"{best}, the reference {_reached(pair, study)}: better by {better}."
     if finding.gain is None:
         return f"{sentence} How much of that is luck cannot be told: each setting ran once, and the trials are too few."
     return f"{sentence} {_claim(finding, finding.gain)}"
@@ -154,13 +156,22 @@ def _first_screen(finding: Finding) -> tuple[Block, ...]:
     return (table, Text(note, "note"))
 
 
+def _ranking(finding: Finding) -> Table:
+    """The best trials; which study they are of, nobody has to be told."""
+    table = ranking_table(finding.study.frame, finding.analysis)
+    rows = tuple(row[1:] for row in table.rows)
+    is_numeric = frozenset(i - 1 for i in table.numeric)
+    return dataclasses.replace(
+        table, title=f"The best {len(rows)}", header=table.header[1:], rows=rows, numeric=is_numeric
+    )
+
+
 def _sections(finding: Finding) -> tuple[Section, ...]:
     study, analysis = finding.study, finding.analysis
     blocks: list[Block] = []
     drawing = parameters(study.frame, analysis, study.search)
     blocks.append(drawing or Text("No trial with parameters has reached a value yet.", "missing"))
-    ranking = ranking_table(study.frame, analysis)
-    if ranking.rows:
+    if (ranking := _ranking(finding)).rows:
         blocks.append(ranking)
     course = curves(study.frame, analysis) or Text("No trial reported more than one value on its way.", "missing")
     counts = [(state, str(finding.pair.counts[state])) for state in STATES if finding.pair.counts[state]]
