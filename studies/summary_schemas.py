@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from studies import foreign_files
+from studies import comparison_report, foreign_files
 from studies.reporting import summary
 from studies.reporting.summary_schema import object_schema
 
@@ -18,6 +18,10 @@ def published_schema() -> dict[str, Any]:
             {
                 "title": "of an Optuna study that another program made",
                 **object_schema(foreign_files.KEYS, absent=foreign_files.ABSENT),
+            },
+            {
+                "title": "of campaigns that are compared",
+                **object_schema(comparison_report.KEYS, absent=comparison_report.ABSENT),
             },
         ],
     }

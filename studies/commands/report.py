@@ -1,6 +1,8 @@
 """`rigl-study report`: a campaign's results as files, and its answer in a few lines on stdout."""
 
 import re
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from studies.frame import Provenance
+
+LIVE_SECONDS = 15
+"""A report that is kept up to date is looked after so often."""
 
 Margin = Annotated[
     float | None,
@@ -60,12 +65,22 @@ Reference = Annotated[
 
 
 def report(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The campaign.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...",
+            help="The campaign; or several, to compare the others with the first.",
+            show_default=False,
+        ),
+    ] = None,
     out: Out = None,
     margin: Margin = None,
     style: FigureStyle = "screen",
     parquet: Annotated[
         bool, typer.Option("--parquet", help="Write trials.parquet as well; needs rigl-study[parquet].")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Write it anew as trials finish, until all have; the page reloads itself.")
     ] = False,
     source: Source = None,
     optuna_study: ForeignName = None,
@@ -84,10 +99,14 @@ def report(
 
         print_json(published_schema())
         return
-    if [name, source, optuna_study].count(None) != 2:
+    if [names or None, source, optuna_study].count(None) != 2:
         raise BadInput(
             "report takes one of: NAME, a campaign (`rigl-study list` shows them); --from FILE; --optuna-study STUDY."
         )
+    if live and (not names or len(names) > 1):
+        raise BadInput("--live is for one campaign, by its NAME.")
+    if names and len(set(names)) < len(names):
+        raise BadInput(f"{', '.join(names)}: a campaign is named twice; compare it with others.")
     if reference and optuna_study is None:
         raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
     options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet)
@@ -101,9 +120,27 @@ def report(
         from studies.reporting.trials_reader import read_report
 
         options.write(*read_report(source))
-    elif name is not None:
-        with opened(storage) as database:
-            write_campaign(database, name, options)
+    elif names:
+        with opened(storage, patient=live) as database:
+            if live:
+                follow_campaign(database, names[0], options)
+            elif len(names) == 1:
+                write_campaign(database, names[0], options)
+            else:
+                _compare(database, names, options)
+
+
+def _compare(database: "BaseStorage", names: Sequence[str], options: "ReportOptions") -> None:
+    """Write the report that compares campaigns with the first of them."""
+    from studies.comparison_report import write_comparison
+    from studies.frame import load_frame, load_provenance
+    from studies.report import Form
+
+    campaigns = [(load_frame(database, name), load_provenance(database, name)) for name in names]
+    folder = options.out or Path("reports") / f"{names[0]}+{names[1] if len(names) == 2 else len(names) - 1}"
+    written = write_comparison(campaigns, folder, options.margin, Form(options.style, options.parquet))
+    print(written.headline)
+    print(f"report: {written.html}")
 
 
 def _report_foreign(
@@ -138,12 +175,12 @@ class ReportOptions:
     style: str = "screen"
     parquet: bool = False
 
-    def write(self, frame: "DataFrame", provenance: "Provenance") -> None:
-        """Write the report of these trials, and say what it found."""
+    def write(self, frame: "DataFrame", provenance: "Provenance", *, refresh: int | None = None) -> None:
+        """Write the report of these trials, and say what it found; a page with `refresh` reloads itself so often."""
         from studies.report import Form, write_report
 
         folder = self.out or Path("reports") / provenance.campaign
-        written = write_report(frame, provenance, folder, self.margin, Form(self.style, self.parquet))
+        written = write_report(frame, provenance, folder, self.margin, Form(self.style, self.parquet, refresh))
         print(written.headline)
         print(f"report: {written.html}")
 
@@ -153,3 +190,31 @@ def write_campaign(database: "BaseStorage", name: str, options: ReportOptions) -
     from studies.frame import load_frame, load_provenance
 
     options.write(load_frame(database, name), load_provenance(database, name))
+
+
+def follow_campaign(database: "BaseStorage", name: str, options: ReportOptions) -> None:
+    """Write the report of a campaign now and whenever its trials have changed, until none is waiting or running.
+
+    The last one, also after Ctrl-C, is a page that does not reload itself.
+    """
+    from studies.frame import load_frame, load_provenance
+
+    provenance = load_provenance(database, name)
+    shown: DataFrame | None = None
+    try:
+        while True:
+            frame = load_frame(database, name)
+            is_unfinished = bool(frame["state"].isin(["waiting", "running"]).any())
+            began = time.monotonic()
+            if shown is None or not frame.equals(shown):
+                options.write(frame, provenance, refresh=LIVE_SECONDS if is_unfinished else None)
+                sys.stdout.flush()
+                shown = frame
+            if not is_unfinished:
+                return
+            # A large report leaves most of the time to the workers.
+            time.sleep(max(LIVE_SECONDS, 3 * (time.monotonic() - began)))
+    except KeyboardInterrupt:
+        if shown is not None:
+            options.write(shown, provenance)
+        raise

@@ -288,6 +288,9 @@ def test_tables_are_not_created_by_looking(tmp_path: Path, postgres_url: Storage
         (["sample", "--reference", "lr=1"], "--reference is for --optuna-study"),
         (["--optuna-study", "other", "--parquet"], "--parquet is for campaigns"),
         (["--from", "trials.csv", "--storage", "sqlite:///x.db"], "leave out --storage"),
+        (["--from", "trials.csv", "--live"], "--live is for one campaign"),
+        (["one", "other", "one"], "named twice"),
+        (["one", "other", "--live"], "--live is for one campaign"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], told: str, own_log: None) -> None:
