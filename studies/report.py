@@ -45,11 +45,13 @@ class WrittenReport:
         folder: where it is.
         html: the page to open.
         headline: its result, one line a pair, as plain text.
+        analysis: what it is about; None for reports of anything else than one campaign.
     """
 
     folder: Path
     html: Path
     headline: str
+    analysis: Analysis | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def write_report(
     """
     analysis = analyse(frame, provenance.campaign, margin)
     folder = replace_files(out_dir, _render(frame, provenance, analysis, form))
-    return WrittenReport(folder, folder / "report.html", wording.headline(analysis))
+    return WrittenReport(folder, folder / "report.html", wording.headline(analysis), analysis)
 
 
 def render_report(

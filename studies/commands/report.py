@@ -4,14 +4,14 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from studies.commands.app import print_json
-from studies.commands.options import Out, Storage, one_of
+from studies.commands.options import Artifacts, Out, Storage, artifact_folder, one_of
 from studies.commands.storage import opened, resolve, short_patience
 from studies.errors import BadInput
 from studies.reporting.figure_style import STYLES
@@ -82,6 +82,10 @@ def report(
     live: Annotated[
         bool, typer.Option("--live", help="Write it anew as trials finish, until all have; the page reloads itself.")
     ] = False,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="Show verdict, figures and page in Optuna's dashboard as well.")
+    ] = False,
+    artifacts: Artifacts = None,
     source: Source = None,
     optuna_study: ForeignName = None,
     reference: Reference = None,
@@ -105,11 +109,17 @@ def report(
         )
     if live and (not names or len(names) > 1):
         raise BadInput("--live is for one campaign, by its NAME.")
+    if attach and (not names or len(names) > 1):
+        raise BadInput("--attach is for one campaign, by its NAME.")
+    if artifacts is not None and not attach:
+        raise BadInput("--artifacts says where --attach puts files; add --attach.")
     if names and len(set(names)) < len(names):
         raise BadInput(f"{', '.join(names)}: a campaign is named twice; compare it with others.")
     if reference and optuna_study is None:
         raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
     options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet)
+    if attach:
+        options = replace(options, artifacts=artifact_folder(artifacts))
     if optuna_study is not None:
         if parquet:
             raise BadInput("--parquet is for campaigns; trials.csv has the trials of an Optuna study.")
@@ -165,22 +175,46 @@ def _report_foreign(
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Where a report goes and in which form; `margin` is a fraction.
+    """Where a report goes and in which form. The defaults are those of `rigl-study report`.
 
-    The defaults are those of `rigl-study report`.
+    Attributes:
+        out: its folder; None for the one named after what it is about.
+        margin: the gain, a fraction, below which tuning does not pay.
+        style: of its figures.
+        parquet: whether the trials are written as Parquet, too.
+        artifacts: where what Optuna's dashboard shows of it goes; None to attach nothing.
     """
 
     out: Path | None = None
     margin: float = 0.0025
     style: str = "screen"
     parquet: bool = False
+    artifacts: Path | None = None
 
-    def write(self, frame: "DataFrame", provenance: "Provenance", *, refresh: int | None = None) -> None:
-        """Write the report of these trials, and say what it found; a page with `refresh` reloads itself so often."""
+    def write(
+        self,
+        frame: "DataFrame",
+        provenance: "Provenance",
+        *,
+        database: "BaseStorage | None" = None,
+        refresh: int | None = None,
+    ) -> None:
+        """Write the report of these trials, and say what it found.
+
+        Args:
+            frame: the trials.
+            provenance: of their campaign.
+            database: where it is stored, to attach the report there; only needed with `artifacts`.
+            refresh: seconds after which the page reloads itself, if it is to.
+        """
         from studies.report import Form, write_report
 
         folder = self.out or Path("reports") / provenance.campaign
         written = write_report(frame, provenance, folder, self.margin, Form(self.style, self.parquet, refresh))
+        if self.artifacts is not None and database is not None and written.analysis is not None:
+            from studies.attachments import attach
+
+            attach(database, written.analysis, written.folder, self.artifacts)
         print(written.headline)
         print(f"report: {written.html}")
 
@@ -189,7 +223,7 @@ def write_campaign(database: "BaseStorage", name: str, options: ReportOptions) -
     """Write the report of a stored campaign, and say what it found."""
     from studies.frame import load_frame, load_provenance
 
-    options.write(load_frame(database, name), load_provenance(database, name))
+    options.write(load_frame(database, name), load_provenance(database, name), database=database)
 
 
 def follow_campaign(database: "BaseStorage", name: str, options: ReportOptions) -> None:
@@ -207,7 +241,8 @@ def follow_campaign(database: "BaseStorage", name: str, options: ReportOptions) 
             is_unfinished = bool(frame["state"].isin(["waiting", "running"]).any())
             began = time.monotonic()
             if shown is None or not frame.equals(shown):
-                options.write(frame, provenance, refresh=LIVE_SECONDS if is_unfinished else None)
+                refresh = LIVE_SECONDS if is_unfinished else None
+                options.write(frame, provenance, database=database, refresh=refresh)
                 sys.stdout.flush()
                 shown = frame
             if not is_unfinished:
@@ -216,5 +251,5 @@ def follow_campaign(database: "BaseStorage", name: str, options: ReportOptions) 
             time.sleep(max(LIVE_SECONDS, 3 * (time.monotonic() - began)))
     except KeyboardInterrupt:
         if shown is not None:
-            options.write(shown, provenance)
+            options.write(shown, provenance, database=database)
         raise
