@@ -50,6 +50,7 @@ class TrainOutcome:
         dense_flops: forward FLOPs of one sample (an image, or one whole sequence of text) through the dense network.
         n_parameters: of the network that was trained (fewer than the dense one's for `small_dense`).
         n_active: active maskable weights at the end, the same for every seed; sparsities and FLOPs are means.
+        initial_layer_sparsity: by layer, before the first step; `layer_sparsity` is that of the end.
         seconds: wall time, earlier attempts included.
         bits_per_character: of the last epoch, on the validation part of a text; empty for images.
         test_bits_per_character: on its test part; empty unless complete.
@@ -73,3 +74,4 @@ class TrainOutcome:
     environment: dict[str, str] = field(default_factory=dict)
     bits_per_character: tuple[float, ...] = ()
     test_bits_per_character: tuple[float, ...] = ()
+    initial_layer_sparsity: dict[str, float] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import socket
+from importlib.metadata import version
 
 import torch
 
@@ -67,6 +68,7 @@ def environment(device: str) -> dict[str, str]:
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(device) if kind == "cuda" else platform.processor() or platform.machine()
     return {
+        "rigl_study": version("rigl-study"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": kind,

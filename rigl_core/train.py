@@ -40,6 +40,7 @@ class Run:
         self.layer_flops = forward_flops(self.replicas[0].model, data.input_shape, data.input_dtype)
         dense = build_model(config, data, 0, narrow=False)
         self.dense_flops = float(sum(forward_flops(dense, data.input_shape, data.input_dtype).values()))
+        self.initial_layer_sparsity = self._layer_sparsity()  # what a checkpoint brings is no beginning
         self.step = 0
         self.history: list[EpochReport] = []
         self.seconds = 0.0
@@ -49,6 +50,11 @@ class Run:
 
     def _inference_flops(self, replica: Replica) -> float:
         return inference_flops(self.layer_flops, replica.masks.sparsities())
+
+    def _layer_sparsity(self) -> dict[str, float]:
+        """Of every maskable layer, the mean over the replicas."""
+        each = [replica.masks.sparsities() for replica in self.replicas]
+        return {name: mean(own[name] for own in each) for name in self.layer_flops}
 
     def train_batch(self) -> None:
         """The next mini-batch of every replica."""
@@ -144,7 +150,8 @@ class Run:
             n_parameters=sum(parameter.numel() for parameter in self.replicas[0].model.parameters()),
             n_active=sum(all_masks[0].n_active.values()),
             realised_sparsity=mean(masks.sparsity() for masks in all_masks),
-            layer_sparsity={name: mean(masks.sparsities()[name] for masks in all_masks) for name in self.layer_flops},
+            layer_sparsity=self._layer_sparsity(),
+            initial_layer_sparsity=self.initial_layer_sparsity,
             epochs=len(self.history),
             seconds=self.seconds,
             environment=environment(self.device),

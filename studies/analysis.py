@@ -41,8 +41,8 @@ def analyse_pair(study: str, trials: pd.DataFrame, margin: float = MARGIN) -> Pa
     best_row = select_best(trials)
     if best_row is not None and trials.loc[best_row, "is_reference"]:
         best_row = reference_row  # also where a sampler drew the reference again: its luckier repeat is no discovery
-    reference = None if reference_row is None else _setting(trials, reference_row)
-    best = None if best_row is None else _setting(trials, best_row)
+    reference = None if reference_row is None else setting_of(trials, reference_row)
+    best = None if best_row is None else setting_of(trials, best_row)
     val = test = gain = None
     if best is not None and reference is not None and best.number != reference.number:
         val = difference(best.val_by_seed, reference.val_by_seed)
@@ -139,7 +139,8 @@ def pair_label(study: str, trials: pd.DataFrame) -> str:
     return f"{sparsity} {trials['distribution'].iloc[0]}" if pd.isna(masks) else f"{sparsity} masks {masks}"
 
 
-def _setting(trials: pd.DataFrame, row: int) -> Setting:
+def setting_of(trials: pd.DataFrame, row: int) -> Setting:
+    """One complete trial, by its index label."""
     trial = trials.loc[[row]].iloc[0]
     return Setting(
         number=int(trial["number"]),

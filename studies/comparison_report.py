@@ -102,7 +102,7 @@ def _concerns(found: Comparison) -> tuple[Concern, ...]:
     own = [
         Concern(concern.weight, f"{member.name}: {concern.text}")
         for member in found.members
-        for concern in concerns(member.frame, member.analysis)
+        for concern in concerns(member.frame, member.analysis, member.provenance.spec)
     ]
     recipe = [name.rpartition(".")[2] for name in OF_RECIPE if name in found.differing]
     if recipe:

@@ -68,7 +68,10 @@ COLUMNS = (
     Column("finished", "datetime64[us]", "when it ended, by the database's clock, in the reader's time zone"),
     Column("error", "string", "why it failed"),
     Column("curve", "object", "dict of mean validation accuracy by epoch, from 0"),
-    Column("layer_sparsity", "object", "dict of final sparsity by layer"),
+    Column("layer_sparsity", "object", "dict of final sparsity by layer, the mean over the seeds"),
+    Column("initial_layer_sparsity", "object", "the same before the first step; empty where an older version trained"),
+    Column("explored", "object", "tuple of R_s by epoch: fraction of maskable weights active at least once so far"),
+    Column("inference_flops_by_epoch", "object", "tuple of inference_flops after each epoch, the mean over the seeds"),
     Column("environment", "object", "dict of versions, device and host"),
 )
 DECLARED = tuple(column.name for column in COLUMNS)
@@ -190,7 +193,7 @@ def _row(plan: StudyPlan, trial: FrozenTrial, *, was_retried: bool) -> dict[str,
         "state": state,
         "is_reference": _is_reference(plan.spec, params),
         "value": _value(trial, curve),
-        **{key: _per_seed(told.get(key)) for key in _PER_SEED},
+        **{key: _numbers(told.get(key)) for key in _PER_SEED},
         **{key: told.get(key) for key in _FROM_RESULT},
         "epochs": told.get("epochs", len(curve) if trial.state.is_finished() else None),
         "device": environment.get("device"),
@@ -198,13 +201,14 @@ def _row(plan: StudyPlan, trial: FrozenTrial, *, was_retried: bool) -> dict[str,
         "started": trial.datetime_start,
         "finished": trial.datetime_complete,
         "curve": curve,
-        "layer_sparsity": dict(told.get("layer_sparsity") or {}),
+        **{key: dict(told.get(key) or {}) for key in ("layer_sparsity", "initial_layer_sparsity")},
+        **{key: _numbers(told.get(key)) for key in ("explored", "inference_flops_by_epoch")},
         "environment": dict(environment),
         **{param_column(name): value for name, value in params.items()},
     }
 
 
-def _per_seed(values: Sequence[Any] | None) -> tuple[Any, ...]:
+def _numbers(values: Sequence[Any] | None) -> tuple[Any, ...]:
     return tuple(math.nan if value is None else value for value in values or ())  # JSON has no NaN
 
 

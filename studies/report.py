@@ -23,12 +23,10 @@ from studies.reporting.page import Page
 from studies.reporting.report_folder import replace_files
 from studies.reporting.section import Block, Evidence, MakeSection, Section, Text
 from studies.reporting.sections import (
-    cost_section,
     curves_section,
     pairs_section,
     parameters_section,
     provenance_section,
-    trials_section,
 )
 from studies.reporting.summary import summarise
 from studies.reporting.trials_csv import trials_csv
@@ -107,8 +105,6 @@ SECTIONS: tuple[MakeSection, ...] = (
     parameters_section,
     curves_section,
     *evidence.SECTIONS,
-    cost_section,
-    trials_section,
     provenance_section,
 )
 """What stands below the first screen, in this order."""
@@ -138,7 +134,7 @@ def _page(known: Evidence, form: Form) -> Page:
         plan=_plan(spec, analysis),
         question=_question(spec, analysis),
         answer=wording.answer(analysis),
-        concerns=concerns(known.frame, analysis),
+        concerns=concerns(known.frame, analysis, spec),
         first=_first_screen(analysis),
         sections=make_sections(known),
         refresh=form.refresh,

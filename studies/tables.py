@@ -13,7 +13,7 @@ from studies.analysis import params_of
 from studies.frame import STATES, Provenance, param_columns
 from studies.reporting.findings import Analysis, Estimate, PairResult, Setting, Verdict
 from studies.reporting.health import device_words
-from studies.reporting.wording import NOT_KNOWN, count, duration, gained, multiple, number, percent, points, setting
+from studies.reporting.wording import NOT_KNOWN, count, duration, gained, number, percent, points, setting
 
 RANKED = 5
 """So many of the best trials of a pair are listed."""
@@ -135,31 +135,12 @@ def counts_table(analysis: Analysis) -> Table:
     return Table("counts", "Trials by state", ("pair", *STATES, "total"), tuple(rows), numeric)
 
 
-def cost_table(analysis: Analysis) -> Table:
-    """What reference and best cost to train and to use, as multiples of the dense network."""
-    rows = []
-    for pair in analysis.pairs:
-        for role, trained in _roles(pair, analysis):
-            realised = trained.realised_sparsity
-            rows.append(
-                (
-                    f"{pair.label}, {role}",
-                    NOT_KNOWN if math.isnan(realised) else f"{100 * realised:.2f} %",
-                    multiple(trained.inference_flops),
-                    multiple(trained.train_flops),
-                    duration(trained.seconds),
-                )
-            )
-    header = ("setting", "realised sparsity", "inference FLOPs", "training FLOPs", "training time")
-    return Table("cost", "Cost, as multiples of dense", header, tuple(rows), frozenset({1, 2, 3, 4}))
-
-
 def bits_table(analysis: Analysis) -> Table:
     """Bits per character that reference and best need, of campaigns on text; for images it has no rows."""
     rows = [
         (f"{pair.label}, {role}", _bits(trained.bits_by_seed), _bits(trained.test_bits_by_seed))
         for pair in analysis.pairs
-        for role, trained in _roles(pair, analysis)
+        for role, trained in roles(pair, analysis)
         if trained.bits_by_seed
     ]
     header = ("setting", "validation", "test")
@@ -174,11 +155,11 @@ def _bits(by_seed: Mapping[int, float]) -> str:
     return f"{estimate.mean:.3f}" + ("" if math.isnan(estimate.std) else f" ± {estimate.std:.3f}")
 
 
-def _roles(pair: PairResult, analysis: Analysis) -> list[tuple[str, Setting]]:
+def roles(pair: PairResult, analysis: Analysis) -> list[tuple[str, Setting]]:
     """What there is to show of a pair: its reference, and its best where that is another trial."""
     best = "best" if analysis.params else "the only setting"
-    roles = [("reference", pair.reference), (best, None if _is_reference(pair) else pair.best)]
-    return [(role, trained) for role, trained in roles if trained is not None]
+    every = [("reference", pair.reference), (best, None if _is_reference(pair) else pair.best)]
+    return [(role, trained) for role, trained in every if trained is not None]
 
 
 def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:

@@ -32,6 +32,8 @@ class TrialResult(_Frozen):
     test_bits_per_character: tuple[float, ...] = ()
     explored: tuple[float, ...] = ()
     "R_s after each epoch: fraction of the maskable weights active at least once so far, the mean over the seeds."
+    inference_flops_by_epoch: tuple[float, ...] = ()
+    "f_S after each epoch, the mean over the seeds: it moves where weights move between layers."
     inference_flops: float
     train_flops: float
     dense_flops: float
@@ -41,6 +43,8 @@ class TrialResult(_Frozen):
     "Active maskable weights at the end."
     realised_sparsity: float
     layer_sparsity: dict[str, float] = Field(default_factory=dict)
+    "At the end, by layer, the mean over the seeds; `initial_layer_sparsity` that before the first step."
+    initial_layer_sparsity: dict[str, float] = Field(default_factory=dict)
     epochs: int
     seconds: float
     epochs_recomputed: int = 0

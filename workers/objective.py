@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -146,7 +147,8 @@ class _TicketRun:
             loss=outcome.loss,
             bits_per_character=outcome.bits_per_character,
             test_bits_per_character=outcome.test_bits_per_character,
-            explored=tuple(fmean(report.explored) for report in outcome.history),
+            explored=_by_epoch(report.explored for report in outcome.history),
+            inference_flops_by_epoch=_by_epoch(report.inference_flops for report in outcome.history),
             inference_flops=outcome.inference_flops,
             train_flops=outcome.train_flops,
             dense_flops=outcome.dense_flops,
@@ -154,9 +156,15 @@ class _TicketRun:
             n_active=outcome.n_active,
             realised_sparsity=outcome.realised_sparsity,
             layer_sparsity=outcome.layer_sparsity,
+            initial_layer_sparsity=outcome.initial_layer_sparsity,
             epochs=outcome.epochs,
             seconds=outcome.seconds,
             # Not below 0: the checkpoint may be of a deleted campaign that was the same.
             epochs_recomputed=max(0, self._ticket.epochs_trained - outcome.epochs),
             environment=outcome.environment,
         )
+
+
+def _by_epoch(told: Iterable[Sequence[float]]) -> tuple[float, ...]:
+    """The mean over the seeds after each epoch, with the digits a figure can show: hundreds of epochs are stored."""
+    return tuple(round(fmean(by_seed), 6) for by_seed in told)

@@ -2,10 +2,17 @@
 
 from collections.abc import Mapping
 
+from studies.evidence import cost, health, layers, methods, published
 from studies.reporting.section import MakeSection
 
-SECTIONS: tuple[MakeSection, ...] = ()
+SECTIONS: tuple[MakeSection, ...] = (
+    methods.section,
+    cost.section,
+    layers.section,
+    health.section,
+    published.section,
+)
 """In the order of the report."""
 
-KEYS: Mapping[str, str] = {}
+KEYS: Mapping[str, str] = {**methods.KEYS, **cost.KEYS, **layers.KEYS, **health.KEYS, **published.KEYS}
 """What summary.json holds below "evidence": path of a key, the section's name first, to its meaning."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from studies.reporting.findings import Analysis, Verdict
 from studies.reporting.wording import count
+from studies.spec import StudySpec
 
 Weight = Literal["warning", "note"]
 
@@ -29,13 +30,13 @@ class Concern:
     text: str
 
 
-def concerns(frame: pd.DataFrame, analysis: Analysis) -> tuple[Concern, ...]:
+def concerns(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[Concern, ...]:
     """Everything to be said, warnings first."""
     found = [
         *_unfinished(frame, analysis),
         *_reference(analysis),
         *_failed(frame),
-        *_seeds(frame, analysis),
+        *_seeds(frame, analysis, spec.strategy.seeds),
         *_missing_values(frame),
         *_realised_sparsity(frame, analysis),
         *_environment(frame),
@@ -67,18 +68,24 @@ def _failed(frame: pd.DataFrame) -> Iterator[Concern]:
     failed = frame[frame["state"] == "failed"]
     if failed.empty:
         return
-    reasons = Counter(_first_line(error) for error in failed["error"])
+    reasons = Counter(first_line(error) for error in failed["error"])
     shown = "; ".join(f"{reason} ({n}×)" if n > 1 else reason for reason, n in reasons.most_common(3))
     more = f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
     yield Concern("warning", f"{count(len(failed), 'trial')} of {len(frame)} failed: {shown}{more}.")
 
 
-def _seeds(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
+def _seeds(frame: pd.DataFrame, analysis: Analysis, planned: tuple[int, ...]) -> Iterator[Concern]:
     n_seeds = analysis.n_seeds
     if n_seeds == 1:
         yield Concern("warning", "One seed a trial: differences have no interval and may be chance.")
     if len(set(frame.loc[frame["state"] == "complete", "seeds"])) > 1:
         yield Concern("warning", "Trials were trained on different seeds; differences use the seeds both have.")
+    complete = frame.loc[frame["state"] == "complete", "seeds"]
+    without = [seed for seed in planned if not all(seed in seeds for seeds in complete)]
+    if without:
+        n = sum(not set(planned) <= set(seeds) for seeds in complete)
+        which = f"seed{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
+        yield Concern("warning", f"{count(n, 'complete trial')} without {which}, though planned.")
 
 
 def _missing_values(frame: pd.DataFrame) -> Iterator[Concern]:
@@ -130,7 +137,8 @@ def _interrupted(frame: pd.DataFrame) -> Iterator[Concern]:
         yield Concern("note", f"Computed again after an interruption: {count(recomputed, 'epoch')}.")
 
 
-def _first_line(error: object) -> str:
+def first_line(error: object) -> str:
+    """The first line of why a trial failed, cut where it is long."""
     text = error.strip() if isinstance(error, str) else ""
     first = text.splitlines()[0] if text else "no reason given"
     return first if len(first) <= 100 else first[:99] + "…"

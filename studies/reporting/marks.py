@@ -3,7 +3,7 @@
 Every distinction by colour is made by shape, filling or line style as well, for people who do not see the colours.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -125,6 +125,12 @@ def role_key(role: str) -> Line2D:
 def curve_key(role: str) -> Line2D:
     """The legend's entry for reference or best in a figure of curves."""
     return Line2D([], [], color=ROLE_COLOUR[role], linestyle=ROLE_LINE[role], linewidth=2, label=role)
+
+
+def legend_columns(keys: Sequence[Line2D]) -> int:
+    """How many keys of a legend fit side by side below a figure, at most five."""
+    longest = max((len(str(key.get_label())) for key in keys), default=0)
+    return max(1, min(5, len(keys), 135 // (longest + 9)))
 
 
 def left_out(n_below: int, n_hidden: int, floor: float, measure: Measure = ACCURACY) -> str:

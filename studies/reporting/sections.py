@@ -1,4 +1,4 @@
-"""The sections that every report has: the pairs, the trials one by one, what they cost, and where they come from."""
+"""The sections that every report has: the pairs, the trials one by one, and where they come from."""
 
 from studies import tables
 from studies.reporting.section import Block, Evidence, Section, Source, Terms, Text
@@ -43,33 +43,6 @@ def curves_section(evidence: Evidence) -> Section:
     drawing = curves(evidence.frame, evidence.analysis)
     missing = Text("No trial has finished two epochs, so there are no curves.", "missing")
     return Section("curves", "Learning curves", "Learning curves", (drawing or missing,))
-
-
-def cost_section(evidence: Evidence) -> Section:
-    """FLOPs and seconds of reference and best."""
-    table = tables.cost_table(evidence.analysis)
-    blocks: tuple[Block, ...] = (Text("No trial has finished, so there is no cost to tell.", "missing"),)
-    if table.rows:
-        blocks = (
-            table,
-            Text(
-                "FLOPs of convolutions and linear layers from the final masks, one multiply-accumulate as two. "
-                "Training is counted for a sample and step, averaged over topology updates, as a multiple of training "
-                "the dense network as long.",
-                "note",
-            ),
-        )
-    return Section("cost", "Cost", "Cost", blocks)
-
-
-def trials_section(evidence: Evidence) -> Section:
-    """How many trials there are in each state."""
-    note = Text(
-        "“Pruned” trials were stopped early, “retried” ones died and were taken over by another. All of them are in "
-        "trials.csv; the numbers of this page are in summary.json.",
-        "note",
-    )
-    return Section("trials", "Trials", "Trials", (tables.counts_table(evidence.analysis), note))
 
 
 def provenance_section(evidence: Evidence) -> Section:

@@ -143,7 +143,7 @@ def finish(figure: Figure, *, name: str, title: str, caption: str, description: 
     """
     _fit_legends(figure)
     svg = _svg(figure, title=title, description=description, hover=hover)
-    figure.set_layout_engine("none")  # the other files have the same layout; finding it is half the work
+    figure.set_layout_engine(None)  # the other files have the same layout; finding it is half the work
     images = {suffix: _WRITERS[suffix](figure, title, description) for suffix in current_style().files}
     return Drawing(name, title, caption, description, svg, images)
 

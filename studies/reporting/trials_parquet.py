@@ -14,8 +14,9 @@ NESTED: Mapping[str, tuple[str, ...]] = {
     "curve": ("map", "int64", "float64"),
     "environment": ("map", "string", "string"),
     "layer_sparsity": ("map", "string", "float64"),
+    "initial_layer_sparsity": ("map", "string", "float64"),
 }
-"""Types of columns that hold more than one value a trial; those not named are lists of numbers, one a seed."""
+"""Types of columns that hold more than one value a trial; others are lists of numbers, one a seed or epoch."""
 
 _SIMPLE = {"Int64": "int64", "boolean": "bool", "category": "string", "datetime64[us]": "timestamp[us]"}
 

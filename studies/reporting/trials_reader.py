@@ -6,11 +6,8 @@ its line, column and value; a cell is data, never a formula and never a program.
 
 import csv
 import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,28 +17,29 @@ from pydantic import ValidationError
 from studies.complaints import one_line
 from studies.errors import BadInput, UnknownName
 from studies.frame import COLUMNS, STATES, Provenance, build_frame, param_column, provenance_of
+from studies.reporting import trials_cells as read
 from studies.reporting.summary import GENERATOR
-from studies.reporting.trials_csv import NOT_A_NUMBER, PER_SEED, text_of
-from studies.search_space import Axis, Choice, Value
+from studies.reporting.trials_cells import Parse
+from studies.reporting.trials_csv import PER_SEED, text_of
 from studies.spec import SPEC_VERSION, StudySpec
 
 MAX_BYTES = 500_000_000
-"""A hundred thousand trials of 250 epochs; what is larger is no table of trials."""
+"""Thirty thousand trials of 250 epochs; what is larger is no table of trials."""
 MAX_CELL = 10_000_000
 """Characters of one cell, which the curve of a trial never has."""
 
-BY_EPOCH = ("curve",)
-"""JSON whose keys are whole numbers."""
-MAPPINGS = (*BY_EPOCH, "layer_sparsity", "environment")
-"""Columns of JSON objects; the others of JSON are lists."""
+MAPPINGS = ("layer_sparsity", "initial_layer_sparsity", "environment")
+"""Columns of JSON objects with names for keys."""
+NESTED: Mapping[str, Parse] = {
+    "seeds": read.seeds,
+    "curve": read.epochs,
+    "explored": read.fractions,
+    "inference_flops_by_epoch": read.numbers,
+}
+"""The other columns of JSON."""
 FRACTIONS = ("value", "sparsity", "realised_sparsity", "val_accuracy", "test_accuracy")
 REQUIRED = ("study", "number", "state")
 """What a row cannot be placed without. Any other column may be missing, as in the report of an older version."""
-
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,5})?|[-+]?inf", re.ASCII)
-_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
-
-Parse = Callable[[str], Any]
 
 
 def read_report(source: Path) -> tuple[pd.DataFrame, Provenance]:
@@ -136,8 +134,10 @@ def _row(cells: Mapping[str, str], parsers: Mapping[str, Parse], where: str, spe
             except (BadInput, ValueError, RecursionError) as error:
                 shown = repr(cell if len(cell) <= 40 else f"{cell[:37]}...")
                 raise BadInput(f'{where}, column "{name}": {shown} {error}.') from None
-    for name in MAPPINGS:
+    for name in (*MAPPINGS, "curve"):
         row.setdefault(name, {})
+    for name in ("explored", "inference_flops_by_epoch"):
+        row.setdefault(name, ())
     seeds = row.setdefault("seeds", ())
     for name in PER_SEED:
         own = {seed: row.pop(f"{name}_{seed}") for seed in seeds if f"{name}_{seed}" in row}
@@ -151,16 +151,18 @@ def _row(cells: Mapping[str, str], parsers: Mapping[str, Parse], where: str, spe
 
 def _parsers(header: Sequence[str], path: Path, spec: StudySpec) -> dict[str, Parse]:
     """How each column of the file is read."""
-    known: dict[str, Parse] = {column.name: _parser(column.name, column.dtype) for column in COLUMNS}
-    known |= {"number": _index, "study": _one_of([plan.name for plan in spec.plans()]), "state": _one_of(STATES)}
-    params = {param_column(name): _of_axis(axis) for name, axis in spec.search.items()}
+    known = {c.name: _parser(c.name, c.dtype) for c in COLUMNS if c.name not in PER_SEED}
+    known |= {
+        "number": read.index,
+        "study": read.one_of([plan.name for plan in spec.plans()]),
+        "state": read.one_of(STATES),
+    }
+    params = {param_column(name): read.of_axis(axis) for name, axis in spec.search.items()}
     known |= params
     for name in header:
         what, _, seed = name.rpartition("_")
-        if what in PER_SEED and _WHOLE.fullmatch(seed):
-            known[name] = _fraction if what in FRACTIONS else _number
-    for name in PER_SEED:
-        del known[name]
+        if what in PER_SEED and read.is_whole(seed):
+            known[name] = read.fraction if what in FRACTIONS else read.number
     if len(set(header)) != len(header):
         raise BadInput(f"{path}, line 1: a column is there twice.")
     for name in header:
@@ -174,128 +176,7 @@ def _parsers(header: Sequence[str], path: Path, spec: StudySpec) -> dict[str, Pa
 
 def _parser(name: str, dtype: str) -> Parse:
     if dtype == "object":
-        return _seeds if name == "seeds" else _epochs if name in BY_EPOCH else _mapping if name in MAPPINGS else _list
+        return read.mapping if name in MAPPINGS else NESTED[name]
     if dtype == "float64":
-        return _fraction if name in FRACTIONS else _number
-    return {"Int64": _whole, "boolean": _truth, "datetime64[us]": _moment}.get(dtype, text_of)
-
-
-def _number(cell: str) -> float:
-    if cell == NOT_A_NUMBER:
-        return math.nan
-    if not _NUMBER.fullmatch(cell):
-        raise BadInput("is no number")
-    return float(cell)
-
-
-def _fraction(cell: str) -> float:
-    value = _number(cell)
-    if value < 0 or value > 1:
-        raise BadInput("is no fraction from 0 to 1")
-    return value
-
-
-def _whole(cell: str) -> int:
-    if not _WHOLE.fullmatch(cell):
-        raise BadInput("is no whole number")
-    return int(cell)
-
-
-def _index(cell: str) -> int:
-    value = _whole(cell)
-    if value < 0:
-        raise BadInput("is below 0")
-    return value
-
-
-def _truth(cell: str) -> bool:
-    if cell not in ("True", "False"):
-        raise BadInput("is neither True nor False")
-    return cell == "True"
-
-
-def _moment(cell: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(cell)
-    except ValueError:
-        raise BadInput("is no ISO 8601 time, for example 2026-03-01T09:00:00") from None
-    if moment.tzinfo is not None or not 1700 < moment.year < 2200:
-        raise BadInput("has a time zone, or is centuries away")
-    return moment
-
-
-def _one_of(names: Sequence[str]) -> Parse:
-    def parse(cell: str) -> str:
-        if cell not in names:
-            raise BadInput(f"is none of {', '.join(names)}")
-        return cell
-
-    return parse
-
-
-def _of_axis(axis: Axis) -> Parse:
-    """How a searched parameter is read: as the search box has it, and inside it."""
-
-    def parse(cell: str) -> Value:
-        if isinstance(axis, Choice):
-            candidates = [value for value in axis.values if _is_written(cell, value)]
-            value: Value | None = candidates[0] if candidates else None
-        else:
-            value = _whole(cell) if axis.is_integer else _number(cell)
-        if value is None or not axis.contains(value):
-            raise BadInput(f"is outside the search: {axis}")
-        return value
-
-    return parse
-
-
-def _is_written(cell: str, value: Value) -> bool:
-    if isinstance(value, bool | str):
-        return text_of(cell) == str(value)
-    return _NUMBER.fullmatch(cell) is not None and float(cell) == value
-
-
-def _json(cell: str) -> Any:
-    def refuse(constant: str) -> Any:
-        raise BadInput(f"has {constant}, which is no JSON")
-
-    try:
-        return json.loads(cell, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"is no JSON ({error.msg})") from None
-
-
-def _seeds(cell: str) -> tuple[int, ...]:
-    value = _list(cell)
-    if not all(type(seed) is int and 0 <= seed < 2**31 for seed in value) or len(set(value)) != len(value):
-        raise BadInput("is no JSON list of different whole numbers from 0")
-    return value
-
-
-def _list(cell: str) -> tuple[Any, ...]:
-    value = _json(cell)
-    if not isinstance(value, list) or any(isinstance(inner, dict | list) for inner in value):
-        raise BadInput("is no JSON list of numbers")
-    return tuple(math.nan if inner is None else inner for inner in value)
-
-
-def _mapping(cell: str) -> dict[str, Any]:
-    value = _json(cell)
-    if not isinstance(value, dict) or not all(isinstance(inner, str | int | float) for inner in value.values()):
-        raise BadInput("is no JSON object of numbers and texts")
-    return value
-
-
-def _epochs(cell: str) -> dict[int, float]:
-    value = _json(cell)
-    if not isinstance(value, dict) or not all(_WHOLE.fullmatch(epoch) for epoch in value):
-        raise BadInput("is no JSON object of numbers by epoch")
-    return {int(epoch): _epoch_value(inner) for epoch, inner in value.items()}
-
-
-def _epoch_value(value: Any) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadInput("has a value that is no number")
-    return _fraction(value) if isinstance(value, str) else _fraction(repr(value))
+        return read.fraction if name in FRACTIONS else read.number
+    return {"Int64": read.whole, "boolean": read.truth, "datetime64[us]": read.moment}.get(dtype, text_of)

@@ -30,6 +30,11 @@ def points(difference: Difference) -> str:
     return f"{_signed(difference.mean, digits)}{spread} points"
 
 
+def in_points(fraction: float) -> str:
+    """A difference of accuracies in hundredths of a point, "+0.52"."""
+    return _signed(fraction, 2)
+
+
 def gained(gain: Gain) -> str:
     """A gain in points and its 95 % interval, "+0.5 (−0.2 to +1.2)"."""
     digits = _decimals(gain.std)
@@ -94,6 +99,14 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
     return f"{seconds:.3g} s"
+
+
+def time_unit(longest: float) -> tuple[str, float]:
+    """The unit for an axis of times up to `longest` seconds, and its seconds."""
+    for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
+        if longest >= 3 * size:
+            return unit, size
+    return "seconds", 1.0
 
 
 def seeds(n: int) -> str:

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from rigl_core.config import TrainConfig
+from rigl_core.data.task import load_task
 from rigl_core.data.text_file import text_digest
+from rigl_core.distributions import erk
 from rigl_core.errors import BadInput, CheckpointError, DataUnavailable, TrainingDiverged
+from rigl_core.masks import maskable_weights
 from rigl_core.methods import METHODS
-from rigl_core.train import EpochReport, TrainOutcome, train
+from rigl_core.replica import build_model
+from rigl_core.train import EpochReport, Run, TrainOutcome, train
 
 IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
 BATCHES_PER_EPOCH = 5
@@ -65,7 +69,7 @@ def results(outcome: TrainOutcome) -> tuple[object, ...]:
     bits = outcome.bits_per_character, outcome.test_bits_per_character
     scores = outcome.val_accuracy, outcome.test_accuracy, outcome.loss
     flops = outcome.inference_flops, outcome.train_flops
-    return (outcome.status, curve, *scores, *bits, *flops, outcome.layer_sparsity)
+    return (outcome.status, curve, *scores, *bits, *flops, outcome.initial_layer_sparsity, outcome.layer_sparsity)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +172,17 @@ def test_training_twice_as_long_costs_twice_as_much(undisturbed: TrainOutcome) -
     assert longer.inference_flops == static.inference_flops
 
 
+@pytest.mark.parametrize("method", ["rigl", "pruning"])
+def test_training_twice_as_long_fixes_the_topology_twice_as_late(method: str) -> None:
+    def topology_end(train_multiplier: float) -> int:
+        changes = {"method": method, "train_multiplier": train_multiplier, "seeds": (7,), "ramp_start": 0}
+        config = CONFIG.model_copy(update=changes)
+        return Run(config, load_task(config), "cpu", {}).replicas[0].sparse.schedule.t_end
+
+    # three quarters of the steps of 3, 6 and 9 epochs
+    assert [topology_end(k) for k in (1.0, 2.0, 3.0)] == [int(0.75 * 5 * n) for n in (3, 6, 9)]
+
+
 def test_flops_of_each_kind_of_method(undisturbed: TrainOutcome) -> None:
     def one(method: str) -> TrainOutcome:
         return run(CONFIG.model_copy(update={"method": method, "seeds": (7,), "ramp_start": 0}))
@@ -192,6 +207,20 @@ def test_what_was_explored_is_reported(undisturbed: TrainOutcome) -> None:
     assert all(len(fractions) == 2 for fractions in explored)
     assert 0.2 < explored[0][0] < explored[1][0] <= explored[2][0] <= 1
     assert undisturbed.history[-1].sparsity == pytest.approx((0.8, 0.8), abs=1e-3)
+
+
+def test_the_initial_sparsities_are_those_of_the_distribution_and_the_final_ones_where_weights_went() -> None:
+    still = run(CONFIG.model_copy(update={"method": "rigl"}))
+    moved = run(CONFIG.model_copy(update={"method": "rigl_sg"}))
+    ramped = run(CONFIG.model_copy(update={"method": "pruning", "ramp_start": 1, "delta_t": 1, "warmup_steps": 0}))
+
+    weights = maskable_weights(build_model(CONFIG, load_task(CONFIG, None), 0))
+    asked = erk({name: tuple(weight.shape) for name, weight in weights.items()}, 0.8)
+    assert still.initial_layer_sparsity == pytest.approx(asked, abs=0.01)
+    assert still.layer_sparsity == still.initial_layer_sparsity
+    assert moved.initial_layer_sparsity == still.initial_layer_sparsity
+    assert moved.layer_sparsity != moved.initial_layer_sparsity
+    assert set(ramped.initial_layer_sparsity.values()) == {0.0}
 
 
 def test_a_subset_of_the_training_images() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from studies.frame import Provenance, load_frame, load_provenance
-from studies.spec import StudySpec
+from studies.spec import StudyPlan, StudySpec
 from tests.studies.sample_campaign import ENVIRONMENT, REFERENCE, Told, make_spec, realistic, store
 
 OTHER = {"lr": 0.05, "alpha": 0.4, "delta_t": 250}
@@ -36,6 +36,38 @@ def done(params: dict[str, object], val: float, test: float, **more: object) -> 
     return Told(
         params, val=(val - 0.001, val + 0.001), test=(test - 0.002, test + 0.002), curve=(val - 0.1, val), **more
     )
+
+
+METHOD_ACCURACY = {
+    "dense": 0.94, "small_dense": 0.90, "static": 0.905, "set": 0.92, "rigl": 0.925, "rigl_sg": 0.927, "pruning": 0.93
+}  # fmt: skip
+LAYERS = {"conv1.weight": 0.0, "block.0.weight": 0.7, "block.1.weight": 0.95, "fc.weight": 0.3}
+
+
+def trained(plan: StudyPlan, method: str, number: int) -> Told:
+    """What a method may tell after 40 epochs: accuracies over three seeds, layers, exploration, cost by epoch."""
+    sparsity, erk = float(plan.pair["sparsity"]), plan.pair["distribution"] == "erk"
+    f_s = {"dense": 1.0}.get(method, (1 - sparsity) * (1.75 if erk else 1.0))
+    top = METHOD_ACCURACY[method] - (0 if method == "dense" else 0.15 * (sparsity - 0.8)) + (0.005 if erk else 0)
+    test = [top + 0.001 * (seed - 1) + 0.0004 * ((number * (seed + 2)) % 3) for seed in range(3)]
+    ramp = [min(1.0, (epoch + 1) / 30) for epoch in range(40)]
+    sparse = method not in ("dense", "small_dense")
+    final = {name: sparsity * (1 - (0.3 * at if erk else 0)) if sparse else 0.0 for name, at in LAYERS.items()}
+    shifted = {name: share + 0.02 * (i - 1.5) * (method == "rigl_sg") for i, (name, share) in enumerate(final.items())}
+    moves = method in ("set", "rigl", "rigl_sg")
+    flops = [f_s * (1 + 0.3 * at) if method == "rigl_sg" else 1 - (1 - f_s) * at for at in ramp]
+    told = {
+        "train_flops": f_s * (1.2 if method == "pruning" else 1.02),
+        "inference_flops": f_s,
+        "n_active": round(1e6 * (1 - sparsity)) if method != "dense" else 1_000_000,
+        "seconds": 100.0 + 7 * number + 90 * f_s,
+        "initial_layer_sparsity": dict.fromkeys(LAYERS, 0.0) if method == "pruning" else final,
+        "layer_sparsity": shifted,
+        "explored": [(1 - sparsity) * (1 + (2 * at if moves else 0)) if sparse else 1.0 for at in ramp],
+        "inference_flops_by_epoch": flops if method in ("rigl_sg", "pruning") else [f_s] * 40,
+    }
+    curve = [top - 0.3 / (epoch + 1) for epoch in range(40)]
+    return Told({"method": method}, val=[value + 0.002 for value in test], test=test, curve=curve, attrs=told)
 
 
 def _whole() -> Case:
@@ -181,12 +213,37 @@ def _lottery() -> Case:
     return Case(spec, [[done({}, 0.85, 0.84)]], "S = 0.98 masks from:first/rigl-s0.98-erk#3")
 
 
+def _side_by_side() -> Case:
+    methods = ["dense", "small_dense", "static", "set", "rigl", "rigl_sg", "pruning"]
+    spec = make_spec(
+        "side-by-side",
+        sparsity=(0.8, 0.9, 0.95),
+        distribution=("uniform", "erk"),
+        search={"method": methods},
+        reference={"method": "static"},
+        sampler="grid",
+        seeds=(0, 1, 2),
+        epochs=40,
+    )
+    trials = [[trained(plan, m, number) for number, m in enumerate(methods)] for plan in spec.plans()]
+    return Case(spec, trials, "differences between methods")
+
+
+def _beside_the_published() -> Case:
+    spec = make_spec(
+        "cifar10-wrn-methods", sparsity=(0.8, 0.9), distribution=("uniform",), search={"method": ["static", "rigl"]},
+        reference={"method": "static"}, sampler="grid", seeds=(0, 1, 2), recipe="cifar10",
+    )  # fmt: skip
+    trials = [[trained(plan, m, number) for number, m in enumerate(("static", "rigl"))] for plan in spec.plans()]
+    return Case(spec, [trials[0], []], "Ours minus the published")
+
+
 CASES: dict[str, Callable[[], Case]] = {
     make.__name__.removeprefix("_"): make
     for make in (
         *(_whole, _nothing_stored, _all_waiting, _first_epoch, _one_complete, _two_complete, _all_pruned, _all_failed),
         *(_no_reference, _reference_pruned, _no_search, _one_parameter, _methods, _any_sparsity, _not_a_number),
         *(_one_seed, _unfinished, _mixed_machines, _retried, _no_test, _first_layer_dense, _hostile_names),
-        *(_text, _lottery),
+        *(_text, _lottery, _side_by_side, _beside_the_published),
     )
 }

@@ -236,7 +236,7 @@ def test_the_answer_counts_the_pairs() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_concerns_name_what_is_wrong(case: str) -> None:
     frame, provenance = CASES[case]().load()
-    found = concerns(frame, analyse(frame, provenance.campaign))
+    found = concerns(frame, analyse(frame, provenance.campaign), provenance.spec)
 
     assert [c.weight for c in found] == sorted((c.weight for c in found), reverse=True)  # warnings first
     expected = {
@@ -258,7 +258,7 @@ def test_a_healthy_campaign_raises_no_concern() -> None:
     elsewhere = {**ENVIRONMENT, "host": "b", "threads": "8"}
     frame, _ = load(ONE_PAIR, [[*trials, told(THIRD, (0.8,) * 3, (0.8,) * 3, environment=elsewhere)]])
 
-    assert concerns(frame, analyse(frame, "")) == ()
+    assert concerns(frame, analyse(frame, ""), ONE_PAIR) == ()
 
 
 def test_wording_of_numbers() -> None:

@@ -118,13 +118,13 @@ def test_an_unknown_style_is_refused() -> None:
     {
         "nothing_stored": set(),
         "all_waiting": set(),
-        "first_epoch": set(),
-        "one_seed": {"comparison", "parameters"},
-        "all_pruned": {"parameters", "curves"},
-        "all_failed": set(),
-        "no_search": {"comparison", "curves"},
-        "no_test": {"parameters"},
-        "whole": {"comparison", "parameters", "curves"},
+        "first_epoch": {"timeline"},
+        "one_seed": {"comparison", "parameters", "cost", "layers", "timeline"},
+        "all_pruned": {"parameters", "curves", "timeline"},
+        "all_failed": {"timeline"},
+        "no_search": {"comparison", "curves", "cost", "layers", "timeline"},
+        "no_test": {"parameters", "cost", "layers", "timeline"},
+        "whole": {"comparison", "parameters", "curves", "cost", "layers", "timeline"},
     }.items(),
 )
 def test_only_what_there_is_gets_drawn(case: str, expected: set[str]) -> None:

@@ -53,6 +53,16 @@ def test_a_complete_trial_in_full() -> None:
     assert pd.isna(trial["error"])
 
 
+def test_a_trial_of_an_older_version_has_no_initial_sparsities_and_nothing_by_epoch() -> None:
+    new = {"initial_layer_sparsity": {"a": 0.9}, "explored": [0.1, 0.2], "inference_flops_by_epoch": [0.5, 0.4]}
+    old = dict.fromkeys(new)
+    frame, _ = load(make_spec(), [[done(REFERENCE, 0.8, 0.8, attrs=new), done(OTHER, 0.8, 0.8, attrs=old)]])
+
+    assert frame["initial_layer_sparsity"].tolist() == [{"a": 0.9}, {}]
+    assert frame["explored"].tolist() == [(0.1, 0.2), ()]
+    assert frame["inference_flops_by_epoch"].tolist() == [(0.5, 0.4), ()]
+
+
 def test_rows_follow_the_studies_of_the_spec_then_the_number() -> None:
     spec = make_spec(sparsity=(0.98, 0.9), distribution=("uniform", "erk"), n_trials=11)
     frame, _ = load(spec, realistic(spec, n_trials=11))

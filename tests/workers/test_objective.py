@@ -170,8 +170,11 @@ def test_a_stopped_ticket_is_given_back_and_ends_as_if_nothing_had_been(storage:
     assert run_ticket(again, Stop(), checkpoint_dir=tmp_path) == "complete"
     one, other = stored(storage, again), stored(storage, undisturbed)
     assert one.intermediate_values == other.intermediate_values
-    for key in ("val_accuracy", "test_accuracy", "loss", "layer_sparsity", "n_active"):
+    layers, epochs = ("initial_layer_sparsity", "layer_sparsity"), ("explored", "inference_flops_by_epoch")
+    for key in ("val_accuracy", "test_accuracy", "loss", "n_active", *layers, *epochs):
         assert one.user_attrs[key] == other.user_attrs[key]
+    assert all(len(one.user_attrs[key]) == EPOCHS for key in epochs)
+    assert one.user_attrs["inference_flops_by_epoch"][-1] == pytest.approx(one.user_attrs["inference_flops"], abs=1e-6)
     assert one.user_attrs["epochs_recomputed"] == 0
 
 

@@ -1,0 +1,95 @@
+"""Arms: what each method reached at each sparsity and distribution, by its best setting there.
+
+Methods, distributions and published numbers are compared by arms. The best setting of an arm is chosen on validation
+accuracy; test accuracy is looked up afterwards, as for the best of a pair.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rigl_core.methods import METHODS
+from studies.analysis import find_reference, select_best, setting_of
+from studies.frame import param_columns
+from studies.reporting.findings import Setting
+from studies.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method at a sparsity and a distribution.
+
+    Attributes:
+        study: its Optuna study.
+        train_multiplier: how many times longer it was trained than the others' epochs say.
+        trained: its best setting on validation.
+        reference: the campaign's reference, where that is of this arm and complete.
+        n_active: active maskable weights of that at the end; NaN where not told.
+        n_compared: complete trials the setting was chosen from.
+    """
+
+    study: str
+    method: str
+    sparsity: float
+    distribution: str
+    train_multiplier: float
+    trained: Setting
+    reference: Setting | None
+    n_active: float
+    n_compared: int
+
+    @property
+    def name(self) -> str:
+        """The method, and how many times longer it was trained: "rigl", "rigl 2×"."""
+        return self.method if self.train_multiplier == 1 else f"{self.method} {self.train_multiplier:g}×"
+
+    @property
+    def place(self) -> str:
+        """Sparsity and distribution in words, "S = 0.9 erk"."""
+        return f"S = {self.sparsity:g} {self.distribution}"
+
+    def reached(self) -> bool:
+        """Whether its test accuracy is known."""
+        return math.isfinite(self.trained.test_accuracy.mean)
+
+
+def arms_of(frame: pd.DataFrame, spec: StudySpec) -> tuple[Arm, ...]:
+    """Every arm with a complete trial: by study, sparsity and distribution, and the methods in the order of METHODS."""
+    complete = frame[frame["state"] == "complete"]
+    column = param_columns(frame).get("train_multiplier")
+    everywhere = pd.Series(float(spec.fixed.get("train_multiplier", 1.0)), index=complete.index)
+    # A column of its own would pass for a searched parameter.
+    multiplier = complete[column] if column else everywhere
+    arms = []
+    for _key, trials in complete.groupby(["study", "sparsity", "distribution", "method", multiplier], observed=True):
+        row, reference = select_best(trials), find_reference(trials)
+        if row is not None:
+            best = trials.loc[[row]].iloc[0]
+            arms.append(
+                Arm(
+                    study=str(best["study"]),
+                    method=str(best["method"]),
+                    sparsity=float(best["sparsity"]),
+                    distribution=str(best["distribution"]),
+                    train_multiplier=float(multiplier.loc[row]),
+                    trained=setting_of(trials, row),
+                    reference=None if reference is None else setting_of(trials, reference),
+                    n_active=math.nan if pd.isna(best["n_active"]) else float(best["n_active"]),
+                    n_compared=len(trials),
+                )
+            )
+    studies = list(frame["study"].cat.categories)
+    return tuple(sorted(arms, key=lambda arm: (studies.index(arm.study), arm.sparsity, arm.distribution, rank(arm))))
+
+
+def rank(arm: Arm) -> tuple[int, str, float]:
+    """Where its method stands among others: in the order of METHODS, unknown ones behind."""
+    known = list(METHODS)
+    at = known.index(arm.method) if arm.method in known else len(known)
+    return at, arm.method, arm.train_multiplier
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON has it: NaN and infinities are null."""
+    return value if math.isfinite(value) else None

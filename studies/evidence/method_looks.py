@@ -1,0 +1,26 @@
+"""How a method is drawn: the same colour, shape and line in every figure, whichever others stand beside it."""
+
+from dataclasses import dataclass
+
+from matplotlib.typing import LineStyleType
+
+from rigl_core.methods import METHODS
+from studies.reporting import marks
+
+LINES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and line of a method."""
+
+    colour: str
+    marker: str
+    line: LineStyleType
+
+
+def look(method: str, position: int = 0) -> Look:
+    """The look of a method; of one that METHODS does not have, that of its `position` behind those."""
+    known = list(METHODS)
+    i = known.index(method) if method in known else len(known) + position
+    return Look(marks.pair_colour(i), marks.pair_marker(i), LINES[i % len(LINES)])

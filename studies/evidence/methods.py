@@ -1,0 +1,272 @@
+"""Methods side by side: what each reached at each sparsity and distribution, and which differences are no chance."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from studies.analysis import difference
+from studies.evidence.arms import Arm, arms_of, finite
+from studies.evidence.holm import holm
+from studies.evidence.methods_figure import accuracies
+from studies.reporting.findings import Difference
+from studies.reporting.section import Block, Evidence, Section, Text
+from studies.reporting.wording import NOT_KNOWN, count, multiple, percent, points
+from studies.spec import StudySpec
+from studies.tables import Table
+
+LEVEL = 0.05
+"""A difference counts if its corrected p-value is below."""
+NAMED = 3
+"""So many differences are named in the finding; all are in the tables."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods at the same sparsity and distribution, on test, paired by seed.
+
+    Attributes:
+        method: the one whose accuracy the difference is counted from.
+        other: the one it is counted to.
+        difference: `method` minus `other`.
+        p: of a paired t-test; None for one seed, or where every seed gives the same difference.
+        corrected: `p` after Holm's correction over all comparisons of the campaign that have one.
+    """
+
+    method: str
+    other: str
+    difference: Difference
+    p: float | None
+    corrected: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the difference is more than chance explains."""
+        return self.corrected is not None and self.corrected < LEVEL
+
+
+@dataclass(frozen=True)
+class MethodsAt:
+    """All methods at one sparsity and distribution.
+
+    Attributes:
+        place: the two in words.
+        arms: the methods, by validation accuracy, the highest first.
+        comparisons: of each with every later one that has test accuracies on a common seed.
+    """
+
+    place: str
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def compare_methods(frame: pd.DataFrame, spec: StudySpec) -> tuple[MethodsAt, ...]:
+    """Every sparsity and distribution with a complete trial, in the order of the studies."""
+    arms = arms_of(frame, spec)
+    places = {(arm.study, arm.sparsity, arm.distribution): arm.place for arm in arms}
+    found = []
+    for key, place in places.items():
+        own = [arm for arm in arms if (arm.study, arm.sparsity, arm.distribution) == key]
+        own.sort(key=lambda arm: -arm.trained.val_accuracy.mean)
+        pairs = itertools.combinations(own, 2)
+        compared = [comparison for pair in pairs if (comparison := _compare(*pair)) is not None]
+        found.append(MethodsAt(place, tuple(own), tuple(compared)))
+    return _corrected(found)
+
+
+def _compare(one: Arm, other: Arm) -> Comparison | None:
+    gap = difference(one.trained.test_by_seed, other.trained.test_by_seed)
+    if gap is None:
+        return None
+    p = None
+    if gap.low is not None:  # there is an interval, so there is a spread to test against
+        common = list(gap.by_seed)
+        ours, theirs = ([arm.trained.test_by_seed[seed] for seed in common] for arm in (one, other))
+        p = float(stats.ttest_rel(ours, theirs).pvalue)
+    return Comparison(one.name, other.name, gap, p)
+
+
+def _corrected(found: Sequence[MethodsAt]) -> tuple[MethodsAt, ...]:
+    corrected = iter(holm([c.p for at in found for c in at.comparisons if c.p is not None]))
+    return tuple(
+        replace(
+            at,
+            comparisons=tuple(c if c.p is None else replace(c, corrected=next(corrected)) for c in at.comparisons),
+        )
+        for at in found
+    )
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Which method is better where; None for campaigns with one method."""
+    spec = evidence.provenance.spec
+    found = compare_methods(evidence.frame, spec)
+    methods = {arm.name for at in found for arm in at.arms}
+    if "method" not in spec.search and len(methods) < 2:
+        return None
+    if len(methods) < 2:
+        only = f"only {next(iter(methods))} has" if methods else "no method has"
+        missing = Text(f"There is nothing to compare: {only} a complete trial.", "missing")
+        return Section("methods", "Methods side by side", "Methods", (missing,), {"places": []})
+    reference = (spec.strategy.reference or {}).get("method")
+    blocks: list[Block] = [Text(_finding(found, reference), "finding")]
+    drawing = accuracies([arm for at in found for arm in at.arms])
+    if drawing is not None:
+        blocks.append(drawing)
+    blocks.append(_reached_table(found))
+    tables = [_differences_table(at) for at in found if at.comparisons]
+    if tables:
+        blocks += tables
+        blocks.append(
+            Text(
+                "Row minus column, in points on test, paired by seed; a star marks a difference whose p-value, from a "
+                "paired t-test with Holm's correction over all comparisons of these tables, is below 5 %. Methods are "
+                "ordered by validation accuracy. Differences without a star may still be there: few seeds show only "
+                "large ones.",
+                "note",
+            )
+        )
+    return Section("methods", "Methods side by side", "Methods", tuple(blocks), summary(found))
+
+
+def _finding(found: Sequence[MethodsAt], reference: object) -> str:
+    """What is sure; the differences from the reference come first, as they are what was asked."""
+    every = [(at.place, comparison) for at in found for comparison in at.comparisons]
+    tested = [(place, c) for place, c in every if c.p is not None]
+    if not tested:
+        why = "with one seed there is no test" if every else "no two methods have test accuracies on a common seed"
+        if every and max(c.difference.n for _place, c in every) > 1:
+            why = "every seed gives the same difference, so there is no test"
+        return f"Which method is better cannot be told: {why}."
+    sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: _rank(item[1], reference))
+    verb = "is" if len(sure) == 1 else "are"
+    said = f"Of {count(len(tested), 'difference')} between methods, {len(sure)} {verb} more than chance explains"
+    if not sure:
+        n = max(c.difference.n for _place, c in tested)
+        return f"{said} (Holm-corrected paired t-tests over {count(n, 'seed')}, 5 %)."
+    named = "; ".join(_in_words(place, c) for place, c in sure[:NAMED])
+    more = f"; and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
+    return f"{said}: {named}{more}."
+
+
+def _rank(comparison: Comparison, reference: object) -> tuple[bool, float]:
+    return reference not in (comparison.method, comparison.other), comparison.corrected or 0.0
+
+
+def _in_words(place: str, comparison: Comparison) -> str:
+    ahead = comparison.difference.mean >= 0
+    first, last = (comparison.method, comparison.other) if ahead else (comparison.other, comparison.method)
+    gap = comparison.difference
+    turned = gap if ahead else replace(gap, mean=-gap.mean)
+    return f"{first} above {last} at {place} by {points(turned)} (p = {comparison.corrected:.2g})"
+
+
+def _reached_table(found: Sequence[MethodsAt]) -> Table:
+    selected = any(arm.n_compared > 1 for at in found for arm in at.arms)
+    rows: list[tuple[str, ...]] = []
+    for at in found:
+        for arm in at.arms:
+            trained = arm.trained
+            rows.append(
+                (
+                    at.place,
+                    arm.name,
+                    percent(trained.val_accuracy),
+                    percent(trained.test_accuracy),
+                    str(trained.test_accuracy.n),
+                    multiple(trained.train_flops),
+                    multiple(trained.inference_flops),
+                    NOT_KNOWN if math.isnan(arm.n_active) else f"{arm.n_active:,.0f}",
+                    *([str(arm.n_compared)] if selected else []),
+                )
+            )
+    header: tuple[str, ...] = (
+        *("where", "method", "validation", "test", "seeds", "training FLOPs", "inference FLOPs", "active weights"),
+        *(["best of"] if selected else []),
+    )
+    title = "What each method reached" + (", with its best setting on validation" if selected else "")
+    return Table("methods", title, header, tuple(rows), frozenset(range(2, len(header))))
+
+
+def _differences_table(at: MethodsAt) -> Table:
+    by_pair = {(c.method, c.other): c for c in at.comparisons}
+    names = [arm.name for arm in at.arms]
+    rows = []
+    for name in names[:-1]:
+        cells = [by_pair.get((name, other)) for other in names[1:]]
+        rows.append((name, *(_cell(c) if c else "" for c in cells)))
+    title = f"Differences at {at.place}, in points"
+    return Table("method-differences", title, ("", *names[1:]), tuple(rows), frozenset(range(1, len(names))))
+
+
+def _cell(comparison: Comparison) -> str:
+    said = points(comparison.difference).removesuffix(" points").partition(" ± ")[0]
+    return f"{said}*" if comparison.counts else said
+
+
+def summary(found: Sequence[MethodsAt]) -> Mapping[str, Any]:
+    """The numbers for summary.json; see `KEYS`."""
+    return {
+        "places": [
+            {
+                "place": at.place,
+                "methods": [_arm_summary(arm) for arm in at.arms],
+                "comparisons": [_comparison_summary(comparison) for comparison in at.comparisons],
+            }
+            for at in found
+        ]
+    }
+
+
+def _arm_summary(arm: Arm) -> dict[str, Any]:
+    trained = arm.trained
+    return {
+        "method": arm.method,
+        "train_multiplier": arm.train_multiplier,
+        "number": trained.number,
+        "n_compared": arm.n_compared,
+        "val_accuracy": finite(trained.val_accuracy.mean),
+        "test_accuracy": finite(trained.test_accuracy.mean),
+        "test_std": finite(trained.test_accuracy.std),
+        "train_flops": finite(trained.train_flops),
+        "inference_flops": finite(trained.inference_flops),
+        "n_active": finite(arm.n_active),
+    }
+
+
+def _comparison_summary(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "method": comparison.method,
+        "other": comparison.other,
+        "difference": comparison.difference.mean,
+        "standard_error": finite(comparison.difference.standard_error),
+        "n": comparison.difference.n,
+        "p": comparison.p,
+        "p_holm": comparison.corrected,
+    }
+
+
+KEYS: Mapping[str, str] = {
+    "methods.places[].place": "a sparsity and a distribution, in words",
+    "methods.places[].methods[].method": "highest validation accuracy first",
+    "methods.places[].methods[].train_multiplier": "how many times longer it was trained",
+    "methods.places[].methods[].number": "of its best trial on validation",
+    "methods.places[].methods[].n_compared": "complete trials that one was chosen from",
+    "methods.places[].methods[].val_accuracy": "its mean over the seeds, a fraction",
+    "methods.places[].methods[].test_accuracy": "the same on test",
+    "methods.places[].methods[].test_std": "standard deviation over the seeds; null for one",
+    "methods.places[].methods[].train_flops": "multiple of dense training's",
+    "methods.places[].methods[].inference_flops": "multiple of the dense network's",
+    "methods.places[].methods[].n_active": "active maskable weights at the end",
+    "methods.places[].comparisons[].method": "one method",
+    "methods.places[].comparisons[].other": "and another",
+    "methods.places[].comparisons[].difference": "mean test accuracy of the one minus the other over common seeds",
+    "methods.places[].comparisons[].standard_error": "of that mean; null for one seed",
+    "methods.places[].comparisons[].n": "number of common seeds",
+    "methods.places[].comparisons[].p": "of a paired t-test; null where there is no spread to test against",
+    "methods.places[].comparisons[].p_holm": "the same after Holm's correction over all comparisons",
+}

@@ -1,0 +1,122 @@
+"""Methods side by side: settings chosen on validation, differences paired by seed, and tests corrected by hand."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studies.evidence import methods
+from studies.evidence.arms import arms_of
+from studies.evidence.holm import holm
+from studies.evidence.methods import compare_methods
+from studies.reporting.section import Section, Text
+from tests.studies.evidence_of import evidence_of
+from tests.studies.sample_campaign import Told, make_spec
+from tests.studies.sample_cases import CASES, load
+
+METHODS = {"method": ["static", "set", "rigl"]}
+
+
+def test_holm_by_hand() -> None:
+    # Sorted: 0.005 × 4, 0.01 × 3, 0.03 × 2, and 0.04 × 1, which may not come out below the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_lies_between_the_p_values_and_bonferroni_and_keeps_their_order(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+
+    for p, c in zip(p_values, corrected, strict=True):
+        assert p <= c <= min(1.0, len(p_values) * p) + 1e-12
+    ranked = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    assert [corrected[i] for i in ranked] == sorted(corrected)
+
+
+def told(method: str, test: tuple[float, ...], val: float = 0.8, **more: object) -> Told:
+    seeds = tuple(range(len(test))) or None
+    return Told({"method": method, **more}, val=(val,) * len(test), test=test, curve=(val,), seeds=seeds)
+
+
+def test_a_comparison_by_hand() -> None:
+    spec = make_spec(search=METHODS, sampler="grid", seeds=(0, 1, 2))
+    trials = [told("static", (0.80, 0.80, 0.80), 0.7), told("rigl", (0.81, 0.82, 0.83), 0.9)]
+    (at,) = compare_methods(load(spec, [trials])[0], spec)
+    (comparison,) = at.comparisons
+
+    assert [arm.name for arm in at.arms] == ["rigl", "static"]  # by validation
+    assert comparison.difference.mean == pytest.approx(0.02)
+    # t = 0.02 / (0.01 / √3) = √12 with 2 degrees of freedom, where P(|T| > t) = 1 − t / √(2 + t²).
+    assert comparison.p == pytest.approx(1 - math.sqrt(12 / 14))
+    assert comparison.corrected == comparison.p
+
+
+def test_all_comparisons_of_a_campaign_are_one_family() -> None:
+    spec = make_spec(search=METHODS, sampler="grid", seeds=(0, 1, 2), sparsity=(0.9, 0.98))
+    trials = [told("static", (0.80, 0.80, 0.80)), told("rigl", (0.81, 0.82, 0.83))]
+    found = compare_methods(load(spec, [trials, trials])[0], spec)
+
+    assert [at.place for at in found] == ["S = 0.9 erk", "S = 0.98 erk"]
+    for at in found:
+        assert at.comparisons[0].corrected == pytest.approx(2 * (1 - math.sqrt(12 / 14)))
+
+
+def test_each_methods_setting_is_chosen_on_validation_and_never_on_test() -> None:
+    spec = make_spec(search={**METHODS, "lr": [0.1, 0.2]}, sampler="grid", seeds=(0, 1))
+    lucky = told("rigl", (0.99, 0.98), 0.80, lr=0.1)
+    chosen = told("rigl", (0.85, 0.84), 0.81, lr=0.2)
+    (arm,) = arms_of(load(spec, [[lucky, chosen]])[0], spec)
+
+    assert (arm.trained.number, arm.n_compared) == (1, 2)
+
+
+def test_longer_training_is_another_method() -> None:
+    spec = make_spec(search={"train_multiplier": [1.0, 2.0]}, sampler="grid")
+    trials = [Told({"train_multiplier": k}, val=(0.8, 0.8), test=(0.8, 0.79 + k / 100)) for k in (1.0, 2.0)]
+    evidence = evidence_of(spec, [trials])
+
+    assert [arm.name for arm in arms_of(evidence.frame, spec)] == ["rigl", "rigl 2×"]
+    assert methods.section(evidence) is not None
+
+
+@pytest.mark.parametrize(
+    ("trials", "says"),
+    {
+        "none": ([], "no method has a complete trial"),
+        "one": ([told("rigl", (0.8, 0.8))], "only rigl has a complete trial"),
+        "one seed": ([told("rigl", (0.8,)), told("set", (0.7,))], "with one seed there is no test"),
+        "the same on every seed": ([told("rigl", (0.8, 0.9)), told("set", (0.7, 0.8))], "every seed gives the same"),
+        "no test": ([told("rigl", ()), told("set", ())], "no two methods have test accuracies"),
+        "not a number": ([told("rigl", (math.nan, 0.8)), told("set", (0.7, 0.7))], "no two methods have test accurac"),
+        "chance": ([told("rigl", (0.80, 0.82)), told("set", (0.81, 0.80))], "Of 1 difference between methods, 0 are"),
+    }.values(),
+)
+def test_what_cannot_be_said_is_said(trials: list[Told], says: str) -> None:
+    spec = make_spec(search=METHODS, sampler="grid", seeds=(0, 1))
+    section = methods.section(evidence_of(spec, [trials]))
+
+    assert section is not None
+    assert says in first_text(section)
+
+
+def test_the_finding_names_the_surest_differences_the_better_method_first() -> None:
+    spec = make_spec(search=METHODS, sampler="grid", seeds=(0, 1, 2))
+    trials = [told("set", (0.9, 0.9101, 0.92)), told("static", (0.8, 0.81, 0.8201))]
+    section = methods.section(evidence_of(spec, [trials]))
+
+    assert section is not None
+    assert "set above static at S = 0.98 erk by +10.00 ± 0.01 points" in first_text(section)
+
+
+def test_campaigns_of_one_method_have_no_such_section() -> None:
+    frame, provenance = CASES["whole"]().load()
+    spec = provenance.spec
+
+    assert methods.section(evidence_of(spec, CASES["whole"]().trials)) is None
+    assert len(compare_methods(frame, spec)) == 4
+
+
+def first_text(section: Section) -> str:
+    return next(block.text for block in section.blocks if isinstance(block, Text))
