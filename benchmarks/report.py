@@ -48,11 +48,16 @@ INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, inter
 INSERT INTO trial_values (trial_id, objective, value, value_type)
     SELECT trial_id, 0, round(top::numeric, 4), 'FINITE' FROM drawn WHERE state = 'COMPLETE';
 INSERT INTO trial_user_attributes (trial_id, key, value_json)
-    SELECT trial_id, key, value FROM drawn, LATERAL (VALUES
+    SELECT trial_id, key, value FROM drawn, (SELECT
+        json_agg(round((0.3 - 0.2 * exp(-epoch / 50.0))::numeric, 6) ORDER BY epoch)::text AS explored,
+        json_agg(0.2 ORDER BY epoch)::text AS flops FROM generate_series(0, {epochs} - 1) AS epoch) AS by_epoch,
+    LATERAL (VALUES
         ('seeds', '[0, 1, 2]'), ('epochs', '{epochs}'), ('seconds', '3000.0'), ('epochs_recomputed', '0'),
         ('inference_flops', '0.2'), ('train_flops', '0.21'), ('dense_flops', '532000.0'), ('n_parameters', '266610'),
         ('n_active', '26000'), ('worker', '"w1"'), ('attempt', '1'),
         ('layer_sparsity', '{{"layers.0.weight": 0.9, "layers.1.weight": 0.8, "layers.2.weight": 0.5}}'),
+        ('initial_layer_sparsity', '{{"layers.0.weight": 0.9, "layers.1.weight": 0.8, "layers.2.weight": 0.5}}'),
+        ('explored', by_epoch.explored), ('inference_flops_by_epoch', by_epoch.flops),
         ('environment', '{{"torch": "2.13.0", "device": "cpu", "device_name": "x86_64", "host": "a"}}'),
         ('loss', '[0.3, 0.3, 0.3]'),
         ('val_accuracy', format('[%%s, %%s, %%s]', round((top + 0.003 * random())::numeric, 4),
