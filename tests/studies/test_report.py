@@ -254,7 +254,8 @@ def test_at_paper_size_the_figures_are_others_and_the_text_is_the_same(whole: di
     assert [name for name in whole if not name.startswith("figures/") and files[name] == whole[name]] == [
         *("report.md", "trials.csv"),
     ]
-    assert Page(files["report.html"]).text == Page(whole["report.html"]).text
+    page, on_screen = (re.sub(r"<svg.*?</svg>", "", made["report.html"], flags=re.DOTALL) for made in (files, whole))
+    assert page == on_screen
 
 
 def test_a_page_that_is_still_being_written_is_read_again(whole: dict[str, str]) -> None:
