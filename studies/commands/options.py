@@ -60,6 +60,15 @@ def checkpoint_folder(chosen: Path | None) -> Path:
     return (chosen or default_home() / "checkpoints").absolute()
 
 
+def artifact_folder(chosen: Path | None) -> Path:
+    """Where artifacts are: `--artifacts`, else `RIGL_STUDY_ARTIFACTS`, else in the embedded Postgres's home."""
+    from studies.database.embedded_files import default_home
+
+    if chosen is None and (named := os.environ.get("RIGL_STUDY_ARTIFACTS")):
+        chosen = Path(named).expanduser()
+    return (chosen or default_home() / "artifacts").absolute()
+
+
 def _workers(text: str) -> str:
     """Refuse what is no number of workers; what "auto" comes to is known once torch is loaded."""
     if text != "auto" and not (re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MAX_WORKERS):
@@ -140,6 +149,14 @@ Checkpoints = Annotated[
         "--checkpoints",
         metavar="DIR",
         help="Where trials are checkpointed; share it so that any worker can resume. Also: RIGL_STUDY_CHECKPOINTS.",
+    ),
+]
+Artifacts = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifacts",
+        metavar="DIR",
+        help="Files that Optuna's dashboard shows of a study; share it with `dashboard`. Also: RIGL_STUDY_ARTIFACTS.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: reports/NAME.")]

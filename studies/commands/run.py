@@ -1,4 +1,4 @@
-"""The commands that need many trainings: work, run, report. Workers are imported here, and only when one is started.
+"""The commands that need many trainings: work, run. Workers are imported here, and only when one is started.
 
 Ctrl-C and SIGTERM give every running trial back with its checkpoint. `work` then has done what it was asked to and
 exits 0; `run` has not, because there is no report, and exits 130: the same command goes on where it stopped.
@@ -14,7 +14,6 @@ from rigl_core.execution import Execution
 from studies.commands.app import INTERRUPTED, PROGRAM, say
 from studies.commands.campaigns import describe, plan_campaign
 from studies.commands.options import (
-    CampaignName,
     Checkpoints,
     DataDir,
     Deterministic,
@@ -31,6 +30,7 @@ from studies.commands.options import (
     checkpoint_folder,
 )
 from studies.commands.progress import CampaignProgress
+from studies.commands.report import ReportOptions, write_campaign
 from studies.commands.storage import opened, resolve
 from studies.commands.training import require_training
 from studies.errors import BadInput, NotFound
@@ -157,37 +157,10 @@ def run(
             say(f"not all trials are done; `{PROGRAM} status {planned.name}` shows what is left")
             _tell_held(database, [planned.name])
             raise typer.Exit(code or 1)
-        _write_report(database, planned.name, out)
+        write_campaign(database, planned.name, ReportOptions(out))
         if not any(c.complete for c in counts):
             say(f"no trial was completed; `{PROGRAM} show {planned.name} TRIAL` tells why each failed")
             raise typer.Exit(1)
-
-
-def report(
-    name: CampaignName,
-    out: Out = None,
-    margin: Annotated[
-        float,
-        typer.Option("--margin", min=0, max=100, metavar="POINTS", help="A gain below this is not worth tuning for."),
-    ] = 0.25,
-    storage: Storage = None,
-) -> None:
-    """Write the report of a campaign, finished or not: HTML, Markdown, a table of all trials, JSON, figures.
-
-    Prints the result in a few lines and where the report is.
-    """
-    with opened(storage) as database:
-        _write_report(database, name, out, margin)
-
-
-def _write_report(database: "BaseStorage", name: str, out: Path | None, margin: float = 0.25) -> None:
-    from studies.frame import load_frame, load_provenance
-    from studies.report import write_report
-
-    provenance = load_provenance(database, name)
-    written = write_report(load_frame(database, name), provenance, out or Path("reports") / name, margin / 100)
-    print(written.headline)
-    print(f"report: {written.html}")
 
 
 def _train(
