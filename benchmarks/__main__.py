@@ -14,7 +14,7 @@ SOURCES = (
     ("training_run", "measure"),
     ("gpu.__main__", "rows"),
     ("queue_cost", "measure"),
-    ("queue_cost", "commands"),
+    ("commands", "measure"),
     ("growth", "measure"),
 )
 """Modules of this package and the function of each that gives rows."""

@@ -17,27 +17,20 @@ which favours it. Values are such that nothing is pruned.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
-import sqlalchemy as sa
-
-from benchmarks import status
-from benchmarks.connections import RESULT, execute, server
+from benchmarks import commands
+from benchmarks.connections import RESULT, server
+from benchmarks.filled_study import EPOCHS, fill
 from benchmarks.rows import Row, speedup, table
-from studies.campaigns import create_campaign
 from studies.database import engines
-from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
-from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.strategies import PRUNERS, SAMPLERS
 from studies.ticket import Report
@@ -45,39 +38,13 @@ from studies.tickets import TicketQueue
 from workers.heartbeat import Heartbeat
 from workers.reporter import Reporter
 
-EPOCHS, EPOCH_SECONDS = 250, 0.48
+EPOCH_SECONDS = 0.48
 TRIAL_SECONDS = EPOCHS * EPOCH_SECONDS
 WORKERS = 32
 SIZES = (100, 3_000, 10_000)
 PEER_AT_MOST = 3_000
 GOAL = 0.005 * TRIAL_SECONDS
 HIGH = 0.99  # above all others' values: never pruned
-
-# A value that looks drawn, and rises over the epochs.
-_VALUE = "((number * 7919) % 1009 / 1009.0)"
-# The first statement leaves out the checks of foreign keys, which take most of the time for millions of rows.
-FILL = f"""
-SET LOCAL session_replication_role = replica;
-UPDATE trials SET state = 'COMPLETE', datetime_start = now(), datetime_complete = now()
-    WHERE study_id = :study AND number < :n;
-INSERT INTO trial_values (trial_id, objective, value, value_type)
-    SELECT trial_id, 0, {_VALUE}, 'FINITE' FROM trials WHERE study_id = :study AND state = 'COMPLETE';
-INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
-    SELECT trial_id, 'lr', 0.01 * power(30, (number * 31 % 997) / 997.0), '{{"name": "FloatDistribution",
-    "attributes": {{"step": null, "low": 0.01, "high": 0.3, "log": true}}}}'
-    FROM trials WHERE study_id = :study AND state = 'COMPLETE';
-INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
-    SELECT trial_id, 'alpha', 0.1 + 0.5 * (number * 37 % 991) / 991.0, '{{"name": "FloatDistribution",
-    "attributes": {{"step": null, "low": 0.1, "high": 0.6, "log": false}}}}'
-    FROM trials WHERE study_id = :study AND state = 'COMPLETE';
-INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
-    SELECT trial_id, 'delta_t', 50 + 50 * (number * 7 % 20), '{{"name": "IntDistribution",
-    "attributes": {{"step": 50, "low": 50, "high": 1000, "log": false}}}}'
-    FROM trials WHERE study_id = :study AND state = 'COMPLETE';
-INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)
-    SELECT trial_id, step, {_VALUE} * (step + 1) / {EPOCHS}, 'FINITE' FROM trials, generate_series(0, {EPOCHS - 1}) step
-    WHERE study_id = :study AND state = 'COMPLETE'
-"""
 
 
 @dataclass(frozen=True)
@@ -103,38 +70,6 @@ class Cost:
     def __str__(self) -> str:
         parts = ", ".join(f"{field.name} {1e3 * getattr(self, field.name):.0f}" for field in fields(self))
         return f"{100 * self.total / TRIAL_SECONDS:.2f} % of the trial; ms: {parts}"
-
-
-def plan(name: str, n_trials: int, sampler: str) -> StudySpec:
-    """A study of so many tickets."""
-    return StudySpec.model_validate(
-        {
-            "name": name,
-            "fixed": {"dataset": "digits", "epochs": EPOCHS},
-            "search": {
-                "lr": {"low": 0.01, "high": 0.3, "log": True},
-                "alpha": {"low": 0.1, "high": 0.6},
-                "delta_t": {"low": 50, "high": 1000, "step": 50},
-            },
-            "strategy": {"sampler": sampler, "n_trials": n_trials, "seeds": [0], "pruner": "median"},
-        }
-    )
-
-
-def fill(url: StorageUrl, n_finished: int, sampler: str) -> str:
-    """Store a study with so many finished trials and some tickets; its name."""
-    storage = open_storage(url)
-    spec = plan(f"{sampler}-{n_finished}", n_finished + 4 * WORKERS, sampler)
-    name = create_campaign(storage, spec)[0].name
-    study = storage.get_study_id_from_name(name)
-    close_storage(storage)
-    engine = sa.create_engine(url.secret())
-    with engine.begin() as connection:
-        for statement in FILL.split(";\n"):
-            connection.execute(sa.text(statement), {"study": study, "n": n_finished})
-    engine.dispose()
-    execute(url, "VACUUM ANALYZE")
-    return name
 
 
 def ours(url: StorageUrl, study: str, n_epochs: int) -> list[Cost]:
@@ -308,27 +243,6 @@ def measure(*, sizes: Sequence[int] = SIZES, n_epochs: int = 25, sampler: str = 
     return rows
 
 
-def commands(*, quick: bool = False) -> list[Row]:
-    """How long a person waits for `--help`, and for `status` at 10,000 trials."""
-    repeats = 3 if quick else 7
-    with tempfile.TemporaryDirectory(prefix="rigl-study-benchmark-") as folder:
-        home = Path(folder)
-        home.chmod(0o755)  # root's Postgres runs as another user
-        embedded = EmbeddedPostgres(home, fsync=False)
-        try:
-            url = embedded.ensure_running()
-            status.fill(url, 10_000)
-            rows = []
-            for words, goal in ((["--help"], 0.4), (["status"], 1.0)):
-                times = [status.seconds(words, url.revealed())[0] for _ in range(repeats)]
-                line = f"rigl-study {' '.join(words)}{'' if words == ['--help'] else ', 10,000 trials'}"
-                note = f"{min(times):.2f} to {max(times):.2f} s, {repeats} times"
-                rows.append(Row(line=line, ours=statistics.median(times), unit="s", goal=f"≤ {goal} s", note=note))
-            return rows
-        finally:
-            embedded.stop()
-
-
 def main() -> None:
     """Measure and print the table; or play one of the roles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -352,7 +266,7 @@ def main() -> None:
     for sampler in [options.sampler] if options.sampler else ["random", "tpe"]:
         rows += measure(sizes=sizes, n_epochs=10 if options.quick else 25, sampler=sampler)
     if not options.sampler:
-        rows += commands(quick=options.quick)
+        rows += commands.measure(quick=options.quick)
     print(json.dumps([asdict(row) for row in rows], ensure_ascii=False) if options.json else table(rows))
 
 

@@ -11,7 +11,6 @@ running with that token. So a worker that was thought dead and wakes up late can
 answer was lost on the way recognises its own work when it is repeated.
 """
 
-import logging
 import secrets
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +23,6 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from studies.attributes import (
-    ATTEMPT_ATTR,
     CAMPAIGN_ATTR,
     CLAIM_ATTR,
     CONTROL_ATTR,
@@ -34,24 +32,18 @@ from studies.attributes import (
     SPEC_ATTR,
     VERSION_ATTR,
     check_version,
-    deaths_in_a_row,
     successor_attrs,
     ticket_attrs,
 )
 from studies.database.transactions import Counts, LockedTrial, Transaction, TrialStore
 from studies.database.trial_store import trial_store
+from studies.death import bury
 from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
 from studies.hold import Claim, Hold, seconds
 from studies.sampling import Drawing
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 from studies.ticket import Ticket
 from studies.ticket_files import files_kept
-
-log = logging.getLogger("rigl_study.queue")
-
-MAX_DEATHS = 3
-"""A ticket at which so many workers in a row died, none of them an epoch further, is not tried again: it may be what
-kills them. One that gets further each time is only unlucky, and comes to its end."""
 
 
 class TicketQueue:
@@ -217,7 +209,8 @@ class TicketQueue:
         """Issue the tickets of dead workers again: those not heard of for the storage's grace period.
 
         The dead trial becomes failed and a waiting ticket with its parameters takes its place, both or neither,
-        however many sweep at once. After MAX_DEATHS there is no further ticket. Never the case in memory.
+        however many sweep at once. After `studies.death.MAX_DEATHS` there is no further ticket. Never the case in
+        memory.
 
         Returns:
             How many trials were found dead.
@@ -225,28 +218,8 @@ class TicketQueue:
         Raises:
             StorageError: the database is away for too long.
         """
-        return sum(self._bury(trial_id) for trial_id in self._store.stale(self._study_id))
-
-    def _bury(self, trial_id: int) -> bool:
-        def change(transaction: Transaction) -> bool:
-            trial = transaction.try_lock(trial_id)  # whoever changes it now is alive, or will be cut off (engines.py)
-            if trial is None or trial.state != TrialState.RUNNING or not trial.is_stale():
-                return False
-            attempt, deaths = trial.system_attrs.get(ATTEMPT_ATTR, 1), deaths_in_a_row(trial)
-            worker = str(trial.system_attrs.get(CLAIM_ATTR, "")).rpartition(":")[0]
-            died = f"worker {worker} died: no sign of life"
-            if deaths < MAX_DEATHS:
-                transaction.append(self._study_id, [successor_attrs(trial, attempt=attempt + 1, deaths=deaths)])
-                told = f"{died} (attempt {attempt}; the ticket waits again)"
-            else:
-                before = f"those of the {deaths - 1} attempts before, none an epoch further"
-                told = f"{died}, as did {before}; it is not tried again (poison)"
-            trial.set_user_attrs({"error": told, "worker": worker})
-            trial.become(TrialState.FAIL)
-            log.warning("%s, trial %d: %s.", self.name, trial.number, told)
-            return True
-
-        return self._store.run(change)
+        stale = self._store.stale(self._study_id)
+        return sum(bury(self._store, self._study_id, self.name, trial_id) for trial_id in stale)
 
     def retry(self, number: int) -> int:
         """Issue the ticket of a failed or pruned trial again.

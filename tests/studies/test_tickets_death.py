@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import LockedTrial
+from studies.death import MAX_DEATHS
 from studies.errors import BadInput, NotFound, TicketLost
 from studies.storage import close_storage, open_storage
-from studies.tickets import MAX_DEATHS, TicketQueue
+from studies.tickets import TicketQueue
 from tests.studies.queues import GRACE, claim, make_plan, make_result, silence, sweep, trials
 
 
