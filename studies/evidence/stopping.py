@@ -28,7 +28,7 @@ FEWEST = 5
 SETTLED = 0.9
 """From this rank correlation on, accuracy orders the trials nearly as it does in the end."""
 LIKELY = 0.5
-"""A stopped trial that would have won with this chance or more is called a winner that pruning took away."""
+"""A stopped trial that would have won with more than this chance is called a winner that pruning took away."""
 UNLIKELY = 0.05
 """Pruning is cleared where the chances of all stopped trials of a campaign add up to no more than this."""
 
@@ -70,7 +70,7 @@ class Forecast:
     @property
     def would_have_won(self) -> bool:
         """Whether that is more likely than not; an upper bound does not say so."""
-        return self.chance >= LIKELY and not self.at_most
+        return self.chance > LIKELY and not self.at_most
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +25,24 @@ MAX_TOLD = 24
 """The description tells at most so many pairs; summary.json has all."""
 
 
+@dataclass(frozen=True)
+class _Look:
+    """How a pair is told apart from others: by colour, line and shape."""
+
+    colour: str
+    line: LineStyleType
+    marker: str
+
+    @classmethod
+    def of(cls, i: int) -> "_Look":
+        return cls(marks.pair_colour(i), LINES[i % len(LINES)], marks.pair_marker(i))
+
+    def key(self, label: str) -> Line2D:
+        return Line2D(
+            [], [], color=self.colour, linestyle=self.line, marker=self.marker, markersize=5, linewidth=1.8, label=label
+        )
+
+
 def likeliest(pairs: Sequence[PairStopping], at_most: int) -> list[tuple[PairStopping, Stopped, Forecast]]:
     """The stopped trials with the best chances to have won, the likeliest first."""
     told = [(pair, one, one.forecast) for pair in pairs for one in pair.stopped if one.forecast is not None]
@@ -36,7 +55,7 @@ def stopping_figure(pairs: Sequence[PairStopping]) -> Drawing | None:
     shown = likeliest(pairs, MAX_STOPPED)
     if not ranked and not shown:
         return None
-    colours = {pair.study: marks.pair_colour(i) for i, pair in enumerate(pairs)}
+    looks = {pair.study: _Look.of(i) for i, pair in enumerate(pairs)}
     hover: Hover = {}
     with house_style():
         n_panels = bool(ranked) + bool(shown)
@@ -45,18 +64,14 @@ def stopping_figure(pairs: Sequence[PairStopping]) -> Drawing | None:
         said = []
         if ranked:
             for pair in ranked:
-                at = pairs.index(pair)
-                hover |= _correlation(axes[0], pair, colours[pair.study], LINES[at % len(LINES)], gid=f"stopping-{at}")
+                hover |= _correlation(axes[0], pair, looks[pair.study], gid=f"stopping-{pairs.index(pair)}")
             _correlation_axis(axes[0], ranked)
             said += [_in_words(pair) for pair in ranked[:MAX_TOLD]]
         if shown:
-            hover |= _forecasts(axes[-1], shown, colours)
+            hover |= _forecasts(axes[-1], shown, looks)
             said += [_forecast_text(*one) + "." for one in shown]
-        keys = [
-            Line2D([], [], color=colours[pair.study], linestyle=LINES[i % len(LINES)], linewidth=1.8, label=pair.label)
-            for i, pair in enumerate(pairs)
-            if pair in ranked or any(pair is one for one, _, _ in shown)
-        ]
+        drawn = {pair.study for pair in ranked} | {pair.study for pair, _, _ in shown}
+        keys = [looks[pair.study].key(pair.label) for pair in pairs if pair.study in drawn]
         figure.legend(handles=keys, loc="outside lower left", ncols=marks.legend_columns(keys), handlelength=3)
         return finish(
             figure,
@@ -68,17 +83,17 @@ def stopping_figure(pairs: Sequence[PairStopping]) -> Drawing | None:
         )
 
 
-def _correlation(ax: Axes, pair: PairStopping, colour: str, line: LineStyleType, *, gid: str) -> Hover:
+def _correlation(ax: Axes, pair: PairStopping, look: _Look, *, gid: str) -> Hover:
     values = np.array(pair.correlation)
     at = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_EPOCHS)).astype(int))
-    ax.plot(at + 1, values[at], color=colour, linestyle=line, linewidth=1.6, gid=gid)
+    ax.plot(at + 1, values[at], color=look.colour, linestyle=look.line, linewidth=1.6, gid=gid)
     hover: Hover = {gid: [_in_words(pair)]}
     stops = Counter(one.epoch for one in pair.stopped if 0 < one.epoch <= len(values))
     known = [epoch for epoch in sorted(stops) if math.isfinite(values[epoch - 1])]
     if known:
         ax.scatter(
-            known, values[np.array(known) - 1], s=26, color=colour, edgecolors=LIGHT["paper"], linewidths=0.8,
-            zorder=3, gid=f"{gid}-stops",
+            known, values[np.array(known) - 1], s=30, marker=look.marker, color=look.colour,
+            edgecolors=LIGHT["paper"], linewidths=0.8, zorder=3, gid=f"{gid}-stops",
         )  # fmt: skip
         hover[f"{gid}-stops"] = [
             f"{pair.label}: {count(stops[epoch], 'trial')} stopped after epoch {epoch}, where the rank correlation is "
@@ -98,13 +113,22 @@ def _correlation_axis(ax: Axes, ranked: Sequence[PairStopping]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _forecasts(ax: Axes, shown: Sequence[tuple[PairStopping, Stopped, Forecast]], colours: dict[str, str]) -> Hover:
+def _forecasts(ax: Axes, shown: Sequence[tuple[PairStopping, Stopped, Forecast]], looks: Mapping[str, _Look]) -> Hover:
     hover: Hover = {}
     for row, (pair, one, told) in enumerate(shown):
-        colour, gid = colours[pair.study], f"stopped-{row}"
-        ax.plot([told.low - pair.best, told.high - pair.best], [row, row], color=colour, linewidth=1.4)
-        face = LIGHT["paper"] if told.at_most else colour
-        ax.scatter([told.mean - pair.best], [row], s=34, color=face, edgecolors=colour, zorder=3, gid=gid)
+        look, gid = looks[pair.study], f"stopped-{row}"
+        ax.plot([told.low - pair.best, told.high - pair.best], [row, row], color=look.colour, linewidth=1.4)
+        face = LIGHT["paper"] if told.at_most else look.colour
+        ax.scatter(
+            [told.mean - pair.best],
+            [row],
+            s=34,
+            marker=look.marker,
+            color=face,
+            edgecolors=look.colour,
+            zorder=3,
+            gid=gid,
+        )
         hover[gid] = [_forecast_text(pair, one, told)]
     ax.axvline(0, color=LIGHT["ink"], linewidth=1.1)
     ax.set_ylim(len(shown) - 0.4, -0.6)
@@ -155,7 +179,7 @@ def _caption(
     parts = []
     if ranked:
         parts.append(
-            f"Over the trials trained to the end; the dotted line is at {SETTLED:g}, dots are where trials were stopped."
+            f"Over the trials trained to the end; the dotted line is at {SETTLED:g}, marks are where trials stopped."
         )
     if shown:
         parts.append(

@@ -113,8 +113,8 @@ def _settling(pairs: Sequence[PairStopping]) -> str:
     latest = max(known, key=lambda pair: pair.settled or 0)
     where = "" if len(pairs) == 1 else f" at the latest ({latest.label})"
     return (
-        f"From epoch {latest.settled} of {len(latest.correlation)} on{where} accuracy ranks the trials nearly as it does "
-        f"in the end (rank correlation of {SETTLED:g} or more)."
+        f"From epoch {latest.settled} of {len(latest.correlation)} on{where} accuracy ranks the trials nearly as in "
+        f"the end (rank correlation of {SETTLED:g} or more)."
     )
 
 
