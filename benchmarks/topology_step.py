@@ -1,14 +1,16 @@
 """One RigL topology step of a whole network at S = 0.9 ERK: ours against plain PyTorch and against rigl-torch.
 
-Masks, weights and gradients are the same for all. Peers: a stable sort of indices (what a first version would write)
-and rigl-torch's scheduler, if it is installed (`pip install .[bench]`).
+Masks, weights and gradients are the same for all. Peers: a stable sort of indices (what a first version would write),
+a top-k of PyTorch, a partition of NumPy, and rigl-torch's scheduler, if it is installed (`pip install .[bench]`).
 """
 
 import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from rigl_core.distributions import erk, layer_budgets
@@ -52,6 +54,36 @@ def by_sorting(layers: dict[str, Layer], masks: MaskState) -> dict[str, torch.Te
         gradient = torch.where(kept, -1.0, layer.gradient.abs().flatten())
         kept[torch.sort(gradient, descending=True, stable=True).indices[:n_drop]] = True
         new[name] = kept.view_as(masks.masks[name])
+    return new
+
+
+def by_top_k(layers: dict[str, Layer], masks: MaskState) -> dict[str, torch.Tensor]:
+    """The step with `torch.topk`, which breaks ties as it likes."""
+    new = {}
+    for name, layer in layers.items():
+        mask = masks.masks[name].flatten()
+        n_drop = int(DROP_FRACTION * masks.n_active[name])
+        kept = torch.zeros_like(mask)
+        magnitude = layer.weight.abs().flatten().masked_fill(~mask, -1.0)
+        kept[magnitude.topk(masks.n_active[name] - n_drop, sorted=False).indices] = True
+        kept[layer.gradient.abs().flatten().masked_fill(kept, -1.0).topk(n_drop, sorted=False).indices] = True
+        new[name] = kept.view_as(masks.masks[name])
+    return new
+
+
+def by_partition(layers: dict[str, Layer], masks: MaskState) -> dict[str, NDArray[np.bool_]]:
+    """The step with `numpy.argpartition`, which breaks ties as it likes."""
+    new = {}
+    for name, layer in layers.items():
+        mask = masks.masks[name].numpy().ravel()
+        n_drop = int(DROP_FRACTION * masks.n_active[name])
+        kept = np.zeros_like(mask)
+        magnitude = np.where(mask, np.abs(layer.weight.numpy().ravel()), -1.0)
+        n_keep = masks.n_active[name] - n_drop
+        kept[np.argpartition(magnitude, len(mask) - n_keep)[len(mask) - n_keep :]] = True
+        gradient = np.where(kept, -1.0, np.abs(layer.gradient.numpy().ravel()))
+        kept[np.argpartition(gradient, len(mask) - n_drop)[len(mask) - n_drop :]] = True
+        new[name] = kept
     return new
 
 
@@ -103,6 +135,8 @@ def main() -> None:
         steps: dict[str, Callable[[], object]] = {
             "ours": lambda layers=layers, masks=masks: drop_and_grow(layers, masks, METHODS["rigl"], DROP_FRACTION),
             "plain stable sort": lambda layers=layers, masks=masks: by_sorting(layers, masks),
+            "plain top-k": lambda layers=layers, masks=masks: by_top_k(layers, masks),
+            "NumPy partition": lambda layers=layers, masks=masks: by_partition(layers, masks),
         }
         peer = rigl_torch_step(model)
         if not isinstance(peer, str):

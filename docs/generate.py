@@ -4,6 +4,7 @@ A page is a function to its text; to add one, write the function and its line in
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from rigl_core.recipes import RECIPES
 from rigl_core.schedules import ANNEALS
 from rigl_core.scores import SCORES
 from studies.cli import app
+from studies.summary_schemas import published_schema
 
 FOLDER = Path(__file__).parent
 NOTICE = "<!-- Written by `python -m docs.generate`; a change here is lost. -->"
@@ -150,7 +152,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"cli.md": cli, "methods.md": methods}
+def summary_schema() -> str:
+    """The JSON schema of a report's summary.json."""
+    return json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli,
+    "methods.md": methods,
+    "summary.schema.json": summary_schema,
+}
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Masks: which weights are active, how they are drawn at first, and the one rule that changes them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rigl_core.distributions import Shape
 from rigl_core.errors import BadInput
-from rigl_core.selection import select_top
+from rigl_core.selection import PerLayer, select_top
 
 MASKABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -80,26 +80,37 @@ def init_masks(
     return MaskState(masks, dict(budgets))
 
 
-def update_mask(mask: Tensor, *, drop_score: Tensor, grow_score: Tensor, n_keep: int, n_grow: int) -> Tensor:
-    """One topology update of one layer: keep the best active weights, grow the best of everything not kept.
+def update_mask(
+    mask: Tensor, *, drop_score: Tensor, grow_score: Tensor, n_keep: int | PerLayer, n_grow: int | PerLayer
+) -> Tensor:
+    """One topology update: keep the best active weights, grow the best of everything not kept.
 
     A weight that was just dropped may be grown again at once; it then keeps its value (Evci et al. 2020, as in
     google-research/rigl). Pure: the same inputs give the same mask, ties by flat index.
 
     Args:
-        mask: bool, True = active.
+        mask: bool, True = active: of one layer, or of several, flat and one after another.
         drop_score: same shape; active weights with the highest are kept.
         grow_score: same shape; weights that are not kept and have the highest are grown.
-        n_keep: how many active weights to keep; at most the number of active ones.
-        n_grow: how many weights to grow; at most the number of those not kept.
+        n_keep: how many active weights to keep, of the layer or of each; at most the number of active ones.
+        n_grow: how many weights to grow, likewise; at most the number of those not kept.
 
     Returns:
-        The new mask, with exactly `n_keep + n_grow` active weights.
+        The new mask, with exactly `n_keep + n_grow` active weights, in each layer.
 
     Raises:
         BadInput: a negative count or one that exceeds the layer.
     """
-    if n_keep < 0 or n_grow < 0 or n_keep + n_grow > mask.numel():
-        raise BadInput(f"cannot keep {n_keep} and grow {n_grow} weights of a layer of {mask.numel()}.")
+    for size, keep, grow in _by_layer(mask.numel(), n_keep, n_grow):
+        if keep < 0 or grow < 0 or keep + grow > size:
+            raise BadInput(f"cannot keep {keep} and grow {grow} weights of a layer of {size}.")
     kept = select_top(drop_score, n_keep, among=mask)
     return kept | select_top(grow_score, n_grow, among=~kept)
+
+
+def _by_layer(size: int, n_keep: int | PerLayer, n_grow: int | PerLayer) -> Iterable[tuple[int, int, int]]:
+    if isinstance(n_keep, PerLayer) and isinstance(n_grow, PerLayer):
+        return zip(n_keep.sizes, n_keep.counts, n_grow.counts, strict=True)
+    assert isinstance(n_keep, int)
+    assert isinstance(n_grow, int)
+    return [(size, n_keep, n_grow)]

@@ -1,6 +1,6 @@
 """What makes a weight worth keeping or growing: pure functions of one layer's tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,22 @@ class Layer:
     gradient: Tensor
     momentum: Tensor | None
     generator: torch.Generator
+
+    @classmethod
+    def joined(cls, layers: Collection["Layer"]) -> "Layer":
+        """Several layers as one: flat, and one after another."""
+        momenta = [layer.momentum for layer in layers]
+        return cls(
+            flat(layer.weight for layer in layers),
+            flat(layer.gradient for layer in layers),
+            None if None in momenta else flat(momentum for momentum in momenta if momentum is not None),
+            next(iter(layers)).generator,
+        )
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """All elements of all tensors, (N,), each in the order of its indices."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 Score = Callable[[Layer], Tensor]

@@ -14,15 +14,19 @@ from typing import Any, Literal
 from rigl_core.checkpoint import load_checkpoint, save_checkpoint
 from rigl_core.checkpoint_state import checked_state
 from rigl_core.config import TrainConfig
-from rigl_core.data.task import Task, load_task
+from rigl_core.data.task import Task
 from rigl_core.errors import BadCheckpoint, CheckpointError, TrainingDiverged
+from rigl_core.execution import Execution
 from rigl_core.flops import forward_flops, inference_flops, train_flops
 from rigl_core.masks import MaskState
 from rigl_core.masks_file import load_masks, save_masks
 from rigl_core.methods import get_method
+from rigl_core.network import build_model
 from rigl_core.outcome import EpochReport, TrainOutcome
-from rigl_core.replica import Evaluation, Replica, build_model
+from rigl_core.plan import Plan, make_plan, prepare_process
+from rigl_core.replica import Evaluation, Replica
 from rigl_core.runtime import environment
+from rigl_core.workplace import Workplace, prepared
 
 __all__ = ["EpochReport", "Run", "TrainOutcome", "train"]
 
@@ -32,11 +36,13 @@ log = logging.getLogger("rigl_study.train")
 class Run:
     """A run in progress: its replicas and how far they are."""
 
-    def __init__(self, config: TrainConfig, data: Task, device: str, masks: Mapping[int, MaskState]) -> None:
-        self.config, self.data, self.device = config, data, device
+    def __init__(
+        self, config: TrainConfig, data: Task, plan: Plan, masks: Mapping[int, MaskState], workplace: Workplace
+    ) -> None:
+        self.config, self.data, self.plan = config, data, plan
         self.batches_per_epoch = math.ceil(data.n_train / config.batch_size)
         n_steps = self.batches_per_epoch * config.n_epochs
-        self.replicas = [Replica(config, data, seed, n_steps, device, masks.get(seed)) for seed in config.seeds]
+        self.replicas = workplace.replicas(config, data, plan, n_steps, masks)
         self.layer_flops = forward_flops(self.replicas[0].model, data.input_shape, data.input_dtype)
         dense = build_model(config, data, 0, narrow=False)
         self.dense_flops = float(sum(forward_flops(dense, data.input_shape, data.input_dtype).values()))
@@ -154,7 +160,7 @@ class Run:
             initial_layer_sparsity=self.initial_layer_sparsity,
             epochs=len(self.history),
             seconds=self.seconds,
-            environment=environment(self.device),
+            environment={**environment(self.plan.device), **self.replicas[0].describe()},
             bits_per_character=last.bits_per_character if last else (),
             test_bits_per_character=_bits(test),
         )
@@ -178,6 +184,8 @@ def train(
     on_step: Callable[[int, int], None] | None = None,
     masks_dir: Path | None = None,
     masks_to: Path | None = None,
+    execution: Execution | None = None,
+    workplace: Workplace | None = None,
 ) -> TrainOutcome:
     """Train `config` on all its seeds.
 
@@ -197,18 +205,22 @@ def train(
         on_step: called after every step with the steps done and the steps in all.
         masks_dir: the checkpoint folder below which the masks are that `config.masks` names.
         masks_to: where to write the final masks of a complete run, if its method has any, for others to begin from.
+        execution: how to compute; None is `Execution()`, the quickest way.
+        workplace: what an earlier run of this process left that this one can use; the outcome is the same without.
 
     Raises:
-        BadInput: the masks or sparsities taken from another run are not for this network.
+        BadInput: the masks or sparsities taken from another run are not for this network, or the device has no such
+            precision.
         CheckpointError: `resume_from` is damaged or of another run, or the checkpoint of a stop cannot be written.
         DataUnavailable: the data set, or the file of the masks, cannot be had.
         TrainingDiverged: a loss became NaN or infinite.
     """
-    masks = load_masks(config, masks_dir)
-    task = (data or load_task(config, data_dir)).to(device)
-    if config.train_size is not None:
-        task = task.first(config.train_size)
-    run = Run(config, task, device, masks)
+    execution = execution or Execution()
+    plan = make_plan(execution, device)
+    prepare_process(execution, device)
+    masks, workplace = load_masks(config, masks_dir), workplace or Workplace()
+    task = workplace.task(config, data_dir, device) if data is None else prepared(data, config, device)
+    run = Run(config, task, plan, masks, workplace)
     n_steps = run.batches_per_epoch * config.n_epochs
     if resume_from is not None:
         saved = load_checkpoint(resume_from, config)

@@ -7,15 +7,15 @@ never before, so that whatever is found there is final.
 from collections.abc import Mapping
 from typing import Any
 
-from studies.database.transactions import RETRY_OF_ATTR, LockedTrial
+from studies.database.transactions import CONTROL_ATTR, RETRY_OF_ATTR, LockedTrial
 from studies.errors import SpecVersionError
 from studies.search_space import Params
 from studies.spec import SPEC_VERSION, StudyPlan
 
-# User attributes of a study.
+__all__ = ["CONTROL_ATTR", "RETRY_OF_ATTR"]
+
+# User attributes of a study, beside CONTROL_ATTR.
 CAMPAIGN_ATTR = "campaign"
-CONTROL_ATTR = "control"
-"""What the user wants of its workers: "run", "pause" (hand out no more tickets) or "stop" (give back as well)."""
 PAIR_ATTR = "pair"
 PLANNED_ATTR = "tickets"
 """The size of the budget, stored together with the tickets: a study without it was only half created."""
@@ -36,7 +36,7 @@ REFERENCE_ATTR = "reference"
 REPORTED_ATTR = "epochs_reported"
 ROOT_ATTR = "root"
 TRAINED_ATTR = "epochs_trained"
-"""How many epochs were trained for this ticket so far, by whoever had it, those trained again included."""
+"""How many epochs were trained for this ticket so far, by whoever had it and told so, those trained again included."""
 
 
 def ticket_attrs(plan: StudyPlan, params: Params) -> dict[str, Any]:
@@ -62,7 +62,10 @@ def successor_attrs(trial: LockedTrial, *, attempt: int, deaths: int) -> dict[st
     """
     attrs = trial.system_attrs
     return {
-        FIXED_PARAMS_ATTR: {**attrs.get(FIXED_PARAMS_ATTR, {}), **trial.params()},
+        FIXED_PARAMS_ATTR: {
+            **attrs.get(FIXED_PARAMS_ATTR, {}),
+            **{name: drawn.distribution.to_external_repr(drawn.internal) for name, drawn in trial.drawn().items()},
+        },
         REFERENCE_ATTR: attrs.get(REFERENCE_ATTR, False),
         RETRY_OF_ATTR: trial.number,
         ROOT_ATTR: attrs.get(ROOT_ATTR, trial.number),

@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from studies.commands.app import DEBUG_VARIABLE, PROGRAM, choose_log_format, command, new_app
+from studies.commands.best import best
 from studies.commands.campaigns import create, delete, pause, resume, retry, show, stop
 from studies.commands.catalogue import catalogue_app, data_app
 from studies.commands.dashboard import dashboard
 from studies.commands.health import health
 from studies.commands.launch import launch_app
-from studies.commands.run import report, run, work
+from studies.commands.report import report
+from studies.commands.run import run, work
 from studies.commands.status import list_, status
 from studies.commands.storage import storage_app
 from studies.commands.storage_care import backup, init, restore, upgrade
@@ -63,6 +65,7 @@ command(app, "create", example="rigl-study create fashion-lenet-full --set strat
 command(app, "work", example="rigl-study work --campaign my-study --workers 2")(work)
 command(app, "status", example="rigl-study status my-study --watch")(status)
 command(app, "report", example="rigl-study report my-study --out reports/my-study")(report)
+command(app, "best", example="rigl-study best my-study --pair rigl-s0.98-erk --format command")(best)
 command(app, "list", example="rigl-study list")(list_)
 command(app, "show", example="rigl-study show my-study rigl-s0.98-erk/3")(show)
 command(app, "pause", example="rigl-study pause my-study")(pause)

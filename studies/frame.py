@@ -81,7 +81,7 @@ _FROM_RESULT = (
     *("seconds", "epochs_recomputed", "worker", "attempt", "error"),
 )
 _PER_SEED = ("seeds", "val_accuracy", "test_accuracy", "loss", "bits_per_character", "test_bits_per_character")
-_STATE_OF = {
+STATE_OF = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -115,7 +115,12 @@ def param_column(name: str) -> str:
 def param_columns(frame: pd.DataFrame) -> dict[str, str]:
     """The searched parameters of a frame and their columns, in the order of the specification."""
     columns = [str(column) for column in frame.columns if column not in DECLARED]
-    return {column.removeprefix("params_"): column for column in columns}
+    return {_param_of(column): column for column in columns}
+
+
+def _param_of(column: str) -> str:
+    name = column.removeprefix("params_")
+    return name if name in DECLARED else column
 
 
 def load_frame(storage: BaseStorage, campaign: str) -> pd.DataFrame:
@@ -159,8 +164,12 @@ def load_provenance(storage: BaseStorage, campaign: str) -> Provenance:
         BadInput: its creation was interrupted.
         SpecVersionError: it is stored in another format.
     """
-    spec = open_campaign(storage, campaign).spec
-    return Provenance(campaign, spec, SPEC_VERSION, {name: version(name) for name in ("rigl-study", "optuna")})
+    return provenance_of(open_campaign(storage, campaign).spec)
+
+
+def provenance_of(spec: StudySpec) -> Provenance:
+    """The provenance of a campaign with this specification, read by the programs that run now."""
+    return Provenance(spec.name, spec, SPEC_VERSION, {name: version(name) for name in ("rigl-study", "optuna")})
 
 
 def _rows(plan: StudyPlan, trials: Sequence[FrozenTrial]) -> Iterable[dict[str, Any]]:
@@ -173,7 +182,7 @@ def _row(plan: StudyPlan, trial: FrozenTrial, *, was_retried: bool) -> dict[str,
     curve = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
     # A ticket that nobody has claimed yet keeps the parameters it was enqueued with apart.
     params: Params = dict(trial.params or trial.system_attrs.get(FIXED_PARAMS_ATTR, {}))
-    state = "retried" if was_retried and trial.state == TrialState.FAIL else _STATE_OF[trial.state]
+    state = "retried" if was_retried and trial.state == TrialState.FAIL else STATE_OF[trial.state]
     environment = told.get("environment") or {}
     return {
         "campaign": plan.spec.name,
@@ -215,7 +224,11 @@ def _value(trial: FrozenTrial, curve: Mapping[int, float]) -> float:
 
 
 def _is_reference(spec: StudySpec, params: Params) -> bool:
-    reference = spec.strategy.reference
+    return same_params(params, spec.strategy.reference or {})
+
+
+def same_params(params: Params, reference: Params) -> bool:
+    """Whether a trial has the parameters of a reference; of none, that is of an empty one, no trial has."""
     if not reference or set(reference) != set(params):
         return False
     return all(_same(params[key], value) for key, value in reference.items())

@@ -4,25 +4,24 @@ Everything is a pure function of frame and provenance, down to the bytes; only `
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from studies import evidence, tables
 from studies.analysis import analyse
 from studies.figures import comparison
 from studies.frame import Provenance
 from studies.reporting import wording
+from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import MARGIN, Analysis
 from studies.reporting.health import concerns
+from studies.reporting.page import Page
 from studies.reporting.report_folder import replace_files
-from studies.reporting.section import Evidence, MakeSection, Section
+from studies.reporting.section import Block, Evidence, MakeSection, Section, Text
 from studies.reporting.sections import (
     curves_section,
     pairs_section,
@@ -30,8 +29,8 @@ from studies.reporting.sections import (
     provenance_section,
 )
 from studies.reporting.summary import summarise
-from studies.reporting.svg import css_variables, inline
 from studies.reporting.trials_csv import trials_csv
+from studies.reporting.trials_parquet import trials_parquet
 from studies.search_space import Choice
 from studies.spec import StudySpec
 
@@ -44,14 +43,36 @@ class WrittenReport:
         folder: where it is.
         html: the page to open.
         headline: its result, one line a pair, as plain text.
+        analysis: what it is about; None for reports of anything else than one campaign.
     """
 
     folder: Path
     html: Path
     headline: str
+    analysis: Analysis | None = None
 
 
-def write_report(frame: pd.DataFrame, provenance: Provenance, out_dir: Path, margin: float = MARGIN) -> WrittenReport:
+@dataclass(frozen=True)
+class Form:
+    """How a report looks; it says the same in any form.
+
+    Attributes:
+        style: of its figures, a key of `studies.reporting.figure_style.STYLES`.
+        parquet: whether the trials are written as Parquet, too.
+        refresh: seconds after which a browser reads the page again, for one that is still being written; None: never.
+    """
+
+    style: str = "screen"
+    parquet: bool = False
+    refresh: int | None = None
+
+
+FORM = Form()
+
+
+def write_report(
+    frame: pd.DataFrame, provenance: Provenance, out_dir: Path, margin: float = MARGIN, form: Form = FORM
+) -> WrittenReport:
     """Write, or write anew, the report of a campaign.
 
     The same data give the same bytes. A crash on the way leaves every file as it was or as it is meant to be; files in
@@ -62,18 +83,21 @@ def write_report(frame: pd.DataFrame, provenance: Provenance, out_dir: Path, mar
         provenance: from `studies.frame.load_provenance`.
         out_dir: the report's folder; made if it is not there.
         margin: the gain in accuracy, a fraction, below which tuning does not pay.
+        form: how it looks.
 
     Raises:
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
     analysis = analyse(frame, provenance.campaign, margin)
-    folder = replace_files(out_dir, _render(frame, provenance, analysis))
-    return WrittenReport(folder, folder / "report.html", wording.headline(analysis))
+    folder = replace_files(out_dir, _render(frame, provenance, analysis, form))
+    return WrittenReport(folder, folder / "report.html", wording.headline(analysis), analysis)
 
 
-def render_report(frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN) -> dict[str, str]:
-    """The texts of a report's files by their names, relative to its folder."""
-    return _render(frame, provenance, analyse(frame, provenance.campaign, margin))
+def render_report(
+    frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN, form: Form = FORM
+) -> dict[str, str | bytes]:
+    """The contents of a report's files by their names, relative to its folder."""
+    return _render(frame, provenance, analyse(frame, provenance.campaign, margin), form)
 
 
 SECTIONS: tuple[MakeSection, ...] = (
@@ -91,34 +115,49 @@ def make_sections(known: Evidence) -> tuple[Section, ...]:
     return tuple(section for make in SECTIONS if (section := make(known)) is not None)
 
 
-def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis) -> dict[str, str]:
+def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis, form: Form) -> dict[str, str | bytes]:
     known = Evidence(frame, analysis, provenance)
-    found = concerns(frame, analysis, provenance.spec)
-    first = comparison(analysis)
-    sections = make_sections(known)
-    drawings = [*([first] if first else []), *(drawing for section in sections for drawing in section.drawings)]
-    figures = {f"figures/{drawing.name}.svg": drawing.svg for drawing in drawings}
-    names = ["report.html", "report.md", "trials.csv", "summary.json", *figures]
-    content: dict[str, Any] = {
-        "analysis": analysis,
-        "spec": provenance.spec,
-        "question": _question(provenance.spec, analysis),
-        "plan": _plan(provenance.spec, analysis),
-        "answer": wording.answer(analysis),
-        "margin": f"{100 * analysis.margin:g}",
-        "concerns": found,
-        "comparison": first,
-        "answer_table": tables.answer_table(analysis),
-        "bits_table": tables.bits_table(analysis),
-        "sections": sections,
-    }
-    return {
-        "report.html": _environment(html=True).get_template("report.html.j2").render(content),
-        "report.md": _environment(html=False).get_template("report.md.j2").render(content),
-        "trials.csv": trials_csv(frame),
-        "summary.json": _json(summarise(known, found, sections, names)),
-        **figures,
-    }
+    with drawn_in(form.style):
+        page = _page(known, form)
+    files = {**page.files(), "trials.csv": trials_csv(frame)}
+    if form.parquet:
+        files["trials.parquet"] = trials_parquet(frame)
+    summary = summarise(known, page.concerns, page.sections, [*files, "summary.json"])
+    return {**files, "summary.json": _json(summary)}
+
+
+def _page(known: Evidence, form: Form) -> Page:
+    spec, analysis = known.provenance.spec, known.analysis
+    return Page(
+        title=analysis.campaign,
+        description=spec.description,
+        plan=_plan(spec, analysis),
+        question=_question(spec, analysis),
+        answer=wording.answer(analysis),
+        concerns=concerns(known.frame, analysis, spec),
+        first=_first_screen(analysis),
+        sections=make_sections(known),
+        refresh=form.refresh,
+    )
+
+
+def _first_screen(analysis: Analysis) -> tuple[Block, ...]:
+    note = "± is the standard deviation over seeds."
+    if analysis.params:
+        note += (
+            " The best was chosen on validation accuracy alone; test accuracy was read afterwards. The winner of many "
+            "is partly the luckiest, on test too: the gain is what the trials around it and the spread over seeds "
+            f"leave of its lead. Below {100 * analysis.margin:g} points it is not worth tuning for (--margin)."
+        )
+    blocks: list[Block] = [tables.answer_table(analysis), Text(note, "note")]
+    bits = tables.bits_table(analysis)
+    if bits.rows:
+        by_accuracy = (
+            "The accuracies above are those of the next character, by which the best was chosen; fewer bits are better."
+        )
+        blocks += [bits, Text(by_accuracy, "note")]
+    drawing = comparison(analysis)
+    return (*blocks, *([drawing] if drawing else []))
 
 
 def _question(spec: StudySpec, analysis: Analysis) -> str:
@@ -150,32 +189,6 @@ def _plan(spec: StudySpec, analysis: Analysis) -> str:
     if spec.search:
         parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", f"searched: {'; '.join(axes)}"]
     return " · ".join(parts)
-
-
-def _environment(*, html: bool) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("studies", "templates"),
-        autoescape=html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md"] = tables.markdown_text
-    environment.filters["inline_svg"] = _inline_svg
-    environment.filters["linked"] = _linked
-    environment.globals["light"] = Markup(css_variables(dark=False))
-    environment.globals["dark"] = Markup(css_variables(dark=True))
-    return environment
-
-
-def _linked(text: str) -> Markup:
-    """A text in which the names of the report's other files are links to them."""
-    return Markup(re.sub(r"\b(?:trials\.csv|summary\.json)\b", r'<a href="\g<0>">\g<0></a>', str(escape(text))))
-
-
-def _inline_svg(svg: str, prefix: str) -> Markup:
-    return Markup(inline(svg, prefix))
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -31,6 +31,12 @@ def pending_source(fixed: Mapping[str, Any]) -> tuple[str, Source] | None:
     return None
 
 
+def unresolved(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a study file may have them: without what looking up a source has filled in."""
+    filled_in = {*PINS, "distribution"} if "masks" in settings else {*PINS}
+    return {key: value for key, value in settings.items() if key not in filled_in}
+
+
 def check_rest(key: str, paired: bool, searched: Collection[str]) -> None:
     """Refuse to vary what a source decides.
 

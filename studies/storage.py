@@ -13,15 +13,29 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
 
 from studies.database.embedded import EmbeddedPostgres
-from studies.database.engines import cut_off_the_frozen, engine_options, lead_connections, unpooled_engine
+from studies.database.engines import (
+    cut_off_the_frozen,
+    engine_options,
+    engine_url,
+    lead_connections,
+    unpooled_engine,
+)
 from studies.database.locks import exclusive, lock
 from studies.database.resolving import resolve_storage
 from studies.database.retrying import Retrier, mark_unknown_commits
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
-from studies.errors import BadInput, StorageError
+from studies.errors import BadInput, NotFound, StorageError
 
-__all__ = ["StorageUrl", "close_storage", "exclusive", "open_storage", "resolve_storage", "wait_until_reachable"]
+__all__ = [
+    "StorageUrl",
+    "close_storage",
+    "exclusive",
+    "open_read_only",
+    "open_storage",
+    "resolve_storage",
+    "wait_until_reachable",
+]
 
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 30
@@ -68,6 +82,26 @@ def open_storage(
     return RetryingStorage(_CachedStorage(rdb), retrier)  # the cache Optuna itself puts around such a storage
 
 
+def open_read_only(url: StorageUrl, *, patience: float | None = None) -> BaseStorage:
+    """The database to look at what some other program stored: nothing is created, changed or upgraded.
+
+    Arguments:
+        url: which database.
+        patience: seconds a call waits for a database that is away; `None` reads `RIGL_STUDY_PATIENCE` (default 300).
+
+    Raises:
+        NotFound: Optuna has no tables there.
+        StorageError: it does not answer, or its tables are of another version.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url.embedded_home is not None:
+        url = EmbeddedPostgres(url.embedded_home).ensure_running()
+    retrier = Retrier(url, patience=patience)
+    if not retrier(_has_tables, url, read_only=True):
+        raise NotFound(f"{url} holds no Optuna studies.")
+    return RetryingStorage(_CachedStorage(retrier(_open_rdb, url, read_only=True)), retrier)
+
+
 def close_storage(storage: BaseStorage) -> None:
     """Close the connections of a storage that is not needed any more. It opens new ones if it is used again."""
     if isinstance(storage, RetryingStorage):
@@ -94,9 +128,9 @@ def _ping(url: StorageUrl) -> None:
         connection.execute(sa.select(1))
 
 
-def _has_tables(url: StorageUrl) -> bool:
+def _has_tables(url: StorageUrl, *, read_only: bool = False) -> bool:
     """Whether creation was completed: the schema's version is what Optuna writes last."""
-    with unpooled_engine(url).connect() as connection:
+    with unpooled_engine(url, read_only=read_only).connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return False
         return connection.execute(sa.text("SELECT 1 FROM alembic_version")).first() is not None
@@ -108,12 +142,13 @@ def _open_rdb(
     create_tables: bool = False,
     heartbeat_interval: int | None = None,
     grace_period: int | None = None,
+    read_only: bool = False,
 ) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats; they are why Optuna is pinned below 6
         rdb = RDBStorage(
             # Optuna fills {placeholders} in the URL.
-            url.secret().replace("{", "{{").replace("}", "}}"),
+            engine_url(url, read_only=read_only).replace("{", "{{").replace("}", "}}"),
             engine_options(url),
             heartbeat_interval=heartbeat_interval,
             grace_period=grace_period,
@@ -127,7 +162,7 @@ def _open_rdb(
         raise StorageError(_wrong_version(url, is_older=found in rdb.get_all_versions()))
     # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
     rdb.engine.dispose()
-    lead_connections(rdb.engine, url)
+    lead_connections(rdb.engine, url, read_only=read_only)
     cut_off_the_frozen(rdb.engine)
     mark_unknown_commits(rdb.engine)
     return rdb

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+    from studies.pruning import Rule
+
 
 @dataclass(frozen=True)
 class SamplerRow:
@@ -33,12 +35,14 @@ class PrunerRow:
 
     Attributes:
         summary: one line for people.
-        build: (options, epochs of a full training) to pruner.
+        build: (options, epochs of a full training) to Optuna's pruner, which samplers look at and tests compare with.
+        rule: (options, epochs of a full training, name of the study) to what decides, as that pruner does.
         options: what a user may set, with the defaults.
     """
 
     summary: str
     build: Callable[[Mapping[str, float], int], BasePruner]
+    rule: Callable[[Mapping[str, float], int, str], Rule]
     options: Mapping[str, float] = field(default_factory=dict)
 
     def check(self, options: Mapping[str, float]) -> None:
@@ -81,11 +85,23 @@ def _none(_options: Mapping[str, float], _epochs: int) -> BasePruner:
     return NopPruner()
 
 
+def _never(_options: Mapping[str, float], _epochs: int, _study: str) -> Rule:
+    from studies.pruning import never
+
+    return never
+
+
 def _median(options: Mapping[str, float], _epochs: int) -> BasePruner:
     from optuna.pruners import MedianPruner
 
     arguments: dict[str, Any] = PRUNERS["median"].settings(options)
     return MedianPruner(**arguments)
+
+
+def _below_median(options: Mapping[str, float], _epochs: int, _study: str) -> Rule:
+    from studies.pruning import BelowMedian
+
+    return BelowMedian(**PRUNERS["median"].settings(options))
 
 
 def _asha(options: Mapping[str, float], _epochs: int) -> BasePruner:
@@ -95,12 +111,26 @@ def _asha(options: Mapping[str, float], _epochs: int) -> BasePruner:
     return SuccessiveHalvingPruner(**arguments)
 
 
+def _halving(options: Mapping[str, float], _epochs: int, _study: str) -> Rule:
+    from studies.pruning import Halving
+
+    arguments: dict[str, Any] = PRUNERS["asha"].settings(options)
+    return Halving(**arguments)
+
+
 def _hyperband(options: Mapping[str, float], epochs: int) -> BasePruner:
     from optuna.pruners import HyperbandPruner
 
     arguments: dict[str, Any] = PRUNERS["hyperband"].settings(options)
     # Stated rather than "auto", which would need one finished trial in each new worker before it could prune.
     return HyperbandPruner(max_resource=max(epochs, arguments["min_resource"]), **arguments)
+
+
+def _several_halvings(options: Mapping[str, float], epochs: int, study: str) -> Rule:
+    from studies.pruning import Hyperband
+
+    arguments = PRUNERS["hyperband"].settings(options)
+    return Hyperband(study=study, max_resource=max(epochs, arguments["min_resource"]), **arguments)
 
 
 SAMPLERS: Mapping[str, SamplerRow] = MappingProxyType(
@@ -114,20 +144,23 @@ SAMPLERS: Mapping[str, SamplerRow] = MappingProxyType(
 
 PRUNERS: Mapping[str, PrunerRow] = MappingProxyType(
     {
-        "none": PrunerRow("every trial runs to its end", _none),
+        "none": PrunerRow("every trial runs to its end", _none, _never),
         "median": PrunerRow(
             "stops a trial whose best so far is below the median of the others at that epoch",
             _median,
+            _below_median,
             {"n_startup_trials": 4, "n_warmup_steps": 1, "interval_steps": 1, "n_min_trials": 2},
         ),
         "asha": PrunerRow(
             "asynchronous successive halving: the best 1/reduction_factor go on at each rung",
             _asha,
+            _halving,
             {"min_resource": 1, "reduction_factor": 3, "min_early_stopping_rate": 0},
         ),
         "hyperband": PrunerRow(
             "several successive halvings, from hasty to patient",
             _hyperband,
+            _several_halvings,
             {"min_resource": 1, "reduction_factor": 3},
         ),
     }

@@ -29,6 +29,7 @@ class Table:
         header: one heading a column.
         rows: one text a column; the first of a row names it.
         numeric: columns (by index) that are set flush right.
+        stacks: whether its rows become blocks of lines on a screen too narrow for its columns; else it scrolls.
     """
 
     kind: ClassVar[str] = "table"
@@ -38,6 +39,7 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
+    stacks: bool = False
 
     def markdown(self) -> str:
         """A pipe table."""
@@ -84,7 +86,7 @@ def answer_table(analysis: Analysis) -> Table:
         *("pair", "reference", "reference, test", "best on validation", "best, test"),
         *("gain in points (95 % interval)", "tuning"),
     )
-    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5}))
+    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5}), stacks=True)
 
 
 VERDICT_WORDS = {
@@ -103,7 +105,7 @@ def _reached_table(analysis: Analysis) -> Table:
         for pair in analysis.pairs
     ]
     header = ("pair", "validation accuracy", "test accuracy", "seeds")
-    return Table("answer", "What was reached", header, tuple(rows), frozenset({1, 2, 3}))
+    return Table("answer", "What was reached", header, tuple(rows), frozenset({1, 2, 3}), stacks=True)
 
 
 def selection_table(analysis: Analysis) -> Table:
@@ -162,7 +164,7 @@ def roles(pair: PairResult, analysis: Analysis) -> list[tuple[str, Setting]]:
 
 def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
     """The best trials of each pair by validation accuracy. Without test accuracy, which must not select."""
-    columns = param_columns(frame)
+    columns, measure = param_columns(frame), analysis.measure
     rows: list[tuple[str, ...]] = []
     for pair in analysis.pairs:
         complete = frame[(frame["study"] == pair.study) & (frame["state"] == "complete") & frame["value"].notna()]
@@ -170,10 +172,11 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
         for _, trial in ranked.iterrows():
             params = params_of(trial, columns)
             name = f"{trial['number']}" + (" (reference)" if trial["is_reference"] else "")
-            reached = percent(Estimate.of(trial["val_accuracy"] or (trial["value"],)), digits=2)
+            estimate = Estimate.of(trial["val_accuracy"] or (trial["value"],))
+            reached = percent(estimate, digits=2) if measure.is_fraction else measure.text(estimate.mean)
             shown = [number(params[key]) if key in params else NOT_KNOWN for key in columns]
             rows.append((pair.label, name, *shown, reached))
-    header = ("pair", "trial", *columns, "validation accuracy")
+    header = ("pair", "trial", *columns, measure.name)
     title = f"The best {RANKED} of each pair on validation"
     texts = {2 + i for i, column in enumerate(columns.values()) if not pd.api.types.is_numeric_dtype(frame[column])}
     return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))) - texts)

@@ -1,143 +1,48 @@
 """A claimed ticket: what its worker may do with it, for as long as it is the worker's."""
 
-import logging
 import math
-import threading
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from studies.attributes import (
-    ATTEMPT_ATTR,
-    CLAIM_ATTR,
-    CONTROL_ATTR,
-    GIVEN_BACK_ATTR,
-    REFERENCE_ATTR,
-    ROOT_ATTR,
-    TRAINED_ATTR,
-)
-from studies.database.transactions import LockedTrial, Transaction, TrialStore
+from studies.attributes import ROOT_ATTR, TRAINED_ATTR
+from studies.database.transactions import LockedTrial, TrialStore
 from studies.errors import TicketLost
+from studies.hold import Hold
+from studies.pruning import Verdict
 from studies.search_space import Params
 from studies.spec import StudyPlan
 from studies.trial import TrialResult, TrialSpec
 
-log = logging.getLogger("rigl_study.queue")
 
-TRACEBACK_CHARACTERS = 4000
+@dataclass(frozen=True)
+class Report:
+    """The objective after an epoch.
+
+    Attributes:
+        epoch: from 0.
+        val_accuracy: mean over the seeds, a fraction.
+        replayed: whether it comes from a checkpoint, and was not trained (again) just now.
+    """
+
+    epoch: int
+    val_accuracy: float
+    replayed: bool = False
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a worker got when it claimed.
+class Answer:
+    """What a worker learns when it reports.
 
     Attributes:
-        study: name of the study.
-        trial_id: the storage's number of the trial.
-        number: its number within the study.
-        token: what the claim wrote into the trial, different for every claim.
-        worker: who claimed.
-        attrs: the system attributes of the trial before the claim.
-        reported: the epochs that this very trial has reported, before it was given back.
+        prune: whether the pruner wants the trial stopped. Never for the reference, which others are compared with.
+        recalled: whether the campaign was stopped, so that this ticket should be given back.
     """
 
-    study: str
-    trial_id: int
-    number: int
-    token: str
-    worker: str
-    attrs: Mapping[str, Any]
-    reported: Sequence[int]
-
-    @property
-    def attempt(self) -> int:
-        """1 for the first, more if earlier workers died."""
-        return int(self.attrs.get(ATTEMPT_ATTR, 1))
-
-    def __str__(self) -> str:
-        return f"{self.study}, trial {self.number}"
-
-
-class Hold:
-    """The right to write into a claimed trial: every write looks, with the trial locked, whether it is still held.
-
-    Arguments:
-        store: where the trial is.
-        claim: what gave the right.
-    """
-
-    def __init__(self, store: TrialStore, claim: Claim) -> None:
-        self._store, self.claim = store, claim
-        self.heartbeat_interval = store.heartbeat_interval
-        self._closed = False
-        self._lock = threading.Lock()  # a beat of another thread comes before the trial is finished, or not at all
-
-    def write(self, change: Callable[[LockedTrial], None], what: str) -> bool:
-        """Do `change` if the trial runs and is ours; tell, and log, whether that is so."""
-        with self._lock:
-            return not self._closed and self._attempt(change, what, already=None)
-
-    def fail(self, error: BaseException | str) -> bool:
-        """Finish the trial as failed, for the reason given."""
-        if isinstance(error, str):
-            return self.finish(TrialState.FAIL, None, {"error": error})
-        told = {
-            "error": " ".join(f"{type(error).__name__}: {error}".split()),
-            "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
-        }
-        return self.finish(TrialState.FAIL, None, told)
-
-    def finish(self, state: TrialState, value: float | None, told: Mapping[str, Any]) -> bool:
-        """Finish the trial, with `told` as its user attributes."""
-
-        def change(trial: LockedTrial) -> None:
-            for key, content in {**told, "worker": self.claim.worker, "attempt": self.claim.attempt}.items():
-                trial.set_user_attr(key, content)
-            trial.become(state, value)
-
-        return self._close(change, state)
-
-    def give_back(self, reason: str) -> bool:
-        """Let the trial wait again."""
-
-        def change(trial: LockedTrial) -> None:
-            trial.set_system_attr(GIVEN_BACK_ATTR, reason)
-            trial.become(TrialState.WAITING)
-
-        return self._close(change, TrialState.WAITING)
-
-    def _close(self, change: Callable[[LockedTrial], None], state: TrialState) -> bool:
-        with self._lock:
-            if self._closed:
-                return False
-            mine = self._attempt(change, state.name.lower(), already=state)
-            self._closed = True
-            return mine
-
-    def _attempt(self, change: Callable[[LockedTrial], None], what: str, already: TrialState | None) -> bool:
-        """Do `change` if we may. True also if an attempt whose answer was lost has made the trial `already` so."""
-
-        def attempt(transaction: Transaction) -> bool:
-            try:
-                trial = transaction.lock(self.claim.trial_id)
-            except KeyError:  # the campaign was deleted
-                return False
-            if trial.system_attrs.get(CLAIM_ATTR) != self.claim.token:
-                return False
-            if trial.state == TrialState.RUNNING:
-                change(trial)
-                return True
-            return trial.state == already
-
-        mine = self._store.run(attempt)
-        if not mine:
-            log.warning("%s was taken back from %s; its %s does not count.", self.claim, self.claim.worker, what)
-        return mine
+    prune: bool
+    recalled: bool
 
 
 class Ticket:
@@ -146,7 +51,8 @@ class Ticket:
     Whatever it writes takes effect only while the trial is still its own. `beat`, `complete`, `prune`, `fail` and
     `give_back` return False, and log one line, if it was taken back meanwhile; nothing is changed then. After the
     last four the ticket is closed and writes nothing more. All may raise StorageError: the database is away for too
-    long. A beat may come from another thread.
+    long. Beats may come from one thread and reports from another, but whoever finishes the trial or gives it back waits
+    for its reports first: one that comes later does not count.
 
     Attributes:
         number: of the trial, within its study.
@@ -156,14 +62,14 @@ class Ticket:
         epochs_trained: how many epochs were trained for it and reported, earlier attempts and repetitions included.
     """
 
-    def __init__(self, hold: Hold, study: optuna.Study, plan: StudyPlan, params: Params) -> None:
+    def __init__(self, hold: Hold, store: TrialStore, plan: StudyPlan, params: Params) -> None:
         claim = hold.claim
-        self._hold, self._study = hold, study
+        self._hold, self._store = hold, store
         self.number, self.worker, self.attempt = claim.number, claim.worker, claim.attempt
         self.epochs_trained: int = claim.attrs.get(TRAINED_ATTR, 0)
         self.spec = TrialSpec(campaign=plan.spec.name, study=plan.name, number=claim.number, config=plan.config(params))
-        self._is_reference: bool = claim.attrs.get(REFERENCE_ATTR, False)
-        self._reported = set(claim.reported)
+        self._values = dict(claim.reported)
+        self._verdict = Verdict.of(plan, claim.number, claim.attrs)
 
     @property
     def checkpoint_key(self) -> str:
@@ -178,44 +84,57 @@ class Ticket:
     def __str__(self) -> str:
         return str(self._hold.claim)
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether this ticket is certainly still this worker's, by when it last beat; False says only: not known."""
+        return self._hold.is_certain
+
     def beat(self) -> bool:
         """Tell the database that this worker is alive. Call it every heartbeat interval of the storage."""
-        return self._hold.write(lambda trial: trial.beat(), "sign of life")
+        return self._hold.beat()
 
     def report(self, epoch: int, val_accuracy: float, *, replayed: bool = False) -> bool:
-        """Store the objective after an epoch.
+        """Store the objective after an epoch, and tell whether the pruner wants the trial stopped; see `tell`."""
+        return self.tell([Report(epoch, val_accuracy, replayed)]).prune
+
+    def tell(self, reports: Sequence[Report]) -> Answer:
+        """Store the objective after one epoch or several, all or none of them, and ask the pruner about each in turn.
+
+        When it returns, they are stored for good. The pruner is asked once about an epoch: not about one that was
+        reported before and is trained or replayed again, not about any after one that made it stop the trial, and never
+        about the reference, which others are compared with. What it says of a replayed epoch does not count, as the
+        trial was not stopped there when it was trained.
 
         Arguments:
-            epoch: from 0. One that was reported before is stored again, without asking the pruner again.
-            val_accuracy: mean over the seeds, a fraction.
-            replayed: whether it comes from a checkpoint, and was not trained (again) just now.
-
-        Returns:
-            Whether the pruner wants the trial stopped. Never for the reference, which others are compared with.
+            reports: in the order of training.
 
         Raises:
-            TicketLost: the ticket is not this worker's any more; stop training.
+            TicketLost: the ticket is not this worker's any more, and nothing was stored; stop training.
             StorageError: the database is away for too long.
         """
-        trained = self.epochs_trained + (not replayed)
+        trained = self.epochs_trained
+        for report in reports:
+            # A replayed epoch was trained, even if whoever did so was killed before telling.
+            trained = max(trained, report.epoch + 1) if report.replayed else trained + 1
+        values, answer, verdict = self._values, Answer(prune=False, recalled=False), self._verdict
 
-        def change(trial: LockedTrial) -> None:
-            trial.report(epoch, val_accuracy)
-            if not replayed:
-                trial.set_system_attr(TRAINED_ATTR, trained)  # a number, not "one more": it may be written twice
+        def change(trial: LockedTrial) -> None:  # may be run again, and then begins with what was known before
+            nonlocal values, answer, verdict
+            values, verdict = dict(self._values), self._verdict
+            trial.report({report.epoch: report.val_accuracy for report in reports})
+            noted: dict[str, Any] = {} if trained == self.epochs_trained else {TRAINED_ATTR: trained}
+            for report in reports:
+                is_new = report.epoch not in values
+                values[report.epoch] = report.val_accuracy
+                if is_new:
+                    verdict = verdict.after(values, trial, replayed=report.replayed)
+            trial.set_system_attrs({**noted, **verdict.noted})
+            answer = Answer(prune=verdict.stop and not self._verdict.stop, recalled=trial.control == "stop")
 
         if not self._hold.write(change, "report"):
             raise TicketLost(f"{self} was taken back from {self.worker}.")
-        self.epochs_trained = trained
-        is_new = epoch not in self._reported
-        self._reported.add(epoch)
-        if not is_new or self._is_reference:
-            return False
-        try:
-            frozen = self._study._storage.get_trial(self._hold.claim.trial_id)
-            return bool(self._study.pruner.prune(self._study, frozen))  # numpy's own, for some
-        except (UpdateFinishedTrialError, KeyError):  # asha notes the rung in the trial, which was just taken back
-            raise TicketLost(f"{self} was taken back from {self.worker}.") from None
+        self.epochs_trained, self._values, self._verdict = trained, values, verdict.settled()
+        return answer
 
     def recalled(self) -> bool:
         """Whether the campaign was stopped, so that this ticket should be given back.
@@ -225,7 +144,7 @@ class Ticket:
             StorageError: the database is away for too long.
         """
         try:
-            return bool(self._study.user_attrs.get(CONTROL_ATTR) == "stop")
+            return self._store.run(lambda transaction: transaction.control(self._hold.claim.study_id)) == "stop"
         except KeyError:
             raise TicketLost(f"{self}: the study was deleted.") from None
 

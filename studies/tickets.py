@@ -14,6 +14,7 @@ answer was lost on the way recognises its own work when it is repeated.
 import logging
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import optuna
@@ -37,12 +38,13 @@ from studies.attributes import (
     successor_attrs,
     ticket_attrs,
 )
-from studies.database.transactions import Counts, Transaction, TrialStore
+from studies.database.transactions import Counts, LockedTrial, Transaction, TrialStore
 from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
-from studies.sampling import fill, optuna_study
+from studies.hold import Claim, Hold, seconds
+from studies.sampling import Drawing
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
-from studies.ticket import Claim, Hold, Ticket
+from studies.ticket import Ticket
 from studies.ticket_files import files_kept
 
 log = logging.getLogger("rigl_study.queue")
@@ -54,6 +56,8 @@ kills them. One that gets further each time is only unlucky, and comes to its en
 
 class TicketQueue:
     """The tickets of one stored study. Made by `create` and `open`; may be shared by threads.
+
+    It remembers what it has read of finished trials, so that whoever claims often should keep it.
 
     Attributes:
         plan: the study as specified.
@@ -68,6 +72,11 @@ class TicketQueue:
     def name(self) -> str:
         """The name of the study."""
         return self.plan.name
+
+    @property
+    def study_id(self) -> int:
+        """The storage's number of the study, which is never used again."""
+        return self._study_id
 
     @classmethod
     def create(cls, storage: BaseStorage, plan: StudyPlan) -> "TicketQueue":
@@ -148,36 +157,53 @@ class TicketQueue:
             Exception: what the sampler raised, or `BadInput` if the drawn configuration is impossible. The trial has
                 been failed with that reason.
         """
-        if self.control() != "run":
-            return None
+        asked_at = seconds()
 
         def take(transaction: Transaction) -> Claim | None:
+            if (transaction.control(self._study_id) or "run") != "run":
+                return None
             trial = transaction.lock_next_waiting(self._study_id)
             if trial is None:
                 return None
             claim = Claim(
                 study=self.name,
+                study_id=self._study_id,
                 trial_id=trial.trial_id,
                 number=trial.number,
                 token=f"{worker}:{secrets.token_hex(8)}",
                 worker=worker,
                 attrs=dict(trial.system_attrs),
                 reported=trial.reported(),
+                drawn=trial.drawn(),
+                asked_at=asked_at,
             )
-            trial.set_system_attr(CLAIM_ATTR, claim.token)
+            trial.set_system_attrs({CLAIM_ATTR: claim.token})
             trial.beat()  # here, because a trial that never beat would never be found dead
             trial.become(TrialState.RUNNING)
             return claim
 
-        claim = self._store.run(take)
+        try:
+            claim = self._store.run(take)
+        except KeyError:
+            raise NotFound(f"{self.name} was deleted.") from None
         return None if claim is None else self._fill(claim)
 
     def _fill(self, claim: Claim) -> Ticket:
         """Draw the missing parameters; if that fails, the trial is not left running with nobody at it."""
         hold = Hold(self._store, claim)
         try:
-            study = optuna_study(self._store.storage, self.plan, claim.number)
-            return Ticket(hold, study, self.plan, fill(study, claim.trial_id, self.plan.spec.search))
+            others = partial(self._store.begun, self._study_id)
+            drawing = Drawing(self.plan, claim.number, claim.attrs, claim.drawn, others)
+            ticket = Ticket(hold, self._store, self.plan, drawing.draw())
+
+            def note(trial: LockedTrial) -> None:
+                stored = trial.drawn()  # not none, if this is run again because its answer was lost
+                trial.set_drawn({name: drawn for name, drawn in drawing.params.items() if name not in stored})
+                trial.set_system_attrs(drawing.system_attrs)
+
+            if drawing.params or drawing.system_attrs:
+                hold.write(note, "claim")  # if it was taken back already, the first report will tell
+            return ticket
         except StorageError:  # nothing can be written now; the missing beats will tell
             raise
         except Exception as error:
@@ -215,8 +241,7 @@ class TicketQueue:
             else:
                 before = f"those of the {deaths - 1} attempts before, none an epoch further"
                 told = f"{died}, as did {before}; it is not tried again (poison)"
-            trial.set_user_attr("error", told)
-            trial.set_user_attr("worker", worker)
+            trial.set_user_attrs({"error": told, "worker": worker})
             trial.become(TrialState.FAIL)
             log.warning("%s, trial %d: %s.", self.name, trial.number, told)
             return True
@@ -283,7 +308,7 @@ class TicketQueue:
             StorageError: the database is away for too long.
         """
         try:
-            return str(self._storage.get_study_user_attrs(self._study_id).get(CONTROL_ATTR, "run"))
+            return self._store.run(lambda transaction: transaction.control(self._study_id)) or "run"
         except KeyError:
             raise NotFound(f"{self.name} was deleted.") from None
 

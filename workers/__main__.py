@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from rigl_core.execution import Execution
 from studies import log_format
 from studies.campaigns import campaign_names, open_campaign
 from studies.database.embedded import EmbeddedPostgres
@@ -81,8 +82,9 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
         return found
 
     # Only now: to load torch takes seconds, and what is wrong with the campaign should show before.
+    from rigl_core.plan import make_plan
     from rigl_core.runtime import set_threads
-    from workers.objective import run_ticket
+    from workers.objective import Means, run_ticket
     from workers.tidy import tidy
 
     mine = queues()
@@ -94,12 +96,13 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
         if device is None:  # it was stopped while it waited for a GPU
             return 0
         log_format.note(device=device)
-        run = partial(
-            run_ticket,
-            checkpoint_dir=checkpoint_dir,
+        means = Means(
             device=device,
             data_dir=None if settings.data_dir is None else Path(settings.data_dir),
+            execution=Execution(precision=settings.precision, deterministic=settings.deterministic),
         )
+        make_plan(means.execution, device)  # which refuses what the device cannot do, before a ticket is claimed
+        run = partial(run_ticket, checkpoint_dir=checkpoint_dir, means=means)
         return run_worker(
             mine,
             run,

@@ -51,7 +51,7 @@ class Heartbeat:
         return self._recalled.is_set()
 
     def look(self) -> None:
-        """Ask the database right now whether the ticket is recalled, as after every epoch.
+        """Ask the database right now whether the ticket is recalled, as after every beat.
 
         Raises:
             TicketLost: the campaign was deleted.

@@ -96,7 +96,7 @@ def run_worker(
                 stop.wait(pause)
                 pause = min(IDLE_FACTOR * pause, IDLE_LIMIT * poll_seconds) if forever else poll_seconds
                 if refresh is not None:
-                    rounds.queues = list(refresh())
+                    rounds.renew(refresh())
                 continue
             rounds.over.clear()
             pause = poll_seconds
@@ -162,6 +162,11 @@ class _Rounds:
         self._next_sweep = 0.0
         self._aside_until: dict[str, float] = {}
         self.over: set[str] = set()
+
+    def renew(self, found: Sequence[TicketQueue]) -> None:
+        """Serve these from now on. Of a study that is served already its queue stays, with what it has read so far."""
+        served = {queue.study_id: queue for queue in self.queues}
+        self.queues = [served.get(queue.study_id, queue) for queue in found]
 
     def claim(self) -> Ticket | None:
         """A ticket of the first queue that has one; that queue is then the last in turn."""

@@ -3,25 +3,44 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from rigl_core.checkpoint import remove_partial
+from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
-from studies.errors import CheckpointError, StorageError, TicketLost, TrainingDiverged
-from studies.ticket import Ticket
+from rigl_core.workplace import Workplace
+from studies.errors import CheckpointError, TicketLost, TrainingDiverged
+from studies.ticket import Report, Ticket
 from studies.trial import TrialResult
 from workers.heartbeat import Heartbeat
 from workers.loop import Ending
+from workers.reporter import Reporter
 from workers.stop import Stop
 
 log = logging.getLogger("rigl_study.worker")
 
 
-def run_ticket(
-    ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, device: str = "cpu", data_dir: Path | None = None
-) -> Ending:
+@dataclass(frozen=True)
+class Means:
+    """With what a worker trains its tickets, one after the other.
+
+    Attributes:
+        device: as `rigl_core.runtime.resolve_device` gives it.
+        data_dir: where to look for data sets first.
+        execution: how to compute.
+        workplace: what is kept from one ticket to the next.
+    """
+
+    device: str = "cpu"
+    data_dir: Path | None = None
+    execution: Execution = field(default_factory=Execution)
+    workplace: Workplace = field(default_factory=Workplace)
+
+
+def run_ticket(ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, means: Means | None = None) -> Ending:
     """Train a ticket, from the checkpoint of an earlier attempt if there is one, and tell the queue the result.
 
     Arguments:
@@ -29,8 +48,7 @@ def run_ticket(
         stop: ends training after the current step; the ticket is then given back, its checkpoint written.
         checkpoint_dir: where checkpoints are, one file for each ticket in progress, and the final masks of complete
             trials. For one worker to go on where another one died, all must see the same folder.
-        device: as `rigl_core.runtime.resolve_device` gives it.
-        data_dir: where to look for the data set first.
+        means: with what to train it; None trains on the CPU and keeps nothing for the next.
 
     Returns:
         "complete" or "pruned"; "given_back" if `stop` or the campaign's own stop came first; "lost" if the ticket was
@@ -41,8 +59,8 @@ def run_ticket(
         TrainingDiverged, DataUnavailable, MemoryError, ...: whatever training raises; the queue has not been told.
         StorageError: the database is away for too long.
     """
-    with Heartbeat(ticket) as heartbeat:
-        run = _TicketRun(ticket, stop, heartbeat, checkpoint_dir, device, data_dir)
+    with Heartbeat(ticket) as heartbeat, Reporter(ticket) as reporter:
+        run = _TicketRun(ticket, stop, heartbeat, reporter, checkpoint_dir, means or Means())
         return run.to_the_end()
 
 
@@ -52,25 +70,28 @@ class _TicketRun:
         ticket: Ticket,
         stop: Stop,
         heartbeat: Heartbeat,
+        reporter: Reporter,
         checkpoint_dir: Path,
-        device: str,
-        data_dir: Path | None,
+        means: Means,
     ) -> None:
-        self._ticket, self._stop, self._heartbeat = ticket, stop, heartbeat
-        self._checkpoint_dir, self._device, self._data_dir = checkpoint_dir, device, data_dir
+        self._ticket, self._stop, self._heartbeat, self._reporter = ticket, stop, heartbeat, reporter
+        self._checkpoint_dir, self._means = checkpoint_dir, means
         self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
         self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
 
     def to_the_end(self) -> Ending:
         outcome = self._train()
-        if outcome is None or outcome.status == "stopped":
+        prune = self._reporter.flush()  # whoever has the ticket next must find every epoch
+        if outcome is None or (outcome.status == "stopped" and not prune):
             return "given_back" if self._ticket.give_back(self._why_stopped()) else "lost"
-        tell = self._ticket.complete if outcome.status == "complete" else self._ticket.prune
+        # A trial that was stopped before it could obey the pruner is not left for another worker to go on with.
+        ending: Ending = "complete" if outcome.status == "complete" else "pruned"
+        tell = self._ticket.complete if ending == "complete" else self._ticket.prune
         if not tell(self._result(outcome)):  # its masks are there by now: a trial told complete can be a source
             self._masks.unlink(missing_ok=True)
             return "lost"
         self._checkpoint.unlink(missing_ok=True)  # only now: until it is told, a crash must be able to go on from it
-        return outcome.status
+        return ending
 
     def _train(self) -> TrainOutcome | None:
         """Train; None if a stop came and its checkpoint could not be written, so that an older one must do."""
@@ -97,22 +118,18 @@ class _TicketRun:
             should_stop=self._should_stop,
             resume_from=checkpoint,
             checkpoint_to=self._checkpoint,
-            device=self._device,
-            data_dir=self._data_dir,
+            device=self._means.device,
+            data_dir=self._means.data_dir,
+            execution=self._means.execution,
+            workplace=self._means.workplace,
             masks_dir=self._checkpoint_dir,
             masks_to=self._masks,
         )
 
     def _on_epoch(self, report: EpochReport) -> bool:
-        try:
-            prune = self._ticket.report(report.epoch, report.mean_val_accuracy, replayed=report.replayed)
-            if report.replayed:  # it was not pruned there when it was trained
-                return False
-            self._heartbeat.look()
-        except StorageError:
-            if not self._stop.is_set():
-                raise
-            return False  # so that the stop writes a checkpoint; whoever goes on from that reports the epoch again
+        prune = self._reporter.tell(Report(report.epoch, report.mean_val_accuracy, report.replayed))
+        if report.replayed:  # it was not pruned there when it was trained
+            return False
         log.info(
             "%s: epoch %d of %d, validation accuracy %.2f %%%s",
             self._ticket,
@@ -125,10 +142,12 @@ class _TicketRun:
         return prune
 
     def _should_stop(self) -> bool:
-        if self._heartbeat.lost:
+        if self._heartbeat.lost or self._reporter.lost:
             # Raised, not returned: a stop would write a checkpoint, over that of the worker that has the ticket now.
             raise TicketLost(f"{self._ticket} was taken back from {self._ticket.worker}.")
-        return self._stop.is_set() or self._heartbeat.recalled
+        # What cannot be told any more is a reason to stop, so that a checkpoint keeps what was trained.
+        recalled = self._heartbeat.recalled or self._reporter.recalled
+        return self._stop.is_set() or recalled or self._reporter.failed
 
     def _why_stopped(self) -> str:
         return self._stop.reason or "the campaign was stopped"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rigl_core.config import TrainConfig
+from rigl_core.execution import Execution
 from rigl_core.runtime import resolve_device, set_threads
 from rigl_core.train import EpochReport, TrainOutcome, train
 from workers.devices import threads_per_worker
@@ -20,6 +21,7 @@ def train_once(
     device: str = "auto",
     data_dir: Path | None = None,
     checkpoint: Path | None = None,
+    execution: Execution | None = None,
 ) -> tuple[TrainOutcome, str]:
     """Train `config` with all cores of this machine, until done or until SIGTERM or Ctrl-C.
 
@@ -30,6 +32,7 @@ def train_once(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         data_dir: where to look for the data set first.
         checkpoint: written after every epoch and when stopped. If it is there, the run goes on from it.
+        execution: how to compute; None is the quickest way.
 
     Returns:
         The outcome, and the signal that stopped it ("" if none did).
@@ -57,5 +60,6 @@ def train_once(
             device=resolve_device(device),
             data_dir=data_dir,
             on_step=on_step,
+            execution=execution,
         )
     return outcome, stop.reason

@@ -52,7 +52,8 @@ class Split:
 
     def to(self, device: torch.device | str) -> "Split":
         """The same images on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
+        images, labels = self.images.to(device), self.labels.to(device)
+        return self if images is self.images and labels is self.labels else Split(images, labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +116,11 @@ class ImageData:
             yield self.normalise(piece.images), piece.labels
 
     def to(self, device: torch.device | str) -> Self:
-        """The same data set with all images and labels on `device`."""
-        return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
+        """The same data set with all images and labels on `device`; itself where they are there already."""
+        train, val, test = (part.to(device) for part in (self.train, self.val, self.test))
+        if train is self.train and val is self.val and test is self.test:
+            return self
+        return replace(self, train=train, val=val, test=test)
 
     def first(self, n: int) -> Self:
         """The same data set with only the first `n` training images; validation and test stay whole.

@@ -84,8 +84,11 @@ class TextData:
         return {"num_classes": self.num_classes}
 
     def to(self, device: torch.device | str) -> Self:
-        """The same text with all symbols on `device`."""
-        return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
+        """The same text with all symbols on `device`; itself where they are there already."""
+        train, val, test = (part.to(device) for part in (self.train, self.val, self.test))
+        if train is self.train and val is self.val and test is self.test:
+            return self
+        return replace(self, train=train, val=val, test=test)
 
     def first(self, n: int) -> Self:
         """The same text with only the first `n` training windows; the vocabulary, validation and test stay whole.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rigl_core.errors import BadInput
 from rigl_core.models.dropout import Dropout
+from rigl_core.native.sparse_convolution import Conv2d
 
 STEM_CHANNELS = 16
 GROUP_CHANNELS = (16, 32, 64)
@@ -24,13 +25,13 @@ class PreActivationBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, dropout: float) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.dropout = Dropout(dropout)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.shortcut: nn.Conv2d | None = None
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.shortcut: Conv2d | None = None
         if in_channels != out_channels or stride != 1:
-            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            self.shortcut = Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
@@ -73,7 +74,7 @@ class WideResNet(nn.Module):
             return nn.Sequential(*blocks)
 
         first, second, third = group_channels
-        self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
+        self.conv1 = Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
         self.group1 = group(stem_channels, first, GROUP_STRIDES[0])
         self.group2 = group(first, second, GROUP_STRIDES[1])
         self.group3 = group(second, third, GROUP_STRIDES[2])
@@ -84,7 +85,7 @@ class WideResNet(nn.Module):
     def _initialise(self) -> None:
         """He et al.'s normal initialisation by fan-out, as in the authors' code; PyTorch's default for `fc.weight`."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from studies.commands.app import say
-from studies.commands.options import Storage
+from studies.commands.options import Artifacts, Storage, artifact_folder
 from studies.commands.storage import opened
 from studies.errors import BadInput, StorageError
 
@@ -17,8 +17,12 @@ def dashboard(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on. Whoever can reach it can change every study.")
     ] = "127.0.0.1",
+    artifacts: Artifacts = None,
 ) -> None:
-    """Browse all studies with Optuna's dashboard, on this machine only unless --host says otherwise."""
+    """Browse all studies with Optuna's dashboard, on this machine only unless --host says otherwise.
+
+    It shows what `report --attach` attached: verdicts as notes, pages and figures as artifacts.
+    """
     try:
         from optuna_dashboard import wsgi
     except ImportError:
@@ -26,11 +30,20 @@ def dashboard(
             "the dashboard is not installed; run: pip install 'rigl-study[dashboard]' (in a clone: pip install "
             "'.[dashboard]')."
         ) from None
+    from optuna.artifacts import FileSystemArtifactStore
+
     from studies.dashboard_server import listen
 
+    folder = artifact_folder(artifacts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f'"{folder}" cannot hold artifacts: {error.strerror}; choose another with --artifacts.'
+        ) from None
     with opened(storage) as database:
         # Handed over as an object: a URL on a command line would show its password to every user of the machine.
-        application = wsgi(database)
+        application = wsgi(database, artifact_store=FileSystemArtifactStore(folder))
         try:
             server = listen(host, port, application)
         except (OSError, UnicodeError) as error:

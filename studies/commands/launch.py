@@ -14,7 +14,16 @@ from typing import Annotated
 import typer
 
 from studies.commands.app import command, new_app, print_json, say
-from studies.commands.options import Checkpoints, DataDir, Device, Json, Storage, checkpoint_folder
+from studies.commands.options import (
+    Checkpoints,
+    DataDir,
+    Deterministic,
+    Device,
+    Json,
+    Precision,
+    Storage,
+    checkpoint_folder,
+)
 from studies.commands.storage import opened, resolve
 from studies.errors import BadInput, NotFound
 
@@ -61,6 +70,8 @@ def slurm(
         typer.Option("--folder", metavar="DIR", help="For logs and scripts; new, seen by all machines."),
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    deterministic: Deterministic = False,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
     storage: Storage = None,
@@ -97,7 +108,9 @@ def slurm(
     check_visible(url, workers)
     check_worker_count(url, workers)
     _check_campaigns(storage, campaign or ())
-    jobs = submit(_work_arguments(campaign or (), device, data_dir, checkpoints), url, asked, place)
+    work = _work_arguments(campaign or (), device, data_dir, checkpoints)
+    work += ["--precision", precision, *(["--deterministic"] if deterministic else [])]
+    jobs = submit(work, url, asked, place)
     if as_json:
         print_json({"jobs": jobs, "folder": str(place)})
     else:

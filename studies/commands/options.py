@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rigl_core.data import DATASETS
+from rigl_core.execution import PRECISIONS, Execution
 from studies.commands.app import choose_log_format
 from studies.errors import BadInput
 from studies.log_format import FORMATS
@@ -45,6 +46,11 @@ def _device(text: str) -> str:
     return text
 
 
+def _precision(text: str) -> str:
+    """Refuse another word at once, with the nearest one."""
+    return Execution(precision=text).precision
+
+
 def checkpoint_folder(chosen: Path | None) -> Path:
     """Where checkpoints are: `--checkpoints`, else `RIGL_STUDY_CHECKPOINTS`, else in the embedded Postgres's home."""
     from studies.database.embedded_files import default_home
@@ -52,6 +58,15 @@ def checkpoint_folder(chosen: Path | None) -> Path:
     if chosen is None and (named := os.environ.get("RIGL_STUDY_CHECKPOINTS")):
         chosen = Path(named).expanduser()
     return (chosen or default_home() / "checkpoints").absolute()
+
+
+def artifact_folder(chosen: Path | None) -> Path:
+    """Where artifacts are: `--artifacts`, else `RIGL_STUDY_ARTIFACTS`, else in the embedded Postgres's home."""
+    from studies.database.embedded_files import default_home
+
+    if chosen is None and (named := os.environ.get("RIGL_STUDY_ARTIFACTS")):
+        chosen = Path(named).expanduser()
+    return (chosen or default_home() / "artifacts").absolute()
 
 
 def _workers(text: str) -> str:
@@ -106,6 +121,18 @@ Device = Annotated[
         "--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU if any."
     ),
 ]
+Precision = Annotated[
+    str,
+    one_of(
+        PRECISIONS, "--precision", callback=_precision, help="Of activations; auto is bfloat16 on a GPU that has it."
+    ),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic", help="Only PyTorch's own deterministic operations: slower; on a GPU the way to equal runs."
+    ),
+]
 LogFormat = Annotated[
     str,
     one_of(FORMATS, "--log-format", callback=choose_log_format, help="How messages and the workers' log are written."),
@@ -122,6 +149,14 @@ Checkpoints = Annotated[
         "--checkpoints",
         metavar="DIR",
         help="Where trials are checkpointed; share it so that any worker can resume. Also: RIGL_STUDY_CHECKPOINTS.",
+    ),
+]
+Artifacts = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifacts",
+        metavar="DIR",
+        help="Files that Optuna's dashboard shows of a study; share it with `dashboard`. Also: RIGL_STUDY_ARTIFACTS.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: reports/NAME.")]

@@ -1,4 +1,4 @@
-"""The commands that need many trainings: work, run, report. Workers are imported here, and only when one is started.
+"""The commands that need many trainings: work, run. Workers are imported here, and only when one is started.
 
 Ctrl-C and SIGTERM give every running trial back with its checkpoint. `work` then has done what it was asked to and
 exits 0; `run` has not, because there is no report, and exits 130: the same command goes on where it stopped.
@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rigl_core.execution import Execution
 from studies.commands.app import INTERRUPTED, PROGRAM, say
 from studies.commands.campaigns import describe, plan_campaign
 from studies.commands.options import (
-    CampaignName,
     Checkpoints,
     DataDir,
+    Deterministic,
     Device,
     FallbackDataset,
     LogFormat,
     NewName,
     Out,
     Overrides,
+    Precision,
     Spec,
     Storage,
     Workers,
     checkpoint_folder,
 )
 from studies.commands.progress import CampaignProgress
+from studies.commands.report import ReportOptions, write_campaign
 from studies.commands.storage import opened, resolve
 from studies.commands.training import require_training
 from studies.errors import BadInput, NotFound
@@ -50,6 +53,8 @@ def work(
     ] = None,
     workers: Workers = "1",
     device: Device = "auto",
+    precision: Precision = "auto",
+    deterministic: Deterministic = False,
     forever: Annotated[bool, typer.Option("--forever", help="Wait for new campaigns when all is done.")] = False,
     max_trials: Annotated[
         int | None, typer.Option("--max-trials", min=1, metavar="N", help="Each worker ends after N trials.")
@@ -88,6 +93,7 @@ def work(
             device,
             data_dir,
             checkpoints,
+            Execution(precision=precision, deterministic=deterministic),
             forever=forever,
             max_trials=max_trials,
             log_format=log_format,
@@ -108,6 +114,8 @@ def run(
     workers: Workers = "1",
     out: Out = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    deterministic: Deterministic = False,
     fallback_dataset: FallbackDataset = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
@@ -138,9 +146,9 @@ def run(
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
-            code, stopped = _train(
-                url, [planned.name], planned.name, n_workers, device, data_dir, checkpoints, log_format=log_format
-            )
+            execution = Execution(precision=precision, deterministic=deterministic)
+            where = (device, data_dir, checkpoints, execution)
+            code, stopped = _train(url, [planned.name], planned.name, n_workers, *where, log_format=log_format)
             if stopped:
                 say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
                 raise typer.Exit(INTERRUPTED)
@@ -149,37 +157,10 @@ def run(
             say(f"not all trials are done; `{PROGRAM} status {planned.name}` shows what is left")
             _tell_held(database, [planned.name])
             raise typer.Exit(code or 1)
-        _write_report(database, planned.name, out)
+        write_campaign(database, planned.name, ReportOptions(out))
         if not any(c.complete for c in counts):
             say(f"no trial was completed; `{PROGRAM} show {planned.name} TRIAL` tells why each failed")
             raise typer.Exit(1)
-
-
-def report(
-    name: CampaignName,
-    out: Out = None,
-    margin: Annotated[
-        float,
-        typer.Option("--margin", min=0, max=100, metavar="POINTS", help="A gain below this is not worth tuning for."),
-    ] = 0.25,
-    storage: Storage = None,
-) -> None:
-    """Write the report of a campaign, finished or not: HTML, Markdown, a table of all trials, JSON, figures.
-
-    Prints the result in a few lines and where the report is.
-    """
-    with opened(storage) as database:
-        _write_report(database, name, out, margin)
-
-
-def _write_report(database: "BaseStorage", name: str, out: Path | None, margin: float = 0.25) -> None:
-    from studies.frame import load_frame, load_provenance
-    from studies.report import write_report
-
-    provenance = load_provenance(database, name)
-    written = write_report(load_frame(database, name), provenance, out or Path("reports") / name, margin / 100)
-    print(written.headline)
-    print(f"report: {written.html}")
 
 
 def _train(
@@ -190,6 +171,7 @@ def _train(
     device: str,
     data_dir: Path | None,
     checkpoints: Path | None,
+    execution: Execution,
     *,
     forever: bool = False,
     max_trials: int | None = None,
@@ -209,6 +191,8 @@ def _train(
         checkpoint_dir=str(checkpoint_folder(checkpoints)),
         data_dir=None if data_dir is None else str(data_dir.absolute()),
         device=device,
+        precision=execution.precision,
+        deterministic=execution.deterministic,
         forever=forever,
         max_trials=max_trials,
         log_format=log_format,

@@ -13,11 +13,12 @@ import typer
 
 from rigl_core.data import DATASETS
 from rigl_core.distributions import DISTRIBUTIONS
+from rigl_core.execution import Execution
 from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from studies.commands.app import INTERRUPTED, print_json, say
-from studies.commands.options import DataDir, Device, Json, one_of
+from studies.commands.options import DataDir, Deterministic, Device, Json, Precision, one_of
 from studies.commands.training import require_training
 from studies.errors import BadInput
 
@@ -85,6 +86,8 @@ def train(
         typer.Option("--checkpoint", metavar="FILE", help="Keep the run in FILE, and go on from it if it is there."),
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    deterministic: Deterministic = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -115,7 +118,13 @@ def train(
 
     with _progress(config) as (on_epoch, on_step):
         outcome, stopped = train_once(
-            config, on_epoch=on_epoch, on_step=on_step, device=device, data_dir=data_dir, checkpoint=checkpoint
+            config,
+            on_epoch=on_epoch,
+            on_step=on_step,
+            device=device,
+            data_dir=data_dir,
+            checkpoint=checkpoint,
+            execution=Execution(precision=precision, deterministic=deterministic),
         )
     if stopped and outcome.status == "stopped":
         kept = f"the same command goes on from {checkpoint}" if checkpoint else "nothing was kept (no --checkpoint)"

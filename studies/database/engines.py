@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -10,7 +11,8 @@ from sqlalchemy.pool import NullPool
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 
-# One for the training thread, one for its heartbeat. Many workers share one server's connection limit.
+# One for reports and beats, which take turns (`studies.hold`), one for the other questions of a heartbeat. The training
+# thread itself asks only when there is nothing to report. Many workers share one server's connection limit.
 POOL_SIZE = 2
 
 _POSTGRES_CONNECTION = {
@@ -38,6 +40,11 @@ def engine_options(url: StorageUrl) -> dict[str, Any]:
     return {**options, "pool_pre_ping": True, "connect_args": connection}
 
 
+def _forbid_writing(connection: Any, _record: Any) -> None:
+    if hasattr(connection, "set_session"):  # psycopg2's; SQLite's file was opened so
+        connection.set_session(readonly=True)
+
+
 FROZEN_SECONDS = 10
 """A process that stands still in the middle of a transaction (SIGSTOP, a machine put to sleep, a cable pulled) is cut
 off by the server after so long. It holds locks that sweepers and claims of the living would wait for."""
@@ -59,13 +66,16 @@ def cut_off_the_frozen(engine: sa.Engine) -> None:
         sa.event.listen(engine, "connect", limit)
 
 
-def lead_connections(engine: sa.Engine, url: StorageUrl) -> None:
+def lead_connections(engine: sa.Engine, url: StorageUrl, *, read_only: bool = False) -> None:
     """Make every connection of `engine` one that is right for `url`.
 
     To an embedded server: wherever it runs by now, and started again if it is gone. In SQLite, which locks no rows:
     whole transactions take turns, as between seeing that a ticket waits and claiming it nobody else may claim it.
+    Where nothing may be written, Postgres is told so.
     """
-    if url.kind == "sqlite":
+    if read_only:
+        sa.event.listen(engine, "connect", _forbid_writing)
+    elif url.kind == "sqlite":
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     if url.embedded_home is not None:
         server = EmbeddedPostgres(url.embedded_home)
@@ -77,10 +87,17 @@ def lead_connections(engine: sa.Engine, url: StorageUrl) -> None:
         sa.event.listen(engine, "do_connect", lead)
 
 
-def unpooled_engine(url: StorageUrl) -> sa.Engine:
+def unpooled_engine(url: StorageUrl, *, read_only: bool = False) -> sa.Engine:
     """An engine whose connections are closed as soon as they are given back: for locks and checks."""
     options = engine_options(url)
     options = {name: options[name] for name in ("hide_parameters", "connect_args")}
-    engine = sa.create_engine(url.secret(), poolclass=NullPool, **options)
-    lead_connections(engine, url)
+    engine = sa.create_engine(engine_url(url, read_only=read_only), poolclass=NullPool, **options)
+    lead_connections(engine, url, read_only=read_only)
     return engine
+
+
+def engine_url(url: StorageUrl, *, read_only: bool) -> str:
+    """What SQLAlchemy connects to, with the password in it; a SQLite file is opened for reading only where asked."""
+    if read_only and url.path is not None:
+        return f"sqlite:///file:{quote(str(url.path.absolute()))}?mode=ro&uri=true"
+    return url.secret()

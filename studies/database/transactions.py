@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.trial import TrialState
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, TrialState
 
 T = TypeVar("T")
+
+CONTROL_ATTR = "control"
+"""User attribute of a study, what the user wants of its workers: "run", "pause" (hand out no more tickets) or "stop"
+(give back as well)."""
 
 RETRY_OF_ATTR = "retry_of"
 """System attribute of a ticket that takes the place of another: the number of that other trial."""
@@ -55,8 +59,39 @@ class Counts:
         return self.waiting + self.running == 0
 
 
-class LockedTrial(Protocol):
-    """A trial that nobody else can change until the transaction ends."""
+@dataclass(frozen=True)
+class Drawn:
+    """A value of a searched parameter as Optuna stores it: a number, and the distribution that tells what it means."""
+
+    internal: float
+    distribution: "BaseDistribution"
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The complete trials of a study as they were after one epoch.
+
+    Attributes:
+        n_trials: how many complete trials there are.
+        values: what those reported that reached this epoch, in ascending order; what is no number comes last.
+    """
+
+    n_trials: int
+    values: Sequence[float]
+
+
+class OtherTrials(Protocol):
+    """What decides whether a trial should go on."""
+
+    def completed_at(self, epoch: int) -> Completed:
+        """The complete trials after `epoch` (from 0)."""
+
+    def noted(self, key: str) -> Mapping[int, float]:
+        """The system attribute `key`, a number, of all other trials of the study that have it, by trial number."""
+
+
+class LockedTrial(OtherTrials, Protocol):
+    """A trial that nobody else can change until the transaction ends, and what the others of its study reported."""
 
     trial_id: int
     number: int
@@ -69,20 +104,27 @@ class LockedTrial(Protocol):
     def system_attrs(self) -> Mapping[str, Any]:
         """Its system attributes when it was locked."""
 
-    def params(self) -> dict[str, Any]:
-        """The searched parameters set so far."""
+    def drawn(self) -> dict[str, Drawn]:
+        """The searched parameters set so far, in the order in which they were."""
 
-    def reported(self) -> Sequence[int]:
-        """The epochs it has reported."""
+    def set_drawn(self, params: Mapping[str, Drawn]) -> None:
+        """Store searched parameters that are not set yet."""
 
-    def report(self, epoch: int, value: float) -> None:
-        """Store the objective after an epoch; the same epoch again overwrites."""
+    def reported(self) -> dict[int, float]:
+        """What it has reported, by epoch."""
 
-    def set_system_attr(self, key: str, value: Any) -> None:
-        """Store a JSON value for the service's own use."""
+    def report(self, values: Mapping[int, float]) -> None:
+        """Store the objective after each of these epochs; the same epoch again overwrites."""
 
-    def set_user_attr(self, key: str, value: Any) -> None:
-        """Store a JSON value for people and reports."""
+    def set_system_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Store JSON values for the service's own use."""
+
+    def set_user_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Store JSON values for people and reports."""
+
+    @property
+    def control(self) -> str | None:
+        """What the user wanted of the study's workers when it was locked (CONTROL_ATTR), if anything was said."""
 
     def beat(self) -> None:
         """Note, by the database's clock, that its worker is alive."""
@@ -120,6 +162,13 @@ class Transaction(Protocol):
             The number of the first one.
         """
 
+    def control(self, study_id: int) -> str | None:
+        """What the user wants of the study's workers, if anything was said. Locks nothing.
+
+        Raises:
+            KeyError: there is no such study (any more).
+        """
+
     def study_attrs(self, study_id: int) -> dict[str, Any]:
         """Lock the study and tell its user attributes.
 
@@ -134,10 +183,10 @@ class Transaction(Protocol):
 class TrialStore(Protocol):
     """Transactions and quick questions on one storage."""
 
-    storage: "BaseStorage"
-    "For samplers and pruners: may leave out waiting trials, which they have no use for."
     heartbeat_interval: float | None
     "Seconds between the beats of a running trial; None where nobody looks for the dead."
+    grace_period: float | None
+    "Seconds without a beat after which a running trial counts as dead; None likewise."
 
     def run(self, change: Callable[[Transaction], T]) -> T:
         """Do `change` completely or not at all; it is run again if the database went away in the middle.
@@ -148,6 +197,13 @@ class TrialStore(Protocol):
 
     def stale(self, study_id: int) -> list[int]:
         """The ids of running trials that look dead. To be asked again under lock (`LockedTrial.is_stale`)."""
+
+    def begun(self, study_id: int) -> "list[FrozenTrial]":
+        """The running, complete and pruned trials by number, as far as samplers look at them. Not to be changed.
+
+        They have number, state, parameters and value; running ones have system attributes too, and pruned ones the
+        last value they reported.
+        """
 
     def counts(self, study_id: int) -> Counts:
         """How far the study is, without reading its trials one by one.

@@ -1,12 +1,21 @@
 """Transactions on Optuna's in-memory storage (`studies.database.transactions` says what they are for)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import TrialState, create_trial
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.database.transactions import RETRY_OF_ATTR, Counts, LockedTrial, Transaction
+from studies.database.transactions import (
+    CONTROL_ATTR,
+    RETRY_OF_ATTR,
+    Completed,
+    Counts,
+    Drawn,
+    LockedTrial,
+    Transaction,
+)
 
 T = TypeVar("T")
 
@@ -15,8 +24,8 @@ class MemoryStore:
     """A TrialStore over Optuna's in-memory storage, for one process. No heartbeats: its workers die with it."""
 
     def __init__(self, storage: InMemoryStorage) -> None:
-        self.storage: BaseStorage = storage
         self.heartbeat_interval: float | None = None
+        self.grace_period: float | None = None
         self._memory = storage
 
     def run(self, change: Callable[[Transaction], T]) -> T:
@@ -27,6 +36,11 @@ class MemoryStore:
     def stale(self, study_id: int) -> list[int]:  # noqa: ARG002
         """None: see the class."""
         return []
+
+    def begun(self, study_id: int) -> list[FrozenTrial]:
+        """See TrialStore."""
+        states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+        return self._memory.get_all_trials(study_id, deepcopy=False, states=states)
 
     def counts(self, study_id: int) -> Counts:
         """See TrialStore."""
@@ -64,12 +78,20 @@ class _MemoryTransaction:
             self._memory.create_new_trial(study_id, create_trial(state=TrialState.WAITING, system_attrs=dict(attrs)))
         return first
 
+    def control(self, study_id: int) -> str | None:
+        return _control(self._memory, study_id)
+
     def study_attrs(self, study_id: int) -> dict[str, Any]:
         return dict(self._memory.get_study_user_attrs(study_id))
 
     def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
         for key, value in attrs.items():
             self._memory.set_study_user_attr(study_id, key, value)
+
+
+def _control(memory: InMemoryStorage, study_id: int) -> str | None:
+    found = memory.get_study_user_attrs(study_id).get(CONTROL_ATTR)
+    return None if found is None else str(found)
 
 
 class _MemoryTrial:
@@ -86,20 +108,52 @@ class _MemoryTrial:
     def system_attrs(self) -> Mapping[str, Any]:
         return self._memory.get_trial(self.trial_id).system_attrs
 
-    def params(self) -> dict[str, Any]:
-        return dict(self._memory.get_trial(self.trial_id).params)
+    def drawn(self) -> dict[str, Drawn]:
+        trial = self._memory.get_trial(self.trial_id)
+        distributions = trial.distributions
+        return {
+            name: Drawn(distributions[name].to_internal_repr(value), distributions[name])
+            for name, value in trial.params.items()
+        }
 
-    def reported(self) -> Sequence[int]:
-        return list(self._memory.get_trial(self.trial_id).intermediate_values)
+    def set_drawn(self, params: Mapping[str, Drawn]) -> None:
+        for name, drawn in params.items():
+            self._memory.set_trial_param(self.trial_id, name, drawn.internal, drawn.distribution)
 
-    def report(self, epoch: int, value: float) -> None:
-        self._memory.set_trial_intermediate_value(self.trial_id, epoch, value)
+    def reported(self) -> dict[int, float]:
+        return dict(self._memory.get_trial(self.trial_id).intermediate_values)
 
-    def set_system_attr(self, key: str, value: Any) -> None:
-        self._memory.set_trial_system_attr(self.trial_id, key, value)
+    def report(self, values: Mapping[int, float]) -> None:
+        for epoch, value in values.items():
+            self._memory.set_trial_intermediate_value(self.trial_id, epoch, value)
 
-    def set_user_attr(self, key: str, value: Any) -> None:
-        self._memory.set_trial_user_attr(self.trial_id, key, value)
+    def set_system_attrs(self, attrs: Mapping[str, Any]) -> None:
+        for key, value in attrs.items():
+            self._memory.set_trial_system_attr(self.trial_id, key, value)
+
+    def set_user_attrs(self, attrs: Mapping[str, Any]) -> None:
+        for key, value in attrs.items():
+            self._memory.set_trial_user_attr(self.trial_id, key, value)
+
+    def completed_at(self, epoch: int) -> Completed:
+        complete = [trial for trial in self._all() if trial.state == TrialState.COMPLETE]
+        values = [trial.intermediate_values[epoch] for trial in complete if epoch in trial.intermediate_values]
+        return Completed(len(complete), sorted(values, key=lambda value: (math.isnan(value), value)))
+
+    def noted(self, key: str) -> dict[int, float]:
+        others = (trial for trial in self._all() if trial.number != self.number)
+        return {trial.number: trial.system_attrs[key] for trial in others if key in trial.system_attrs}
+
+    @property
+    def control(self) -> str | None:
+        return _control(self._memory, self._study_id)
+
+    def _all(self) -> list[FrozenTrial]:
+        return self._memory.get_all_trials(self._study_id, deepcopy=False)
+
+    @property
+    def _study_id(self) -> int:
+        return self._memory._trial_id_to_study_id_and_number[self.trial_id][0]
 
     def beat(self) -> None:
         return

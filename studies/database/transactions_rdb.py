@@ -1,32 +1,33 @@
 """Transactions on Optuna's tables in a relational database (`studies.database.transactions` says what they are for).
 
-This module knows Optuna's private table models and session; pyproject.toml pins the major version, and the queue's
-tests run against every supported database.
+`studies.database.trial_tables` has the tables and the statements; the queue's tests run against every supported
+database.
 """
 
-import copy
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb import models as optuna_models
-from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.orm import Session
 
+from studies.database import trial_tables as tables
+from studies.database.other_trials import BegunTrials, CompletedReports
 from studies.database.retrying import Retrier
-from studies.database.retrying_storage import RetryingStorage
-from studies.database.transactions import RETRY_OF_ATTR, Counts, LockedTrial, Transaction
+from studies.database.transactions import (
+    CONTROL_ATTR,
+    RETRY_OF_ATTR,
+    Completed,
+    Counts,
+    Drawn,
+    LockedTrial,
+    Transaction,
+)
+from studies.database.trial_tables import BEATS, PARAMS, STUDIES, SYSTEM_ATTRS, TRIALS, VALUES, Distributions
 
 T = TypeVar("T")
-
-models: Any = optuna_models  # their columns are annotated as columns, also where they are values
-Trial, SystemAttr, Heartbeat = models.TrialModel, models.TrialSystemAttributeModel, models.TrialHeartbeatModel
-
-_ABOVE_ALL_IDS = 2**31 - 1
 
 
 class RdbStore:
@@ -39,100 +40,90 @@ class RdbStore:
 
     def __init__(self, rdb: RDBStorage, retrier: Retrier) -> None:
         self._rdb, self._retrier = rdb, retrier
-        self.storage: BaseStorage = BegunTrials(rdb, retrier)
         self.heartbeat_interval: float | None = rdb.heartbeat_interval
+        self.grace_period: float | None = grace_period(rdb)
+        self._known = _Known()
 
     def run(self, change: Callable[[Transaction], T]) -> T:
         """See TrialStore."""
 
         def attempt() -> T:
             # SQLite locks no rows; `open_storage` makes its whole transactions take turns instead.
-            with _create_scoped_session(self._rdb.scoped_session) as session:
-                return change(_RdbTransaction(self._rdb, session))
+            with self._rdb.engine.begin() as connection:
+                return change(_RdbTransaction(self._rdb, connection, self._known))
+
+        return self._retrier(attempt)
+
+    def _ask(self, question: Callable[[sa.Connection], T]) -> T:
+        def attempt() -> T:
+            with self._rdb.engine.begin() as connection:
+                return question(connection)
 
         return self._retrier(attempt)
 
     def stale(self, study_id: int) -> list[int]:
         """See TrialStore."""
-        if grace_period(self._rdb) is None:
+        if self.grace_period is None:
             return []
+        running = (TRIALS.c.study_id == study_id) & (TRIALS.c.state == TrialState.RUNNING)
+        return self._ask(lambda connection: _stale(self._rdb, connection, running))
 
-        def ask() -> list[int]:
-            with _create_scoped_session(self._rdb.scoped_session) as session:
-                running = session.query(Trial.trial_id).filter_by(study_id=study_id, state=TrialState.RUNNING)
-                ids = [trial_id for (trial_id,) in running.order_by(Trial.trial_id)]
-                return [trial_id for trial_id in ids if _is_stale(self._rdb, session, trial_id)]
-
-        return self._retrier(ask)
+    def begun(self, study_id: int) -> list[FrozenTrial]:
+        """See TrialStore."""
+        return self._ask(self._known.begun(study_id).read)
 
     def counts(self, study_id: int) -> Counts:
         """See TrialStore."""
 
-        def ask() -> Counts:
-            with _create_scoped_session(self._rdb.scoped_session) as session:
-                models.StudyModel.find_or_raise_by_id(study_id, session)
-                of_study = Trial.study_id == study_id
-                states = session.query(Trial.state, sa.func.count()).filter(of_study).group_by(Trial.state).all()
-                failed, successor = sa.orm.aliased(Trial), sa.orm.aliased(Trial)
-                retried = (
-                    session.query(sa.func.count())
-                    .select_from(SystemAttr)
-                    .join(successor, successor.trial_id == SystemAttr.trial_id)
-                    .join(
-                        failed,
-                        (failed.study_id == successor.study_id)
-                        & (failed.number == sa.cast(SystemAttr.value_json, sa.Integer)),
-                    )
-                    .filter(
-                        SystemAttr.key == RETRY_OF_ATTR,
-                        successor.study_id == study_id,
-                        failed.state == TrialState.FAIL,
-                    )
+        def ask(connection: sa.Connection) -> Counts:
+            if connection.scalar(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id)) is None:
+                raise KeyError(study_id)
+            of_study = TRIALS.c.study_id == study_id
+            states = connection.execute(
+                sa.select(TRIALS.c.state, sa.func.count()).where(of_study).group_by(TRIALS.c.state)
+            )
+            failed, successor = TRIALS.alias("failed"), TRIALS.alias("successor")
+            retried = (
+                sa.select(sa.func.count())
+                .select_from(SYSTEM_ATTRS)
+                .join(successor, successor.c.trial_id == SYSTEM_ATTRS.c.trial_id)
+                .join(
+                    failed,
+                    (failed.c.study_id == successor.c.study_id)
+                    & (failed.c.number == sa.cast(SYSTEM_ATTRS.c.value_json, sa.Integer)),
                 )
-                best = (
-                    session.query(sa.func.max(models.TrialValueModel.value))
-                    .join(Trial, Trial.trial_id == models.TrialValueModel.trial_id)
-                    .filter(of_study, Trial.state == TrialState.COMPLETE)
+                .where(
+                    SYSTEM_ATTRS.c.key == RETRY_OF_ATTR,
+                    successor.c.study_id == study_id,
+                    failed.c.state == TrialState.FAIL,
                 )
-                return Counts.of(
-                    {state.name: n for state, n in states}, retried=retried.scalar() or 0, best=best.scalar()
-                )
+            )
+            best = (
+                sa.select(sa.func.max(VALUES.c.value))
+                .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
+                .where(of_study, TRIALS.c.state == TrialState.COMPLETE)
+            )
+            return Counts.of(
+                {state.name: n for state, n in states},
+                retried=connection.scalar(retried) or 0,
+                best=connection.scalar(best),
+            )
 
-        return self._retrier(ask)
+        return self._ask(ask)
 
 
-class BegunTrials(RetryingStorage):
-    """The storage as samplers and pruners should see it: only trials that have begun, finished ones read once.
+class _Known:
+    """What one process knows of finished trials, by study."""
 
-    They ask for all trials after every epoch. Thousands of tickets that wait would be sent each time, for nothing.
-    """
+    def __init__(self) -> None:
+        self._reports: dict[int, CompletedReports] = {}
+        self._begun: dict[int, BegunTrials] = {}
 
-    def __init__(self, rdb: RDBStorage, retrier: Retrier) -> None:
-        super().__init__(rdb, retrier)
-        self._rdb = rdb
-        self._finished: dict[int, FrozenTrial] = {}
+    def reports(self, study_id: int) -> CompletedReports:
+        return self._reports.setdefault(study_id, CompletedReports(study_id))
 
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        """The trials of the study in these states (default all), without those that wait, by number."""
-        wanted = [s for s in TrialState if s != TrialState.WAITING and (states is None or s in states)]
-        trials = self.retrier(self._read, study_id, wanted)
-        return copy.deepcopy(trials) if deepcopy else trials
-
-    def _read(self, study_id: int, wanted: Sequence[TrialState]) -> list[FrozenTrial]:
-        with _create_scoped_session(self._rdb.scoped_session) as session:
-            query = session.query(Trial.trial_id).filter(Trial.study_id == study_id, Trial.state.in_(wanted))
-            ids = [trial_id for (trial_id,) in query.order_by(Trial.trial_id)]
-        missing = {trial_id for trial_id in ids if trial_id not in self._finished}
-        read = {}
-        if missing:
-            for trial in self._rdb._get_trials(study_id, None, missing, _ABOVE_ALL_IDS):
-                read[trial._trial_id] = trial
-                if trial.state.is_finished():
-                    self._finished[trial._trial_id] = trial
-        trials = [self._finished.get(trial_id) or read[trial_id] for trial_id in ids]
-        return [trial for trial in trials if trial.state in wanted]  # one may have finished between the two queries
+    def begun(self, study_id: int) -> BegunTrials:
+        return self._begun.setdefault(study_id, BegunTrials(study_id))
 
 
 def grace_period(rdb: RDBStorage) -> float | None:
@@ -142,143 +133,158 @@ def grace_period(rdb: RDBStorage) -> float | None:
     return rdb.grace_period if rdb.grace_period is not None else 2 * rdb.heartbeat_interval
 
 
-def _is_stale(rdb: RDBStorage, session: Session, trial_id: int) -> bool:
-    """Whether the grace period has passed since the last beat, or since the database was there to beat at.
+def _stale(rdb: RDBStorage, connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[int]:
+    """Of `which` trials those for which the grace period has passed since the last beat, or since the database was up.
 
-    All by the database's own clock: the clocks of workers may disagree.
+    All by the database's own clock: the clocks of workers may disagree. A trial without a beat was claimed by something
+    else than TicketQueue.claim, which beats in the same transaction, and is left alone.
     """
     grace = grace_period(rdb)
     if grace is None:
-        return False
-    last = session.query(Heartbeat.heartbeat).filter_by(trial_id=trial_id).scalar()
-    if last is None:  # claimed by something else than TicketQueue.claim, which beats in the same transaction
-        return False
-    now: datetime = session.execute(sa.select(_now(rdb))).scalar_one()
-    up_since = datetime.min
+        return []
+    # While the server was down nobody could beat; after it is back, live workers need time to say so.
+    started: sa.ColumnElement[Any] = sa.literal(None, sa.DateTime())
     if rdb.engine.name == "postgresql":
-        # While the server was down nobody could beat; after it is back, live workers need time to say so.
         started = sa.func.timezone("UTC", sa.func.pg_postmaster_start_time())
-        up_since = session.execute(sa.select(started)).scalar_one()
-    return bool(now - max(last, up_since) > timedelta(seconds=grace))
-
-
-def _now(rdb: RDBStorage) -> sa.ColumnElement[Any]:
-    """The database's clock in UTC, without time zone as in Optuna's column.
-
-    Not the session's zone, which Optuna takes: it may differ between workers, and jumps when summer time begins.
-    """
-    if rdb.engine.name == "postgresql":
-        return sa.func.timezone("UTC", sa.func.now())
-    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=sa.DateTime())  # its `now()` counts whole seconds
+    query = (
+        sa.select(TRIALS.c.trial_id, BEATS.c.heartbeat, tables.NOW[rdb.engine.name], started)
+        .join(BEATS, BEATS.c.trial_id == TRIALS.c.trial_id)
+        .where(which)
+        .order_by(TRIALS.c.trial_id)
+    )
+    return [
+        trial_id
+        for trial_id, last, now, up_since in connection.execute(query)
+        if now - max(last, up_since or datetime.min) > timedelta(seconds=grace)
+    ]
 
 
 class _RdbTransaction:
-    def __init__(self, rdb: RDBStorage, session: Session) -> None:
-        self._rdb, self._session = rdb, session
+    def __init__(self, rdb: RDBStorage, connection: sa.Connection, known: _Known) -> None:
+        self._rdb, self._connection, self._known = rdb, connection, known
 
     def lock(self, trial_id: int) -> LockedTrial:
-        return _RdbTrial(self._rdb, self._session, Trial.find_or_raise_by_id(trial_id, self._session, for_update=True))
+        row = self._connection.execute(tables.LOCK_TRIAL, {"trial_id_": trial_id}).one_or_none()
+        if row is None:
+            raise KeyError(trial_id)
+        return self._trial(row)
 
     def try_lock(self, trial_id: int) -> LockedTrial | None:
-        found = self._session.query(Trial).filter_by(trial_id=trial_id)
-        row = found.with_for_update(skip_locked=True).one_or_none()
-        return None if row is None else _RdbTrial(self._rdb, self._session, row)
+        row = self._connection.execute(tables.TRY_LOCK_TRIAL, {"trial_id_": trial_id}).one_or_none()
+        return None if row is None else self._trial(row)
 
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
-        waiting = self._session.query(Trial).filter_by(study_id=study_id, state=TrialState.WAITING)
-        # SKIP LOCKED: workers that claim at the same moment get different tickets without waiting for each other.
-        row = waiting.order_by(Trial.number).limit(1).with_for_update(skip_locked=True).one_or_none()
-        return None if row is None else _RdbTrial(self._rdb, self._session, row)
+        row = self._connection.execute(tables.LOCK_NEXT_WAITING, {"study_id_": study_id}).one_or_none()
+        return None if row is None else self._trial(row)
+
+    def _trial(self, row: Any) -> LockedTrial:
+        return _RdbTrial(self._rdb, self._connection, self._known, row)
 
     def successor_of(self, study_id: int, number: int) -> int | None:
-        query = self._session.query(Trial.number).join(SystemAttr, SystemAttr.trial_id == Trial.trial_id)
-        found = query.filter(
-            Trial.study_id == study_id, SystemAttr.key == RETRY_OF_ATTR, SystemAttr.value_json == json.dumps(number)
+        query = (
+            sa.select(TRIALS.c.number)
+            .join(SYSTEM_ATTRS, SYSTEM_ATTRS.c.trial_id == TRIALS.c.trial_id)
+            .where(
+                TRIALS.c.study_id == study_id,
+                SYSTEM_ATTRS.c.key == RETRY_OF_ATTR,
+                SYSTEM_ATTRS.c.value_json == json.dumps(number),
+            )
         )
-        successor: int | None = found.limit(1).scalar()
+        successor: int | None = self._connection.scalar(query.limit(1))
         return successor
 
     def append(self, study_id: int, tickets: Sequence[Mapping[str, Any]]) -> int:
         self._lock_study(study_id)  # as Optuna does: the numbers are counted
-        of_study = self._session.query(sa.func.count()).select_from(Trial).filter(Trial.study_id == study_id)
-        first: int = of_study.scalar() or 0
+        count = sa.select(sa.func.count()).select_from(TRIALS).where(TRIALS.c.study_id == study_id)
+        first: int = self._connection.scalar(count) or 0
         rows = [{"study_id": study_id, "number": first + i, "state": TrialState.WAITING} for i in range(len(tickets))]
-        insert = sa.insert(Trial).returning(Trial.trial_id, sort_by_parameter_order=True)
-        ids = self._session.execute(insert, rows).scalars().all()
+        insert = sa.insert(TRIALS).returning(TRIALS.c.trial_id, sort_by_parameter_order=True)
+        ids = self._connection.execute(insert, rows).scalars().all()
         attrs = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            row
             for trial_id, ticket in zip(ids, tickets, strict=True)
-            for key, value in ticket.items()
+            for row in tables.attr_rows("trial_id", trial_id, ticket)
         ]
-        self._session.execute(sa.insert(SystemAttr), attrs)
+        self._connection.execute(sa.insert(SYSTEM_ATTRS), attrs)
         return first
+
+    def control(self, study_id: int) -> str | None:
+        where = {"study_id_": study_id, "key_": CONTROL_ATTR}
+        row = self._connection.execute(tables.STUDY_ATTR, where).one_or_none()
+        if row is None:
+            raise KeyError(study_id)
+        return None if row.value_json is None else str(json.loads(row.value_json))
 
     def study_attrs(self, study_id: int) -> dict[str, Any]:
         self._lock_study(study_id)
-        found = models.StudyUserAttributeModel.where_study_id(study_id, self._session)
-        return {attribute.key: json.loads(attribute.value_json) for attribute in found}
+        found = self._connection.execute(tables.STUDY_ATTRS, {"study_id_": study_id})
+        return {key: json.loads(text) for key, text in found}
 
     def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
-        study = self._lock_study(study_id)
-        for key, value in attrs.items():
-            found = models.StudyUserAttributeModel.find_by_study_and_key(study, key, self._session)
-            if found is None:
-                found = models.StudyUserAttributeModel(study_id=study_id, key=key)
-                self._session.add(found)
-            found.value_json = json.dumps(value)
+        self._lock_study(study_id)
+        tables.put_study_attrs(self._connection, tables.attr_rows("study_id", study_id, attrs))
 
-    def _lock_study(self, study_id: int) -> Any:
-        return models.StudyModel.find_or_raise_by_id(study_id, self._session, for_update=True)
+    def _lock_study(self, study_id: int) -> None:
+        if self._connection.scalar(tables.LOCK_STUDY, {"study_id_": study_id}) is None:
+            raise KeyError(study_id)
 
 
 class _RdbTrial:
-    def __init__(self, rdb: RDBStorage, session: Session, row: Any) -> None:
-        self._rdb, self._session, self._row = rdb, session, row
+    def __init__(self, rdb: RDBStorage, connection: sa.Connection, known: _Known, row: Any) -> None:
+        self._rdb, self._connection, self._known = rdb, connection, known
         self.trial_id: int = row.trial_id
         self.number: int = row.number
-        found = SystemAttr.where_trial_id(self.trial_id, session)
-        self.system_attrs = {attribute.key: json.loads(attribute.value_json) for attribute in found}
+        self.state: TrialState = row.state
+        self._study_id: int = row.study_id
+        where = {"trial_id_": row.trial_id, "study_id_": row.study_id, "key_": CONTROL_ATTR}
+        found = connection.execute(tables.TRIAL_AND_STUDY, where).all()
+        self.system_attrs: Mapping[str, Any] = {key: json.loads(text) for key, text, of_study in found if not of_study}
+        self.control: str | None = next((str(json.loads(text)) for _, text, of_study in found if of_study), None)
 
-    @property
-    def state(self) -> TrialState:
-        state: TrialState = self._row.state
-        return state
+    def drawn(self) -> dict[str, Drawn]:
+        distribution = Distributions()
+        found = self._connection.execute(tables.TRIAL_PARAMS, {"trial_id_": self.trial_id})
+        return {name: Drawn(internal, distribution(text)) for name, internal, text in found}
 
-    def params(self) -> dict[str, Any]:
-        return dict(self._rdb._build_frozen_trial_from_trial_model(self._row).params)
+    def set_drawn(self, params: Mapping[str, Drawn]) -> None:
+        if params:
+            self._connection.execute(sa.insert(PARAMS), tables.param_rows(self.trial_id, params))
 
-    def reported(self) -> Sequence[int]:
-        model = models.TrialIntermediateValueModel
-        return [step for (step,) in self._session.query(model.step).filter_by(trial_id=self.trial_id)]
+    def reported(self) -> dict[int, float]:
+        found = self._connection.execute(tables.TRIAL_REPORTS, {"trial_id_": self.trial_id})
+        return {step: tables.reported_value(stored, kind) for step, stored, kind in found}
 
-    def report(self, epoch: int, value: float) -> None:
-        self._rdb._set_trial_intermediate_value_without_commit(self._session, self.trial_id, epoch, value)
+    def report(self, values: Mapping[int, float]) -> None:
+        tables.put_reports(self._connection, tables.report_rows(self.trial_id, values))
 
-    def set_system_attr(self, key: str, value: Any) -> None:
-        self._rdb._set_trial_attr_without_commit(self._session, SystemAttr, self.trial_id, key, value)
+    def set_system_attrs(self, attrs: Mapping[str, Any]) -> None:
+        tables.put_system_attrs(self._connection, tables.attr_rows("trial_id", self.trial_id, attrs))
 
-    def set_user_attr(self, key: str, value: Any) -> None:
-        model = models.TrialUserAttributeModel
-        self._rdb._set_trial_attr_without_commit(self._session, model, self.trial_id, key, value)
+    def set_user_attrs(self, attrs: Mapping[str, Any]) -> None:
+        tables.put_user_attrs(self._connection, tables.attr_rows("trial_id", self.trial_id, attrs))
+
+    def completed_at(self, epoch: int) -> Completed:
+        return self._known.reports(self._study_id).at(self._connection, epoch)
+
+    def noted(self, key: str) -> dict[int, float]:
+        where = {"study_id_": self._study_id, "trial_id_": self.trial_id, "key_": key}
+        return {number: float(text) for number, text in self._connection.execute(tables.NOTED, where)}
 
     def beat(self) -> None:
-        row = Heartbeat.where_trial_id(self.trial_id, self._session)
-        if row is None:
-            row = Heartbeat(trial_id=self.trial_id)
-            self._session.add(row)
-        row.heartbeat = _now(self._rdb)
+        self._connection.execute(tables.BEAT[self._rdb.engine.name], {"trial_id_": self.trial_id})
 
     def is_stale(self) -> bool:
-        return _is_stale(self._rdb, self._session, self.trial_id)
+        return bool(_stale(self._rdb, self._connection, TRIALS.c.trial_id == self.trial_id))
 
     def become(self, state: TrialState, value: float | None = None) -> None:
         if value is not None:
-            self._rdb._set_trial_value_without_commit(self._session, self._row, 0, value)
-        self._row.state = state
-        # The columns, in UTC, and by the database: the clocks of two workers may disagree.
+            tables.put_values(self._connection, [tables.value_row(self.trial_id, value)])
+        # In UTC, and by the database: the clocks of two workers may disagree.
+        when: dict[str, Any] = {"datetime_complete": tables.NOW[self._rdb.engine.name]}
         if state == TrialState.WAITING:
-            self._row._datetime_start_utc = None
+            when = {"datetime_start": None}
         elif state == TrialState.RUNNING:
-            self._row._datetime_start_utc = _now(self._rdb)
-        else:
-            self._row._datetime_complete_utc = _now(self._rdb)
+            when = {"datetime_start": tables.NOW[self._rdb.engine.name]}
+        change = sa.update(TRIALS).where(TRIALS.c.trial_id == self.trial_id).values(state=state, **when)
+        self._connection.execute(change)
+        self.state = state

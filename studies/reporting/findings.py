@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from studies.gain import Gain
+from studies.reporting.measure import ACCURACY, Measure
 from studies.search_space import Params
 
 CONFIDENCE = 0.95
@@ -166,6 +167,7 @@ class Analysis:
         params: names of the searched parameters.
         n_seeds: the smallest number of seeds among finished trials, None before one has finished.
         margin: the gain, a fraction, below which tuning does not pay.
+        measure: what trials were compared by.
     """
 
     campaign: str
@@ -173,6 +175,7 @@ class Analysis:
     pairs: tuple[PairResult, ...]
     n_seeds: int | None
     margin: float
+    measure: Measure = ACCURACY
 
     def total(self, state: str) -> int:
         """Number of trials in this state over all pairs."""

@@ -14,6 +14,7 @@ from matplotlib.typing import LineStyleType
 
 from studies.gain import Gain
 from studies.reporting.findings import Difference, Estimate, PairResult
+from studies.reporting.measure import ACCURACY, Measure
 from studies.reporting.svg import LIGHT
 from studies.reporting.wording import count
 
@@ -25,7 +26,7 @@ PAIR_COLOURS = tuple(LIGHT[name] for name in ("blue", "vermilion", "green", "pur
 PAIR_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Another number than colours, so that the first 42 pairs all differ in one of the two."""
 
-PERCENT = FuncFormatter(lambda fraction, _position: f"{100 * fraction:.4g} %")
+PERCENT = ACCURACY.ticks()
 POINTS = FuncFormatter(lambda fraction, _position: f"{100 * fraction:+.3g}".replace("-", "−") if fraction else "0")
 
 
@@ -77,20 +78,20 @@ def reach_of(pairs: Collection[PairResult]) -> float:
     return max(1.15 * min(max(ends, default=0.0), 4 * widest), 1.3 * widest, 0.002)
 
 
-def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]") -> float:
+def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]", measure: Measure = ACCURACY) -> float:
     """Where the axis of accuracies ends below, so that a few hopeless trials do not flatten all others."""
     typical = complete if len(complete) else every
     low, middle = np.quantile(typical, [0.25, 0.5])
-    fence = low - 3 * max(middle - low, 0.005)
-    return float(max(min(fence, typical.max() - 0.005), every.min()))
+    fence = low - 3 * max(middle - low, measure.grain)
+    return float(max(min(fence, typical.max() - measure.grain), every.min()))
 
 
-def accuracy_axis(ax: Axes, floor: float, top: float) -> None:
-    """A vertical axis of accuracies in percent, from `floor` to a little above `top`."""
-    room = max(0.06 * (top - floor), 0.005)
+def accuracy_axis(ax: Axes, floor: float, top: float, measure: Measure = ACCURACY) -> None:
+    """A vertical axis of accuracies in percent, or of another measure, from `floor` to a little above `top`."""
+    room = max(0.06 * (top - floor), measure.grain)
     ax.set_ylim(floor - room, top + room)
     ax.yaxis.set_major_locator(MaxNLocator(6))
-    ax.yaxis.set_major_formatter(PERCENT)
+    ax.yaxis.set_major_formatter(measure.ticks())
 
 
 def thin(rows: pd.DataFrame, at_most: int, *, keep: Collection[int]) -> pd.DataFrame:
@@ -132,11 +133,12 @@ def legend_columns(keys: Sequence[Line2D]) -> int:
     return max(1, min(5, len(keys), 135 // (longest + 9)))
 
 
-def left_out(n_below: int, n_hidden: int, floor: float) -> str:
+def left_out(n_below: int, n_hidden: int, floor: float, measure: Measure = ACCURACY) -> str:
     """What a figure does not show in its place or at all, as a sentence; empty if nothing."""
     parts = []
     if n_below:
-        parts.append(f"On the lower edge: {count(n_below, 'trial')} below {100 * floor:.3g} %.")
+        worse = "below" if measure.sign > 0 else "above"
+        parts.append(f"On the lower edge: {count(n_below, 'trial')} {worse} {measure.text(floor, digits=1)}.")
     if n_hidden:
         parts.append(f"Not drawn: {count(n_hidden, 'trial')} of middling rank (all are in trials.csv).")
     return " ".join(parts)

@@ -35,7 +35,7 @@ class ParameterAxis:
         """The layout for an axis of the search box; without one, for the values seen."""
         if isinstance(axis, Range):
             return cls(name, None, axis.log, None, _padded(axis.low, axis.high, log=axis.log))
-        values = list(axis.values) if axis is not None else sorted(seen.dropna().unique().tolist())
+        values = list(axis.values) if axis is not None else sorted(seen.dropna().unique().tolist(), key=_order)
         if len(values) < 2 or any(isinstance(value, bool | str) for value in values):
             return cls(name, tuple(values), False, None, (-0.6, len(values) - 0.4))
         low, high = float(min(values)), float(max(values))
@@ -69,6 +69,10 @@ class ParameterAxis:
         if self.choices is None:
             ax.xaxis.set_major_formatter(plain)
         ax.set_xlim(*self.limits)
+
+
+def _order(value: Value) -> tuple[bool, Value]:
+    return isinstance(value, str), value  # texts behind numbers, with which they cannot be compared
 
 
 def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:

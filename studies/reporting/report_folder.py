@@ -31,7 +31,7 @@ def check_folder(folder: Path) -> None:
         raise BadInput(f'cannot write a report to "{folder}": {error.strerror or error}.') from error
 
 
-def replace_files(folder: Path, files: Mapping[str, str]) -> Path:
+def replace_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Make `folder` hold exactly these files of a report, besides whatever else is in it.
 
     Everything is written into a new folder first. Where `folder` does not exist, that one then gets its name. Else its
@@ -39,7 +39,7 @@ def replace_files(folder: Path, files: Mapping[str, str]) -> Path:
 
     Args:
         folder: the report's folder.
-        files: texts by names relative to it, `MARKER` among them.
+        files: contents by names relative to it, `MARKER` among them.
 
     Returns:
         The folder as an absolute path.
@@ -86,11 +86,11 @@ def _is_ours(name: object) -> bool:
     if not isinstance(name, str):
         return False
     path = PurePosixPath(name)
-    is_figure = len(path.parts) == 2 and path.parts[0] == "figures" and path.suffix in (".svg", ".png")
-    return name in ("report.html", "report.md", "trials.csv", MARKER) or is_figure
+    is_figure = len(path.parts) == 2 and path.parts[0] == "figures" and path.suffix in (".svg", ".png", ".pdf")
+    return name in ("report.html", "report.md", "trials.csv", "trials.parquet", MARKER) or is_figure
 
 
-def _refuse_foreign(folder: Path, files: Mapping[str, str], old: set[str] | None) -> None:
+def _refuse_foreign(folder: Path, files: Mapping[str, str | bytes], old: set[str] | None) -> None:
     if folder.exists() and not folder.is_dir():
         raise BadInput(f'"{folder}" is a file; name a folder for the report.')
     if old is None:
@@ -100,14 +100,14 @@ def _refuse_foreign(folder: Path, files: Mapping[str, str], old: set[str] | None
             raise BadInput(f'"{folder}" holds {listed}, which no report put there; choose another folder.')
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
-def _move_over(staging: Path, folder: Path, files: Mapping[str, str], *, is_new: bool) -> None:
+def _move_over(staging: Path, folder: Path, files: Mapping[str, str | bytes], *, is_new: bool) -> None:
     # The marker goes last, so that who reads it finds the rest in place; but first where there was no report, or a
     # crash would leave files here that the next report would take for somebody else's.
     for name in sorted(files, key=lambda name: (name == MARKER) != is_new):

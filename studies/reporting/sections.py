@@ -25,7 +25,7 @@ def pairs_section(evidence: Evidence) -> Section:
 def parameters_section(evidence: Evidence) -> Section:
     """Searched parameters against validation accuracy, trial by trial."""
     blocks: list[Block] = []
-    drawing = parameters(evidence.frame, evidence.analysis, evidence.provenance.spec)
+    drawing = parameters(evidence.frame, evidence.analysis, evidence.provenance.spec.search)
     if drawing is not None:
         blocks.append(drawing)
     elif not evidence.analysis.params:

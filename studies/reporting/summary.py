@@ -1,4 +1,4 @@
-"""summary.json: the results of a campaign for other programs. `KEYS` is its documentation, and a test keeps it true."""
+"""summary.json: the results of a campaign for other programs. `KEYS` is its documentation and its schema."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,89 +9,102 @@ import pandas as pd
 from studies.evidence import KEYS as EVIDENCE_KEYS
 from studies.frame import STATES
 from studies.gain import Gain
-from studies.reporting.findings import Difference, Estimate, PairResult, Setting
+from studies.reporting.findings import Difference, Estimate, PairResult, Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.section import Evidence, Section
+from studies.reporting.summary_schema import Key, object_schema
 from studies.reporting.wording import answer, headline, verdict
 
 SCHEMA_VERSION = 2
 GENERATOR = "rigl-study report"
 
 _ESTIMATE = {
-    "mean": "over the seeds, a fraction; null where it is not known",
-    "std": "over the seeds (n - 1); null for fewer than two",
-    "n": "number of seeds",
-    "by_seed": "the accuracy of each seed",
+    "mean": Key("number?", "over the seeds, a fraction; null where it is not known"),
+    "std": Key("number?", "over the seeds (n - 1); null for fewer than two"),
+    "n": Key("integer", "number of seeds"),
+    "by_seed": Key("by seed", "the accuracy of each seed"),
 }
 _BITS = {
-    "mean": "over the seeds; null for images",
-    **{key: _ESTIMATE[key] for key in ("std", "n")},
-    "by_seed": "the bits of each seed",
+    **_ESTIMATE,
+    "mean": Key("number?", "over the seeds; null for images"),
+    "by_seed": Key("by seed", "the bits of each seed"),
 }
 _SETTING = {
-    "number": "of the trial in its study",
-    "params": "searched parameters by name",
-    **{f"val_accuracy.{key}": f"validation: {meaning}" for key, meaning in _ESTIMATE.items()},
-    **{f"test_accuracy.{key}": f"test: {meaning}" for key, meaning in _ESTIMATE.items()},
-    **{f"bits_per_character.{key}": f"validation, of text: {meaning}" for key, meaning in _BITS.items()},
-    **{f"test_bits_per_character.{key}": f"test, of text: {meaning}" for key, meaning in _BITS.items()},
-    "inference_flops": "multiple of the dense network's",
-    "train_flops": "multiple of dense training's",
-    "realised_sparsity": "of the maskable weights at the end",
-    "seconds": "of training",
+    "number": Key("integer", "of the trial in its study"),
+    "params": Key("settings", "searched parameters by name"),
+    **{f"val_accuracy.{name}": key.about("validation") for name, key in _ESTIMATE.items()},
+    **{f"test_accuracy.{name}": key.about("test") for name, key in _ESTIMATE.items()},
+    **{f"bits_per_character.{name}": key.about("validation, of text") for name, key in _BITS.items()},
+    **{f"test_bits_per_character.{name}": key.about("test, of text") for name, key in _BITS.items()},
+    "inference_flops": Key("number?", "multiple of the dense network's"),
+    "train_flops": Key("number?", "multiple of dense training's"),
+    "realised_sparsity": Key("number?", "of the maskable weights at the end"),
+    "seconds": Key("number?", "of training"),
 }
 _DIFFERENCE = {
-    "by_seed": "best minus reference for each seed both have, a fraction",
-    "mean": "of these",
-    "std": "of these; null for fewer than two seeds",
-    "standard_error": "of the mean; null for fewer than two seeds",
-    "low": "lower end of the 95 % t-interval; null where there is none",
-    "high": "upper end",
-    "n": "number of seeds",
+    "by_seed": Key("by seed", "best minus reference for each seed both have, a fraction"),
+    "mean": Key("number", "of these"),
+    "std": Key("number?", "of these; null for fewer than two seeds"),
+    "standard_error": Key("number?", "of the mean; null for fewer than two seeds"),
+    "low": Key("number?", "lower end of the 95 % t-interval; null where there is none"),
+    "high": Key("number?", "upper end"),
+    "n": Key("integer", "number of seeds"),
 }
 _GAIN = {
-    "mean": "the expected gain, a fraction",
-    "low": "lower end of its 95 % interval",
-    "high": "upper end",
-    "at_least": "it is above this with 95 % probability",
-    "at_most": "it is below this with 95 % probability",
-    "std": "its standard deviation",
-    "noise": "standard deviation of one network's test accuracy around its setting's; null for one seed",
-    "more_seeds": "further seeds that would settle an undecided verdict; null if it is settled or none are enough",
+    "mean": Key("number", "the expected gain, a fraction"),
+    "low": Key("number", "lower end of its 95 % interval"),
+    "high": Key("number", "upper end"),
+    "at_least": Key("number", "it is above this with 95 % probability"),
+    "at_most": Key("number", "it is below this with 95 % probability"),
+    "std": Key("number", "its standard deviation"),
+    "noise": Key(
+        "number?", "standard deviation of one network's test accuracy around its setting's; null for one seed"
+    ),
+    "more_seeds": Key(
+        "integer?", "further seeds that would settle an undecided verdict; null if it is settled or none are enough"
+    ),
 }
-KEYS: Mapping[str, str] = {
-    "generator": "what wrote the file",
-    "schema_version": "raised when a key changes its meaning or goes away",
-    "campaign": "its name",
-    "answer": "the result in a sentence",
-    "headline": "one line a pair, as printed in the terminal",
-    "concerns[].weight": '"warning" if it touches the conclusion, else "note"',
-    "concerns[].text": "what makes the result less trustworthy",
-    "params": "names of the searched parameters",
-    **{f"counts.{state}": f"trials {state}, over all pairs" for state in STATES},
-    "pairs[].study": "name of the Optuna study",
-    "pairs[].label": "the pair in words",
-    **{f"pairs[].counts.{state}": f"trials {state}" for state in STATES},
-    "pairs[].n_compared": "trials the best was chosen from: complete and pruned",
-    "pairs[].verdict": "key of studies.reporting.findings.Verdict",
-    "pairs[].sentence": "the verdict in words",
-    "pairs[].reference_state": "where the reference stands; null if no trial has its parameters",
-    **{f"pairs[].reference.{key}": f"the reference: {meaning}" for key, meaning in _SETTING.items()},
-    **{f"pairs[].best.{key}": f"the best on validation: {meaning}" for key, meaning in _SETTING.items()},
-    **{f"pairs[].val_difference.{key}": f"validation, biased: {meaning}" for key, meaning in _DIFFERENCE.items()},
-    **{f"pairs[].test_difference.{key}": f"test: {meaning}" for key, meaning in _DIFFERENCE.items()},
-    **{f"pairs[].gain.{key}": f"from reference to best on test, without luck: {m}" for key, m in _GAIN.items()},
-    "margin": "the gain below which tuning does not pay, a fraction",
-    "provenance.spec": "the specification the campaign was created from",
-    "provenance.spec_version": "version of its format",
-    "provenance.versions": "of the programs that wrote the report",
-    "provenance.environments[].environment": "versions, device and host of some trials",
-    "provenance.environments[].trials": "how many trials",
+KEYS: Mapping[str, Key | str] = {
+    "generator": Key("text", "what wrote the file", (GENERATOR,)),
+    "schema_version": Key("integer", f"{SCHEMA_VERSION}; raised when a key changes its meaning or goes away"),
+    "campaign": Key("text", "its name"),
+    "answer": Key("text", "the result in a sentence"),
+    "headline": Key("texts", "one line a pair, as printed in the terminal"),
+    "concerns[].weight": Key("text", '"warning" if it touches the conclusion, else "note"', ("warning", "note")),
+    "concerns[].text": Key("text", "what makes the result less trustworthy"),
+    "params": Key("texts", "names of the searched parameters"),
+    "margin": Key("number", "the gain below which tuning does not pay, a fraction"),
+    **{f"counts.{state}": Key("integer", f"trials {state}, over all pairs") for state in STATES},
+    "pairs[].study": Key("text", "name of the Optuna study"),
+    "pairs[].label": Key("text", "the pair in words"),
+    **{f"pairs[].counts.{state}": Key("integer", f"trials {state}") for state in STATES},
+    "pairs[].n_compared": Key("integer", "trials the best was chosen from: complete and pruned"),
+    "pairs[].verdict": Key("text", "what the gain allows to say", tuple(Verdict)),
+    "pairs[].sentence": Key("text", "the verdict in words"),
+    "pairs[].reference_state": Key("text?", "where the reference stands; null if no trial has its parameters"),
+    **{f"pairs[].reference.{name}": key.about("the reference") for name, key in _SETTING.items()},
+    **{f"pairs[].best.{name}": key.about("the best on validation") for name, key in _SETTING.items()},
+    **{f"pairs[].val_difference.{name}": key.about("validation, biased") for name, key in _DIFFERENCE.items()},
+    **{f"pairs[].test_difference.{name}": key.about("test") for name, key in _DIFFERENCE.items()},
+    **{f"pairs[].gain.{name}": key.about("on test, without luck") for name, key in _GAIN.items()},
     **{f"evidence.{key}": meaning for key, meaning in EVIDENCE_KEYS.items()},
-    "files": "what the report consists of, relative to its folder",
+    "provenance.spec": Key("object", "the specification the campaign was created from"),
+    "provenance.spec_version": Key("integer", "version of its format"),
+    "provenance.versions": Key("settings", "of the programs that wrote the report"),
+    "provenance.environments[].environment": Key("settings", "versions, device and host of some trials"),
+    "provenance.environments[].trials": Key("integer", "how many trials"),
+    "files": Key("texts", "what the report consists of, relative to its folder"),
 }
-"""Path of a key (`[]` for the elements of a list) to its meaning. Objects by seed or by parameter count as values;
-`reference`, `best`, the differences and the gain are null where they do not exist."""
+"""Path of a key (`[]` for the elements of a list) to what it is and means."""
+
+ABSENT = tuple(f"pairs[].{name}" for name in ("reference", "best", "val_difference", "test_difference", "gain"))
+"""Objects that are null where they do not exist."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a campaign's summary.json."""
+    keys = KEYS if EVIDENCE_KEYS else {**KEYS, "evidence": Key("object", "by section")}
+    return object_schema(keys, absent=ABSENT, open_below="evidence")
 
 
 def summarise(
@@ -177,7 +190,7 @@ def _difference(difference: Difference) -> dict[str, Any]:
 
 
 def _gain(gain: Gain, margin: float) -> dict[str, Any]:
-    known = {key: getattr(gain, key) for key in _GAIN if key != "more_seeds"}
+    known = {name: getattr(gain, name) for name in _GAIN if name != "more_seeds"}
     return {**known, "noise": _finite(gain.noise), "more_seeds": gain.more_seeds(margin)}
 
 

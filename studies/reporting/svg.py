@@ -1,7 +1,8 @@
-"""Matplotlib figures as SVG: the same bytes for the same data, text as text, values on hover, colours from a theme.
+"""Matplotlib figures as files: the same bytes for the same data, values on hover, colours from a theme.
 
-A figure drawn here stands alone as a file with the light colours written out. `inline` turns it into an element of an
-HTML page, whose style sheet then decides the colours (`css_variables`) for light, dark and print.
+A figure drawn here stands alone as a file with the light colours written out. `inline` turns its SVG into an element
+of an HTML page, whose style sheet then decides the colours (`css_variables`) for light, dark and print. How large it is
+and in which letters, says the style (`studies.reporting.figure_style`).
 """
 
 import io
@@ -9,12 +10,16 @@ import re
 import xml.etree.ElementTree as ET  # reads only what matplotlib has just written here
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from studies.reporting.figure_style import WIDTH, current_style
+
+__all__ = ["LIGHT", "THEME", "WIDTH", "Drawing", "Hover", "css_variables", "finish", "house_style", "inline", "panels"]
 
 # name: (on white, on dark). Okabe and Ito's colour-blind-safe hues, darkened or lightened to 3:1 against their ground.
 THEME: Mapping[str, tuple[str, str]] = {
@@ -34,9 +39,7 @@ LIGHT = {name: light for name, (light, _dark) in THEME.items()}
 
 _RC: dict[Any, Any] = {
     "svg.hashsalt": "rigl-study",  # identifiers would be random without
-    "svg.fonttype": "none",
     "text.parse_math": False,  # a "$" in a name is a "$"
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout is the same on every machine
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -60,12 +63,10 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-_FONTS = "'DejaVu Sans', Verdana, sans-serif"
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
-
-WIDTH = 9.2
-"""Of every figure, in inches."""
+MAX_PIXELS = 4000
+"""No side of a PNG is longer, however many panels there are."""
 
 Hover = dict[str, Sequence[str]]
 """By the gid of an artist the texts shown over its marks: one for each mark of a scatter, a single one for a line."""
@@ -81,6 +82,7 @@ class Drawing:
         caption: how to read it.
         description: what there is to see, with the numbers, for people who do not see it.
         svg: the text of the SVG file.
+        images: the figure's other files, by suffix.
     """
 
     kind: ClassVar[str] = "figure"
@@ -90,20 +92,36 @@ class Drawing:
     caption: str
     description: str
     svg: str
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str | bytes]:
+        """Everything the figure is on the disk, by file name."""
+        images = {f"{self.name}.{suffix}": content for suffix, content in self.images.items()}
+        return {f"{self.name}.svg": self.svg, **images}
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw in the report's style, whatever the user's matplotlibrc says; the previous settings come back afterwards."""
+    style = current_style()
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+        mpl.rcParams.update(_RC | {"font.family": style.fonts} | dict(style.settings))
         yield
 
 
 def panels(n: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `n` equal panels in rows of `columns`; sizes in inches, `height` that of one row."""
+    """A figure of `n` equal panels in rows of `columns`.
+
+    Args:
+        n: how many.
+        columns: how many stand side by side.
+        width: of the figure on a screen, in inches; the style decides what becomes of it, and of `height`.
+        height: of one row.
+    """
     n_rows = -(-n // columns)
+    width, height = current_style().size(columns, width, height)
     figure = Figure(figsize=(width, height * n_rows), layout="constrained")
     grid = figure.subplots(n_rows, columns, squeeze=False)
     axes = [ax for row in grid for ax in row]
@@ -123,24 +141,63 @@ def finish(figure: Figure, *, name: str, title: str, caption: str, description: 
         description: what there is to see, with the numbers.
         hover: what to show over which mark.
     """
+    _fit_legends(figure)
     svg = _svg(figure, title=title, description=description, hover=hover)
-    return Drawing(name, title, caption, description, svg)
+    figure.set_layout_engine(None)  # the other files have the same layout; finding it is half the work
+    images = {suffix: _WRITERS[suffix](figure, title, description) for suffix in current_style().files}
+    return Drawing(name, title, caption, description, svg, images)
+
+
+def _fit_legends(figure: Figure) -> None:
+    """Break legends that are wider than the figure into more rows, for which it grows; all of them stand below it."""
+    for legend in list(figure.legends):
+        handles, labels = list(filter(None, legend.legend_handles)), [text.get_text() for text in legend.get_texts()]
+        extent = legend.get_window_extent()
+        height, columns = extent.height, len(labels)
+        while columns > 1 and extent.width > figure.bbox.width:
+            columns -= 1
+            legend.remove()
+            legend = figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+            extent = legend.get_window_extent()
+        wide, tall = figure.get_size_inches()
+        figure.set_size_inches(wide, tall + (extent.height - height) / figure.dpi)
+
+
+def _png(figure: Figure, title: str, description: str) -> bytes:
+    dpi = min(current_style().dpi, MAX_PIXELS / max(figure.get_size_inches()))
+    return _saved(
+        figure, format="png", dpi=dpi, metadata={"Software": None, "Title": title, "Description": description}
+    )
+
+
+def _pdf(figure: Figure, title: str, description: str) -> bytes:
+    no_metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+    return _saved(figure, format="pdf", metadata={**no_metadata, "Title": title, "Subject": description})
+
+
+_WRITERS = {"png": _png, "pdf": _pdf}
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **options)
+    return buffer.getvalue()
 
 
 def _svg(figure: Figure, *, title: str, description: str, hover: Hover) -> str:
-    buffer = io.BytesIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=no_metadata)
+    drawn = _saved(figure, format="svg", metadata=no_metadata)
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
-    root = ET.fromstring(buffer.getvalue())
+    root = ET.fromstring(drawn)
     for element in root.iter(f"{{{_SVG}}}g"):
         _add_hover(element, hover.get(element.get("id", ""), ()))
     for tag, text in (("desc", description), ("title", title)):
         child = ET.Element(f"{{{_SVG}}}{tag}")
         child.text = text
         root.insert(0, child)
-    return ET.tostring(root, encoding="unicode").replace("'DejaVu Sans'", _FONTS) + "\n"
+    font, fallback = current_style().fonts, current_style().fallback
+    return ET.tostring(root, encoding="unicode").replace(f"'{font}'", f"'{font}', {fallback}") + "\n"
 
 
 def inline(svg: str, prefix: str) -> str:
@@ -159,7 +216,7 @@ def inline(svg: str, prefix: str) -> str:
     # The page's text tells what there is to see; a tooltip with the title over all of the figure would be in the way.
     svg = re.sub(r"(<svg[^>]*>)\s*<title>.*?</title>\s*<desc>.*?</desc>", r"\1", svg, count=1, flags=re.DOTALL)
     width = re.search(r'\bwidth="([\d.]+)pt"', svg)
-    scale = f"max-width: {float(width[1]) * 1.45:.0f}px" if width else ""
+    scale = f"--wide: {float(width[1]) * 1.45:.0f}px" if width else ""
     return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 style="{scale}" aria-hidden="true">', svg, count=1)
 
 

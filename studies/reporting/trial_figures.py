@@ -1,7 +1,7 @@
 """The figures that show trials one by one: searched parameters against accuracy, and learning curves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from matplotlib.typing import LineStyleType
 from studies.analysis import params_of
 from studies.frame import param_columns
 from studies.reporting import marks
-from studies.reporting.findings import Analysis, PairResult
+from studies.reporting.findings import Analysis, PairResult, Setting
+from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, percent, setting
-from studies.spec import StudySpec
+from studies.search_space import Axis
 
 MAX_CURVES = 60
 """A figure shows at most so many curves a study besides reference and best, and says so."""
@@ -36,36 +37,37 @@ _ROLE_LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def parameters(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> Drawing | None:
-    """Each searched parameter against validation accuracy, one panel a parameter."""
+def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axis | None]) -> Drawing | None:
+    """Each searched parameter against validation accuracy, one panel a parameter; `search` has their axes."""
     trials = frame[frame["state"].isin(["complete", "pruned"]) & np.isfinite(frame["value"])]
     columns = param_columns(frame)
     if trials.empty or not columns:
         return None
     hover: Hover = {}
-    title = "Searched parameters against validation accuracy"
+    measure = analysis.measure
+    title = f"Searched parameters against {measure.name}"
     best = [
-        f"{p.label}: best {percent(p.best.val_accuracy)} at {setting(p.best.params)}." for p in analysis.pairs if p.best
+        f"{p.label}: best {_reached(p.best, measure)} at {setting(p.best.params)}." for p in analysis.pairs if p.best
     ]
     description = " ".join([f"{count(len(trials), 'trial')} against {', '.join(columns)}.", *best])
-    floor = marks.floor_of(trials.loc[trials["state"] == "complete", "value"], trials["value"])
+    floor = marks.floor_of(trials.loc[trials["state"] == "complete", "value"], trials["value"], measure)
     drawn = {pair.study: _drawn(trials, pair) for pair in analysis.pairs}
     with house_style():
         figure, axes = panels(len(columns), columns=min(3, len(columns)), width=WIDTH, height=3.4)
         for ax, (name, column) in zip(axes, columns.items(), strict=True):
-            axis = ParameterAxis.of(name, spec.search.get(name), trials[column])
+            axis = ParameterAxis.of(name, search.get(name), trials[column])
             axis.prepare(ax)
-            marks.accuracy_axis(ax, floor, float(trials["value"].max()))
+            marks.accuracy_axis(ax, floor, float(trials["value"].max()), measure)
             ax.set_title(name)
             for i, pair in enumerate(analysis.pairs):
                 placed = drawn[pair.study][drawn[pair.study][column].notna()]
                 x = [axis.position(value) + axis.dodge(i, len(analysis.pairs)) for value in placed[column].tolist()]
-                hover |= _trial_marks(ax, x, placed, pair, i, floor, gid=f"{name}-{i}")
-        axes[0].set_ylabel("validation accuracy")
+                hover |= _trial_marks(ax, x, placed, pair, i, floor, measure, gid=f"{name}-{i}")
+        axes[0].set_ylabel(measure.name)
         keys = _parameter_keys(trials, analysis)
         figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
         n_hidden = len(trials) - sum(map(len, drawn.values()))
-        omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor)
+        omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor, measure)
         caption = f"One mark a trial; the other parameters vary along with the one shown. {omitted}".strip()
         return finish(figure, name="parameters", title=title, caption=caption, description=description, hover=hover)
 
@@ -79,6 +81,7 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
         return None  # a point is no curve
     hover: Hover = {}
     n_hidden = 0
+    measure = analysis.measure
     title = "Learning curves"
     with house_style():
         figure, axes = panels(len(shown), columns=min(2, len(shown)), width=WIDTH, height=2.9)
@@ -86,17 +89,23 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
             own = trials[trials["study"] == pair.study]
             placed = marks.thin(own, MAX_CURVES, keep=marks.marked(pair))
             n_hidden += len(own) - len(placed)
-            hover |= _curves(ax, placed, pair, prefix=f"curve-{i}")
+            hover |= _curves(ax, placed, pair, measure, prefix=f"curve-{i}")
             ax.set_title(pair.label)
-            ax.set_xlabel("epoch")
+            ax.set_xlabel(measure.step)
         for ax in axes[:: min(2, len(shown))]:
-            ax.set_ylabel("validation accuracy")
+            ax.set_ylabel(measure.name)
         figure.legend(handles=_curve_keys(trials, shown), loc="outside lower left", ncols=4)
-        description = f"Validation accuracy of {count(len(trials), 'trial')} by epoch. " + " ".join(
+        what = f"{measure.name[:1].upper()}{measure.name[1:]}"
+        description = f"{what} of {count(len(trials), 'trial')} by {measure.step}. " + " ".join(
             f"{pair.label}: {', '.join(f'{n} {state}' for state, n in pair.counts.items() if n)}." for pair in shown
         )
-        caption = f"Mean validation accuracy over seeds after each epoch. {marks.left_out(0, n_hidden, 0)}".strip()
+        caption = f"{measure.course} {marks.left_out(0, n_hidden, 0)}".strip()
         return finish(figure, name="curves", title=title, caption=caption, description=description, hover=hover)
+
+
+def _reached(trained: Setting, measure: Measure) -> str:
+    spread = trained.val_accuracy
+    return percent(spread) if measure.is_fraction else measure.text(spread.mean)
 
 
 def _drawn(trials: pd.DataFrame, pair: PairResult) -> pd.DataFrame:
@@ -104,7 +113,14 @@ def _drawn(trials: pd.DataFrame, pair: PairResult) -> pd.DataFrame:
 
 
 def _trial_marks(
-    ax: Axes, x: Sequence[float], trials: pd.DataFrame, pair: PairResult, i: int, floor: float, gid: str
+    ax: Axes,
+    x: Sequence[float],
+    trials: pd.DataFrame,
+    pair: PairResult,
+    i: int,
+    floor: float,
+    measure: Measure,
+    gid: str,
 ) -> Hover:
     hover: Hover = {}
     colour = marks.pair_colour(i)
@@ -114,7 +130,7 @@ def _trial_marks(
     texts = []
     for (_, trial), number in zip(trials.iterrows(), trials["number"], strict=True):
         words = [pair.label, f"trial {number}", *filter(None, [roles.get(number)]), str(trial["state"])]
-        texts.append(f"{', '.join(words)}: {100 * trial['value']:.2f} % at {setting(params_of(trial, columns))}")
+        texts.append(f"{', '.join(words)}: {measure.text(trial['value'])} at {setting(params_of(trial, columns))}")
     for state, face in (("pruned", "none"), ("complete", colour)):
         at = np.flatnonzero(trials["state"].to_numpy() == state)
         if len(at):
@@ -140,21 +156,21 @@ def _parameter_keys(trials: pd.DataFrame, analysis: Analysis) -> list[Line2D]:
     if any(pair.reference for pair in analysis.pairs):
         keys.append(key("reference", "+", 9, _INK))
     if any(pair.best for pair in analysis.pairs):
-        keys.append(key("best of its pair", "o", 10, _INK, hollow=True))
+        keys.append(key("best of its pair" if len(analysis.pairs) > 1 else "best", "o", 10, _INK, hollow=True))
     if (trials["state"] == "pruned").any():
         keys.append(key("stopped early (hollow)", "o", 6, LIGHT["muted"], hollow=True))
     return keys
 
 
-def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Hover:
+def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, measure: Measure, prefix: str) -> Hover:
     hover: Hover = {}
     roles = marks.marked(pair)
     for number, state, curve in zip(trials["number"], trials["state"], trials["curve"], strict=True):
-        epochs, values = [epoch + 1 for epoch in curve], list(curve.values())
+        epochs, values = [epoch + measure.first for epoch in curve], list(curve.values())
         role, gid = roles.get(number, ""), f"{prefix}-{number}"
         words = [f"trial {number}", *filter(None, [role]), str(state)]
-        reached = f"{100 * values[-1]:.2f} %" if math.isfinite(values[-1]) else "not a number"
-        text = f"{', '.join(words)}: {reached} after {count(epochs[-1], 'epoch')}"
+        reached = measure.text(values[-1]) if math.isfinite(values[-1]) else "not a number"
+        text = f"{', '.join(words)}: {reached} after {count(epochs[-1], measure.step)}"
         ends_early = state in ("pruned", "failed", "retried")
         line: LineStyleType = EARLY if ends_early else "solid"
         colour, width = LIGHT["faint"], 0.9
@@ -173,7 +189,8 @@ def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, prefix: str) -> Ho
     last = max(max(curve) for curve in trials["curve"])
     start = max(int(0.04 * last), 1 if last > 2 else 0)
     settled = [value for curve in trials["curve"] for epoch, value in curve.items() if epoch >= start]
-    marks.accuracy_axis(ax, marks.floor_of(pd.Series(settled, dtype=float).dropna(), every), float(every.max()))
+    floor = marks.floor_of(pd.Series(settled, dtype=float).dropna(), every, measure)
+    marks.accuracy_axis(ax, floor, float(every.max()), measure)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return hover
 

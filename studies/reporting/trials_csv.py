@@ -1,6 +1,7 @@
 """trials.csv: every trial of a campaign, one a row, for spreadsheets and other programs."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,15 @@ PER_SEED = ("val_accuracy", "test_accuracy", "loss", "bits_per_character", "test
 OF_TEXT = ("bits_per_character", "test_bits_per_character")
 """Columns that are left out where no trial has them."""
 
+NOT_A_NUMBER = "NaN"
+"""Stands where a number went wrong; an empty cell is one that was never measured."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_APOSTROPHE = "'"
 
 
 def trials_csv(frame: pd.DataFrame) -> str:
-    """The frame as the text of a CSV file.
+    """The frame as the text of a CSV file, which `studies.reporting.trials_reader` reads back.
 
     Columns as in `studies.frame.COLUMNS`, the searched parameters after "is_reference". Numbers in full precision,
     times as ISO 8601, tuples and dictionaries as JSON; per-seed numbers have one column a seed. Bits per character are
@@ -32,24 +37,55 @@ def trials_csv(frame: pd.DataFrame) -> str:
             by_trial = [_by_seed(*pair) for pair in zip(frame["seeds"], frame[column.name], strict=True)]
             columns |= {f"{column.name}_{seed}": [own.get(seed) for own in by_trial] for seed in seeds}
         elif column.dtype == "object":
-            columns[column.name] = [_json(value) for value in frame[column.name]]
+            columns[column.name] = [json_cell(value) for value in frame[column.name]]
         elif column.dtype.startswith("datetime"):
             columns[column.name] = [None if pd.isna(moment) else moment.isoformat() for moment in frame[column.name]]
         else:
             columns[column.name] = frame[column.name]
         if column.name == "is_reference":
             columns |= {name: frame[name] for name in param_columns(frame).values()}
-    return pd.DataFrame(columns).map(_harmless, na_action="ignore").to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(columns).map(text_cell, na_action="ignore").to_csv(index=False, lineterminator="\n")
 
 
-def _by_seed(seeds: Sequence[int], values: Sequence[float]) -> dict[int, float]:
-    return dict(zip(seeds, values, strict=True)) if len(seeds) == len(values) else {}
+def _by_seed(seeds: Sequence[int], values: Sequence[float]) -> dict[int, Any]:
+    if len(seeds) != len(values):
+        return {}
+    told = [NOT_A_NUMBER if isinstance(value, float) and math.isnan(value) else value for value in values]
+    return dict(zip(seeds, told, strict=True))
 
 
-def _json(value: Sequence[Any] | Mapping[Any, Any]) -> str | None:
-    return json.dumps(value, separators=(",", ":")) if value else None
+def json_cell(value: Sequence[Any] | Mapping[Any, Any]) -> str | None:
+    """JSON as the standard has it, which has no NaN and no infinity: they become null and a text."""
+    if not value:
+        return None
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), separators=(",", ":"))
 
 
-def _harmless(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula, with the apostrophe that makes it a text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def text_cell(value: Any) -> Any:
+    """A text as a cell that no spreadsheet runs as a formula: behind an apostrophe where it could be one.
+
+    So are an empty text, which would look like a missing one, and a text that begins with an apostrophe itself. The
+    ends of lines are those of the file.
+    """
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{value}" if not value or value.startswith((*_FORMULA, _APOSTROPHE)) else value
+
+
+def text_of(cell: str) -> str:
+    """The text that `text_cell` made a cell of."""
+    return cell.removeprefix(_APOSTROPHE)

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from studies.comparison_report import write_comparison
+from studies.foreign import load_foreign
+from studies.foreign_report import write_foreign
 from studies.report import write_report
 from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
 from tests.studies.sample_cases import CASES
+from tests.studies.test_foreign import MIXED, REFERENCE, make_study
 
 SCREENS = {"light": ("light", 1100), "dark": ("dark", 1100), "phone": ("light", 400)}
 
@@ -25,10 +29,24 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="module", params=["whole", "unfinished", "all_failed"])
+def _comparison(folder: Path) -> Path:
+    return write_comparison([CASES[name]().load() for name in ("whole", "unfinished")], folder).html
+
+
+def _foreign(folder: Path) -> Path:
+    return write_foreign(load_foreign(make_study(MIXED), "other/svm", REFERENCE), folder).html
+
+
+OTHERS = {"comparison": _comparison, "foreign": _foreign}
+
+
+@pytest.fixture(scope="module", params=["whole", "unfinished", "all_failed", *OTHERS])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    if request.param in OTHERS:
+        return OTHERS[request.param](folder)
     frame, provenance = CASES[request.param]().load()
-    return write_report(frame, provenance, tmp_path_factory.mktemp("report")).html
+    return write_report(frame, provenance, folder).html
 
 
 @pytest.mark.parametrize("screen", SCREENS)

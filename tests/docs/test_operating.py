@@ -35,8 +35,13 @@ PROVED_BY = {
         (SURVIVAL, "test_a_worker_that_was_frozen_and_wakes_up_changes_nothing"),
         (DEATH, "test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper"),
     ],
-    "The database goes away": [(SURVIVAL, "test_the_database_is_stopped_for_ten_seconds")],
+    "The database goes away": [
+        (SURVIVAL, "test_the_database_is_stopped_for_ten_seconds"),
+        (OBJECTIVE, "test_training_goes_on_while_the_database_is_away"),
+        (OBJECTIVE, "test_no_checkpoint_is_written_while_the_ticket_may_be_lost"),
+    ],
     "It stays away": [
+        (OBJECTIVE, "test_what_was_trained_is_kept_when_the_database_stays_away"),
         (POOL, "test_a_real_worker_says_that_it_lost_patience"),
         (POOL, "test_who_lost_patience_is_started_again_while_others_go_on"),
         (POOL, "test_a_pool_that_lost_patience_as_a_whole_ends"),

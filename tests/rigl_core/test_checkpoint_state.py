@@ -13,7 +13,9 @@ from rigl_core.checkpoint import load_checkpoint, save_checkpoint
 from rigl_core.config import TrainConfig
 from rigl_core.data.task import load_task
 from rigl_core.errors import BadCheckpoint, TrainingDiverged
+from rigl_core.plan import Plan
 from rigl_core.train import Run, train
+from rigl_core.workplace import Workplace
 
 BASE: dict[str, Any] = {
     "model": "lenet_300_100",
@@ -159,7 +161,7 @@ ODD = st.sampled_from(
 def test_whatever_is_put_anywhere_nothing_else_is_raised(data: st.DataObject, half: tuple[TrainConfig, Path]) -> None:
     config, path = half
     state = inner = load_checkpoint(path, config)
-    run = Run(config, load_task(config, None), "cpu", {})
+    run = Run(config, load_task(config, None), Plan(), {}, Workplace())
     while True:
         keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
         key = data.draw(st.sampled_from(keys))

@@ -16,7 +16,8 @@ from rigl_core.data.task import load_task
 from rigl_core.errors import BadInput, CheckpointError, DataUnavailable
 from rigl_core.masks import MaskState, maskable_weights
 from rigl_core.masks_file import load_masks, save_masks
-from rigl_core.replica import Replica, build_model, initial_budgets
+from rigl_core.network import build_model, initial_budgets
+from rigl_core.replica import Replica
 from rigl_core.source import Source, is_source
 from rigl_core.train import TrainOutcome, train
 

@@ -18,6 +18,7 @@ def make(
     method: str = "rigl",
     alpha: float = 0.5,
     optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
+    grow_accumulation: int = 1,
     **options: float,
 ) -> tuple[SparseOptimizer, nn.Parameter]:
     parameter = nn.Parameter(torch.tensor(weight))
@@ -29,6 +30,7 @@ def make(
         method=METHODS[method],
         schedule=UpdateSchedule(delta_t=2, t_end=100, alpha=alpha, anneal="constant"),
         generator=torch.Generator().manual_seed(0),
+        grow_accumulation=grow_accumulation,
     )
     return sparse, parameter
 
@@ -160,6 +162,34 @@ def test_state_round_trip() -> None:
     assert other.masks.n_active == sparse.masks.n_active
     restored = other.optimizer.state[other.weights["w"]]["momentum_buffer"]
     assert torch.equal(restored, sparse.optimizer.state[weight]["momentum_buffer"])
+
+
+def test_sums_of_gradients_are_not_shared_with_the_state_they_came_from() -> None:
+    sparse, weight = make([[1.0, 0.2, 3.0]], [[True, False, True]], grow_accumulation=5)
+    give_gradient(weight, [[1.0, 7.0, 1.0]])
+    sparse.step(1)
+    state = sparse.state_dict()
+    other, _ = make([[1.0, 0.2, 3.0]], [[True, False, True]], grow_accumulation=5)
+    other.load_state_dict(state)
+    state["gradient_sum"]["w"].zero_()
+    assert other.state_dict()["gradient_sum"]["w"].tolist() == [[1.0, 7.0, 1.0]]
+
+
+def test_an_optimizer_takes_over_the_memory_that_a_recorded_step_reads() -> None:
+    before, weight = make([[1.0, 2.0, 3.0]], [[True, False, True]])
+    after = SparseOptimizer(
+        before.optimizer,
+        weights={"w": weight},
+        masks=MaskState({"w": torch.tensor([[False, True, True]])}, {"w": 2}),
+        method=METHODS["set"],
+        schedule=before.schedule,
+        generator=before.generator,
+        mask_memory=before.memory,
+    )
+    assert after.masks.masks["w"].tolist() == [[False, True, True]]
+    give_gradient(weight, [[10.0, 40.0, 20.0]])
+    before.weight_step()  # as it was recorded: with the masks of now
+    assert weight.tolist() == [[0.0, -4.0, 1.0]]
 
 
 def test_bad_input() -> None:

@@ -10,13 +10,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rigl_core import selection
-from rigl_core.selection import select_top
+from rigl_core.selection import PerLayer, select_top
 
 T, F = True, False
 
-# What a device does is plain torch, so that it can be tried without one.
-WAYS = {"cpu": selection._select_on_cpu, "device": selection._select_on_device}
 Select = Callable[[Tensor, int, Tensor], Tensor]
+
+
+def select_as_a_device_does(scores: Tensor, n: int, among: Tensor) -> Tensor:
+    """Plain torch, so that it can be tried without a device."""
+    return selection._select_by_sorting(scores, PerLayer((scores.numel(),), (n,)), among)
+
+
+WAYS: dict[str, Select] = {"cpu": selection._select_on_cpu, "device": select_as_a_device_does}
 
 
 def vector(*values: float) -> Tensor:
@@ -80,13 +86,13 @@ KINDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 def test_a_cpu_looks_at_a_part_and_selects_what_a_device_selects(
     kind: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "SAMPLE", 64)
+    monkeypatch.setattr(selection, "SMALL", 500)
     rng = np.random.default_rng(0)
     for size, density, fraction in ((5_000, 1.0, 0.03), (4_999, 0.9, 0.5), (5_041, 0.1, 0.7), (20_000, 0.5, 0.001)):
         scores = torch.from_numpy(KINDS[kind](rng, size)).to(dtype)
         among = torch.from_numpy(rng.random(size) < density)
         n = max(1, int(fraction * int(among.sum())))
-        assert torch.equal(select_top(scores, n, among), selection._select_on_device(scores, n, among))
+        assert torch.equal(select_top(scores, n, among), select_as_a_device_does(scores, n, among))
         assert torch.equal(select_top(scores.view(-1, 1), n, among.view(-1, 1)).flatten(), select_top(scores, n, among))
 
 

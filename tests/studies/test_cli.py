@@ -125,6 +125,8 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "very many workers": (["work", "--workers", "1025"], "1 to 1024, or auto"),
     "many on SQLite": (["run", ENTRY, "--workers", "2", "--storage", "sqlite:///new.db"], "takes one worker"),
     "device": (["run", ENTRY, "--device", "gpu"], "use auto, cpu, cuda"),
+    "precision": (["work", "--precision", "float23"], 'Did you mean "float32"'),
+    "train: precision": (["train", "--precision", "half"], "Known: auto, float32, bfloat16"),
     "max trials": (["work", "--max-trials", "0"], "--max-trials"),
     "no such storage": (["status", "--storage", "sqlite:///missing.db"], "there is no such file"),
     "work on nothing": (["work", "--storage", "sqlite:///missing.db"], "there is no such file"),

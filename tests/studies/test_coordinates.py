@@ -37,3 +37,20 @@ def test_a_parameter_that_never_changed_is_at_one_place() -> None:
 
     assert points.tolist() == [[0.0, 0.0], [0.0, 1.0]]
     assert groups == [0, 1]
+
+
+def test_a_parameter_that_some_trials_do_not_have() -> None:
+    trials = pd.DataFrame(
+        {
+            "degree": pd.array([1, None, 3], dtype="Int64"),
+            "kind": pd.array(["a", "b", None], dtype="string"),
+            "none": [np.nan] * 3,
+        }
+    )
+    points, groups = coordinates(trials, {name: name for name in trials.columns})
+
+    half = np.sqrt(0.5)
+    assert groups == [0, 0, 1, 1, 1, 2]
+    assert points == pytest.approx(
+        np.array([[0.0, 0.0, half, 0.0, 0.0, 0.0], [0.5, 1.0, 0.0, half, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, half, 0.0]])
+    )

@@ -1,5 +1,6 @@
 """Figures are the same bytes each time, say their numbers in words, and have a mark for every trial."""
 
+import io
 import re
 import xml.etree.ElementTree as ET
 
@@ -7,14 +8,17 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from studies.analysis import analyse
+from studies.errors import UnknownName
 from studies.figures import comparison
 from studies.report import make_sections
 from studies.reporting import marks
+from studies.reporting.figure_style import STYLES, drawn_in
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.section import Evidence
-from studies.reporting.svg import THEME, Drawing, inline
+from studies.reporting.svg import MAX_PIXELS, THEME, WIDTH, Drawing, finish, house_style, inline, panels
 from studies.reporting.trial_figures import MAX_CURVES, curves, parameters
 from studies.search_space import Choice, Range
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, realistic
@@ -47,6 +51,66 @@ def test_figures_are_well_formed_and_repeatable(case: str) -> None:
         assert root.find(f"{SVG}desc").text == drawing.description  # type: ignore[union-attr]
         assert "<text" in drawing.svg  # text is text, not outlines
         assert "nan" not in drawing.svg.lower().replace("finance", "")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_file_of_a_figure_is_repeatable_and_has_no_date_in_it(style: str) -> None:
+    with drawn_in(style):
+        first, second = drawings_of("one_parameter"), drawings_of("one_parameter")
+
+    for name, drawing in first.items():
+        assert drawing.files == second[name].files
+        assert set(drawing.files) == {f"{name}.svg", *(f"{name}.{suffix}" for suffix in STYLES[style].files)}
+        for content in drawing.images.values():
+            assert not re.search(rb"20\d\d-\d\d|Date|matplotlib", content, re.IGNORECASE)
+
+
+def test_a_png_says_what_it_shows() -> None:
+    drawing = drawings_of("two_complete")["comparison"]
+    picture = Image.open(io.BytesIO(drawing.images["png"]))
+
+    assert picture.text == {"Title": drawing.title, "Description": drawing.description}  # type: ignore[attr-defined]
+
+
+def test_a_tall_figure_is_a_png_of_bounded_size() -> None:
+    with house_style():
+        figure, _ = panels(30, columns=1, width=WIDTH, height=3.0)
+        drawing = finish(figure, name="tall", title="", caption="", description="", hover={})
+
+    assert max(Image.open(io.BytesIO(drawing.images["png"])).size) == MAX_PIXELS
+
+
+@pytest.mark.parametrize(("columns", "inches"), [(1, 3.35), (2, 6.9), (3, 6.9)])
+def test_a_figure_for_a_paper_is_as_wide_as_a_column_or_both(columns: int, inches: float) -> None:
+    with drawn_in("paper"), house_style():
+        figure, axes = panels(columns, columns=columns, width=WIDTH, height=3.0)
+        axes[0].set_title("accuracy")
+        drawing = finish(figure, name="a", title="", caption="", description="", hover={})
+
+    root = ET.fromstring(drawing.svg)
+    assert float(root.get("width", "").removesuffix("pt")) == pytest.approx(72 * inches, abs=0.1)
+    assert "<text" not in drawing.svg  # letters are outlines: a typesetter has other fonts
+    assert Image.open(io.BytesIO(drawing.images["png"])).width == pytest.approx(300 * inches, abs=1)
+    assert drawing.images["pdf"].startswith(b"%PDF")
+
+
+def test_a_legend_that_is_too_wide_gets_more_rows_and_the_figure_the_room_for_them() -> None:
+    with drawn_in("paper"), house_style():
+        figure, axes = panels(1, columns=1, width=WIDTH, height=3.0)
+        before = figure.get_figheight()
+        keys = [axes[0].plot([0, 1], label=f"S = 0.9{i} uniform")[0] for i in range(8)]
+        figure.legend(handles=keys, loc="outside lower left", ncols=5)
+        finish(figure, name="a", title="", caption="", description="", hover={})
+
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"S = 0.9{i} uniform" for i in range(8)]
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert figure.get_figheight() > before + 0.3
+
+
+def test_an_unknown_style_is_refused() -> None:
+    with pytest.raises(UnknownName, match='Did you mean "paper"'), drawn_in("papr"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -82,7 +146,7 @@ def test_marks_lie_in_the_order_of_their_texts() -> None:
     trials = [done({**REFERENCE, "lr": lr}, val, val) for lr, val in ((0.02, 0.80), (0.05, 0.84), (0.2, 0.82))]
     spec = make_spec()
     frame, _ = load(spec, [trials])
-    drawing = parameters(frame, analyse(frame, ""), spec)
+    drawing = parameters(frame, analyse(frame, ""), spec.search)
     assert drawing is not None
     group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == "lr-0-complete")
     marks_at = [(float(use.get("x", 0)), float(use.get("y", 0)), use[0].text or "") for use in group.iter(f"{SVG}use")]
@@ -97,7 +161,7 @@ def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape(pai
     spec = make_spec(sparsity=tuple(0.5 + 0.01 * i for i in range(pair + 1)))
     pruned = [Told({**OTHER, "lr": 0.02 + 0.01 * i}, "pruned", curve=[0.7 + 0.001 * i]) for i in range(12)]
     frame, _ = load(spec, [[done(REFERENCE, 0.8, 0.8), *pruned]] * (pair + 1))
-    drawing = parameters(frame, analyse(frame, ""), spec)
+    drawing = parameters(frame, analyse(frame, ""), spec.search)
     assert drawing is not None
     group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == f"lr-{pair}-pruned")
     hollow = [mark for mark in group.iter() if "fill: none" in mark.get("style", "") and len(mark)]
@@ -168,7 +232,7 @@ def test_a_dollar_in_a_name_is_a_dollar() -> None:
     assert axis.position("$x^2$") == 0
     spec = make_spec(search={"anneal": ["cosine", "constant"]}, sampler="grid")
     frame, _ = load(spec, [[done({"anneal": "cosine"}, 0.8, 0.8)]])
-    assert parameters(frame, analyse(frame, ""), spec) is not None
+    assert parameters(frame, analyse(frame, ""), spec.search) is not None
 
 
 def test_parameter_axes() -> None:

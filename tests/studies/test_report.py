@@ -5,22 +5,28 @@ import functools
 import io
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from studies.analysis import analyse
 from studies.errors import BadInput
-from studies.report import render_report, write_report
-from studies.reporting import report_folder
-from studies.reporting.summary import KEYS
+from studies.report import Form, render_report, write_report
+from studies.reporting import report_folder, summary
+from studies.reporting.figure_style import STYLES
 from studies.reporting.wording import headline
+from studies.summary_schemas import published_schema
 from studies.tables import Table, markdown_text
 from tests.studies.sample_cases import CASES
 
-ABSENT = ("reference", "best", "val_difference", "test_difference", "gain")
+ABSENT = tuple(path.rpartition(".")[2] for path in summary.ABSENT)
+SUMMARY = Draft202012Validator(published_schema())
+FIGURES = ("comparison", "parameters", "curves", "cost", "layers", "timeline")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -56,7 +62,10 @@ class Page(HTMLParser):
 
 @functools.cache
 def rendered(case: str) -> dict[str, str]:
-    return render_report(*CASES[case]().load())
+    """The report without PNGs, which nobody reads here and which take longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLES, "screen", replace(STYLES["screen"], files=()))
+        return render_report(*CASES[case]().load())
 
 
 @pytest.fixture
@@ -92,6 +101,10 @@ def test_the_page_needs_nothing_from_elsewhere(case: str) -> None:
         "http://www.w3.org/1999/xlink",
     }
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(published_schema())
 
 
 def test_identifiers_are_unique(whole: dict[str, str]) -> None:
@@ -148,7 +161,31 @@ def test_summary_has_exactly_the_documented_keys() -> None:
     for case in CASES:
         found |= _paths(json.loads(rendered(case)["summary.json"]))
 
-    assert found == set(KEYS)
+    assert found == set(summary.KEYS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_summary_is_as_its_published_schema_says(case: str) -> None:
+    SUMMARY.validate(json.loads(rendered(case)["summary.json"]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    {
+        "a key too many": lambda summary: summary.update(more=1),
+        "a key too few": lambda summary: summary["pairs"][0].pop("label"),
+        "no such verdict": lambda summary: summary["pairs"][0].update(verdict="maybe"),
+        "a word for a number": lambda summary: summary["pairs"][0]["best"].update(seconds="12.5"),
+        "half a trial": lambda summary: summary["counts"].update(complete=0.5),
+        "a seed that is none": lambda summary: summary["pairs"][0]["best"]["val_accuracy"].update(by_seed={"a": 1}),
+        "nothing for a list": lambda summary: summary.update(pairs=None),
+    }.values(),
+)
+def test_the_schema_admits_nothing_else(change: Callable[[dict[str, Any]], object]) -> None:
+    summary = json.loads(rendered("two_complete")["summary.json"])
+    change(summary)
+
+    assert not SUMMARY.is_valid(summary)
 
 
 def test_summary_numbers() -> None:
@@ -198,7 +235,7 @@ def test_markdown_shows_any_text_as_it_is(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize("case", ["whole", "unfinished"])
 def test_the_same_data_give_the_same_texts(case: str) -> None:
-    assert render_report(*CASES[case]().load()) == rendered(case)
+    assert rendered.__wrapped__(case) == rendered(case)
 
 
 def test_headline_for_the_terminal() -> None:
@@ -208,6 +245,24 @@ def test_headline_for_the_terminal() -> None:
         "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.0 ± 0.3 % test; best of 2 on validation (lr 0.05, "
         "alpha 0.4, delta_t 250) 85.0 ± 0.3 %; difference +1.00 ± 0.00 points over 2 seeds (no interval)"
     )
+
+
+def test_at_paper_size_the_figures_are_others_and_the_text_is_the_same(whole: dict[str, str]) -> None:
+    files = render_report(*CASES["whole"]().load(), form=Form(style="paper"))
+
+    assert files.keys() == whole.keys() | {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
+    assert [name for name in whole if not name.startswith("figures/") and files[name] == whole[name]] == [
+        *("report.md", "trials.csv"),
+    ]
+    page, on_screen = (re.sub(r"<svg.*?</svg>", "", made["report.html"], flags=re.DOTALL) for made in (files, whole))
+    assert page == on_screen
+
+
+def test_a_page_that_is_still_being_written_is_read_again(whole: dict[str, str]) -> None:
+    files = render_report(*CASES["whole"]().load(), form=Form(refresh=20))
+
+    assert '<meta http-equiv="refresh" content="20">' in files["report.html"]
+    assert "refresh" not in whole["report.html"]
 
 
 def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -221,8 +276,7 @@ def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert _contents(first.folder) == _contents(other.folder)
     assert set(_contents(first.folder)) == {
         *("report.html", "report.md", "trials.csv", "summary.json"),
-        *("figures/comparison.svg", "figures/parameters.svg", "figures/curves.svg"),
-        *("figures/cost.svg", "figures/layers.svg", "figures/timeline.svg"),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")),
     }
     assert first.html.stat().st_size < 5_000_000
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -309,7 +363,7 @@ def _paths(value: Any, at: str = "") -> set[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return set().union(*(_paths(element, f"{at}[]") for element in value))
     if not isinstance(value, dict) or at.rpartition(".")[2] in ("by_seed", "params", "spec", "versions", "environment"):
-        if isinstance(value, list) and any(key.startswith(f"{at}[]") for key in KEYS):
+        if isinstance(value, list) and any(key.startswith(f"{at}[]") for key in summary.KEYS):
             return set()
         absent = value is None and at.rpartition(".")[2] in ABSENT
         return set() if absent or (not value and at == "evidence") else {at}

@@ -8,11 +8,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from studies.database.retrying_storage import RetryingStorage
+from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Transaction
 from studies.errors import TicketLost
-from studies.ticket import Hold
+from studies.hold import Hold
+from studies.storage import open_storage
 from studies.tickets import TicketQueue
-from tests.studies.queues import claim, make_plan, make_result, sweep, trials
+from tests.studies.queues import GRACE, claim, make_plan, make_result, sweep, trials
 
 T = TypeVar("T")
 
@@ -110,7 +112,7 @@ def test_a_late_write_of_who_gave_back_does_not_touch_the_next_owner(storage: Ba
     before = trials(storage, queue)[0]
     assert not late.give_back("stopping")
     assert not late.fail("late")
-    assert not late.write(lambda trial: trial.report(5, 0.1), "report")
+    assert not late.write(lambda trial: trial.report({5: 0.1}), "report")
     assert trials(storage, queue)[0] == before
     assert second.complete(make_result(0.75))
 
@@ -142,7 +144,7 @@ def test_a_sampler_that_raises_fails_the_ticket(storage: BaseStorage, monkeypatc
         raise ValueError("cannot sample")
 
     queue = TicketQueue.create(storage, make_plan())
-    monkeypatch.setattr("studies.tickets.fill", broken)
+    monkeypatch.setattr("studies.sampling.Drawing.draw", broken)
     with pytest.raises(ValueError, match="cannot sample"):
         queue.claim("w")
     assert trials(storage, queue)[0].user_attrs["error"] == "ValueError: cannot sample"
@@ -157,7 +159,36 @@ def test_a_claim_that_is_interrupted_gives_the_ticket_back(
 
     queue = TicketQueue.create(storage, make_plan())
     with monkeypatch.context() as patch:
-        patch.setattr("studies.tickets.fill", interrupted)
+        patch.setattr("studies.sampling.Drawing.draw", interrupted)
         with pytest.raises(KeyboardInterrupt):
             queue.claim("w")
     assert claim(queue).number == 0
+
+
+def test_a_ticket_is_certain_for_the_grace_period_after_a_beat(
+    database: RetryingStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("studies.hold.seconds", lambda: now)
+    monkeypatch.setattr("studies.tickets.seconds", lambda: now)
+    queue = TicketQueue.create(database, make_plan())
+    ticket = claim(queue)
+    now += GRACE - 0.1
+    assert ticket.is_certain
+    now += 0.2
+    assert not ticket.is_certain, "others may find it dead"
+    assert ticket.beat()
+    assert ticket.is_certain
+    now += GRACE
+    ticket.report(0, 0.5)
+    assert not ticket.is_certain, "a report is no beat"
+    assert ticket.beat()
+    assert ticket.give_back("stopping")
+    assert not ticket.is_certain
+
+
+def test_where_nobody_sweeps_a_ticket_stays_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan())
+    ticket = claim(queue)
+    monkeypatch.setattr("studies.hold.seconds", lambda: float("inf"))
+    assert ticket.is_certain

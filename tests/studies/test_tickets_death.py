@@ -155,7 +155,7 @@ def test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper(
     ended: list[bool] = []
 
     def change(trial: LockedTrial) -> None:
-        trial.set_system_attr("written", True)
+        trial.set_system_attrs({"written": True})
         if not in_transaction.is_set():
             in_transaction.set()
             thaw.wait(60)

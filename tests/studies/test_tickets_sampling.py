@@ -1,12 +1,16 @@
 """What samplers draw and pruners stop, through the queue, on every kind of storage."""
 
+import hashlib
 from collections.abc import Callable
 
+import optuna
 import pytest
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
 
 from studies.database.storage_url import StorageUrl
 from studies.storage import open_storage
+from studies.strategies import PRUNERS, SAMPLERS
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from tests.studies.queues import REFERENCE, claim, make_plan, make_result, trials
@@ -32,6 +36,40 @@ def test_tpe_draws_the_same_on_every_storage(storage: BaseStorage) -> None:
         TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan(sampler="tpe", n_trials=9, seed=1)),
         objective,
     )
+
+
+@pytest.mark.parametrize(
+    "pruner", ["none", "hyperband"]
+)  # hyperband's trials learn only from those of their own halving
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_the_queue_draws_what_optuna_draws(storage: BaseStorage, sampler: str, pruner: str) -> None:
+    plan = make_plan(sampler=sampler, n_trials=16, pruner=pruner)
+    queue = TicketQueue.create(storage, plan)
+    # Optuna's own study of that name, whose trials are drawn one by one and stored by Optuna.
+    build = PRUNERS[pruner].build({}, plan.base_config.n_epochs)
+    study = optuna.create_study(storage=InMemoryStorage(), study_name=plan.name, direction="maximize", pruner=build)
+    open_tickets: list[tuple[Ticket, optuna.Trial]] = []
+    for number in range(16):
+        seed = hashlib.sha256(f"{plan.spec.strategy.seed}/{plan.name}/{number}".encode()).digest()[:4]
+        study.sampler = SAMPLERS[sampler].build(int.from_bytes(seed))
+        trial, ticket = study.ask(), claim(queue)
+        config = ticket.spec.config
+        assert trial.suggest_float("lr", 0.01, 0.3, log=True) == config.lr
+        assert trial.suggest_float("alpha", 0.1, 0.6, step=0.1) == config.alpha
+        assert trial.suggest_int("delta_t", 50, 1000, step=50) == config.delta_t
+        assert trial.suggest_categorical("anneal", ("cosine", "constant")) == config.anneal
+        open_tickets.append((ticket, trial))
+        if number % 3 != 1:  # some others always run
+            ticket, trial = open_tickets.pop(0)
+            value = 1 - abs(ticket.spec.config.lr - 0.1)
+            ticket.report(0, value)
+            trial.report(value, 0)
+            if number % 4 == 3:
+                ticket.prune(make_result(value))
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                ticket.complete(make_result(value))
+                study.tell(trial, value)
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])

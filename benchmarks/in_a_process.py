@@ -1,0 +1,129 @@
+"""What is measured of a whole process: `python -m benchmarks.in_a_process NAME ...` prints one number."""
+
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+MIB = 2**20
+
+
+def run(*arguments: str) -> float:
+    """Measure in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.in_a_process", *arguments]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+
+
+def first_step() -> float:
+    """Seconds from a worker's start to the end of its first training step, after imports."""
+    import rigl_core.train
+    import workers.objective  # noqa: F401 - before the clock starts
+    from studies.campaigns import create_campaign
+    from studies.database.storage_url import StorageUrl
+    from studies.spec import StudySpec
+    from studies.storage import close_storage, open_storage
+    from workers.__main__ import work
+    from workers.pool import WorkerSettings
+    from workers.stop import Stop
+
+    with tempfile.TemporaryDirectory() as folder:
+        url = StorageUrl.parse(f"sqlite:///{folder}/study.db")
+        storage = open_storage(url)
+        fixed = {"model": "wrn_22_2", "dataset": "synthetic", "recipe": "cifar10", "epochs": 1}
+        create_campaign(
+            storage,
+            StudySpec.model_validate(
+                {
+                    "name": "first-step",
+                    "fixed": fixed,
+                    "pairs": {"sparsity": [0.9], "distribution": ["erk"]},
+                    "search": {"lr": [0.1]},
+                    "strategy": {"sampler": "grid"},
+                }
+            ),
+        )
+        close_storage(storage)
+        stop, ended = Stop(), []
+        train_batch = rigl_core.train.Run.train_batch
+
+        def timed(self: rigl_core.train.Run) -> None:
+            train_batch(self)
+            ended.append(time.perf_counter())
+            stop.request("measured")
+
+        rigl_core.train.Run.train_batch = timed  # type: ignore[method-assign]
+        threads = len(os.sched_getaffinity(0))
+        settings = WorkerSettings(
+            **WorkerSettings.storage_of(url), checkpoint_dir=f"{folder}/checkpoints", device="cpu", threads=threads
+        )
+        began = time.perf_counter()
+        work(settings, stop)
+        return ended[0] - began
+
+
+def peak(model: str, method: str) -> float:
+    """MiB at most while training, above what the imports and the data take. A topology step is among the steps."""
+    from rigl_core.config import TrainConfig
+    from rigl_core.data.task import load_task
+    from rigl_core.execution import Execution
+    from rigl_core.plan import make_plan
+    from rigl_core.replica import Replica
+
+    config = TrainConfig.model_validate(
+        {
+            "recipe": "cifar10",
+            "model": model,
+            "dataset": "synthetic",
+            "dataset_options": {"n_train": 256, "n_eval": 8},
+            "method": method,
+            "sparsity": 0.9,
+            "delta_t": 2,
+            "epochs": 100,
+            "batch_size": 128 if model == "wrn_22_2" else 16,  # as it is trained; and where weights count for most
+        }
+    )
+    data = load_task(config)
+    gc.collect()
+    before = resident()
+    replica = Replica(config, data, 0, 1000, make_plan(Execution(), "cpu"))
+    for step in range(4):
+        replica.train_step(step // 2, step % 2, step)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+
+
+def growth(n_trials: str = "200") -> float:
+    """MiB that a worker has grown by in the last three quarters of so many trials."""
+    from rigl_core.config import TrainConfig
+    from rigl_core.train import train
+    from rigl_core.workplace import Workplace
+
+    sizes, place = [], Workplace()
+    with tempfile.TemporaryDirectory() as folder:
+        for trial in range(int(n_trials)):
+            config = TrainConfig(
+                model="wrn_10_1", dataset="synthetic", dataset_options={"height": 8, "width": 8, "n_train": 256},
+                sparsity=0.9, lr=0.1 / (1 + trial), delta_t=2, epochs=1, batch_size=64, seeds=(trial, trial + 1),
+            )  # fmt: skip
+            train(
+                config,
+                on_epoch=lambda _: False,
+                should_stop=lambda: False,
+                checkpoint_to=Path(folder, "checkpoint.pt"),
+                workplace=place,
+            )
+            sizes.append(resident())
+    return sizes[-1] - sizes[len(sizes) // 4]
+
+
+def resident() -> float:
+    """MiB of this process in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+if __name__ == "__main__":
+    name, *rest = sys.argv[1:]
+    print({"first_step": first_step, "peak": peak, "growth": growth}[name](*rest))

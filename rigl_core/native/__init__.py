@@ -1,0 +1,1 @@
+"""C that this machine's own compiler makes at first use, for what PyTorch has no quick way to compute on a CPU."""

@@ -1,0 +1,101 @@
+"""What a device makes of an `Execution`: number format, memory layout, recorded steps, sparse convolutions."""
+
+import contextlib
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rigl_core.errors import BadInput
+from rigl_core.execution import Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a replica computes. The default is what PyTorch does by itself.
+
+    Attributes:
+        device: a torch device.
+        autocast: the type of activations and products; None computes in float32. Weights are float32 in any case.
+        channels_last: whether images lie in memory pixel by pixel rather than channel by channel.
+        recorded: whether a step is recorded once and then replayed, see `rigl_core.recording`.
+        sparse_convolutions: whether convolutions skip inactive weights, see `rigl_core.native.sparse_convolution`.
+    """
+
+    device: str = "cpu"
+    autocast: torch.dtype | None = None
+    channels_last: bool = False
+    recorded: bool = False
+    sparse_convolutions: bool = False
+
+    @property
+    def fused(self) -> bool:
+        """Whether this device has optimizers that update all weights in one go."""
+        return torch.device(self.device).type in ("cpu", "cuda")
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device, as this plan wants it in memory."""
+        model = model.to(self.device)
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
+    def laid_out(self, inputs: Tensor) -> Tensor:
+        """A batch as this plan wants it in memory."""
+        if self.channels_last and inputs.ndim == 4:
+            return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """Within it, a forward pass computes in the type of this plan."""
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        # Without its cache of converted weights: in a recorded step those of an earlier pass would be stale.
+        return torch.autocast(torch.device(self.device).type, dtype=self.autocast, cache_enabled=False)
+
+    def describe(self) -> dict[str, str]:
+        """For the record of a run."""
+        return {
+            "precision": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
+            "steps": "recorded" if self.recorded else "eager",
+        }
+
+
+def make_plan(execution: Execution, device: str) -> Plan:
+    """The quickest way to do what `execution` asks for on `device`.
+
+    Raises:
+        BadInput: bfloat16 was asked for by name, and this device has no such arithmetic.
+    """
+    kind = torch.device(device).type
+    wants, has = execution.precision != "float32", _has_bfloat16(kind)
+    if execution.precision == "bfloat16" and not has:
+        raise BadInput(f'precision is "bfloat16", and this {kind} has no such arithmetic; use float32 or auto.')
+    # On a CPU convolutions that skip inactive weights do more for a sparse network, and they are float32.
+    lower = wants and has and (kind == "cuda" or execution.precision == "bfloat16")
+    quick = not execution.deterministic
+    return Plan(
+        device=device,
+        autocast=torch.bfloat16 if lower else None,
+        channels_last=quick and (kind == "cuda" or lower),
+        recorded=quick and kind == "cuda",
+        sparse_convolutions=quick and kind == "cpu" and not lower,
+    )
+
+
+def prepare_process(execution: Execution, device: str) -> None:
+    """Set what PyTorch keeps for the whole process and not for one run."""
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.benchmark = not execution.deterministic
+        torch.backends.cudnn.allow_tf32 = execution.precision != "float32"
+        if execution.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order
+    torch.use_deterministic_algorithms(execution.deterministic)
+
+
+def _has_bfloat16(kind: str) -> bool:
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return kind == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,213 @@
+"""What a worker knows of the other trials of a study: read once where they are finished, and only what is asked for.
+
+A finished trial never changes again. So all trials up to the first that is not finished are read once, and from then on
+each look asks for the few above: those that run, and those that finished since. Waiting tickets, of which there may be
+thousands, are never read.
+"""
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import postgresql
+
+from studies.database.transactions import Completed
+from studies.database.trial_tables import (
+    PARAMS,
+    REPORTS,
+    STUDY_ID,
+    SYSTEM_ATTRS,
+    TRIALS,
+    VALUES,
+    Distributions,
+    ReportType,
+    final_value,
+    reported_value,
+)
+
+_FLOOR: sa.BindParameter[int] = sa.bindparam("floor_")
+_ABOVE = (TRIALS.c.study_id == STUDY_ID) & (TRIALS.c.trial_id > _FLOOR)
+_WAITING = TRIALS.alias("waiting_trials")
+_FIRST_WAITING = (
+    sa.select(sa.func.min(_WAITING.c.trial_id))
+    .where(_WAITING.c.study_id == STUDY_ID, _WAITING.c.trial_id > _FLOOR, _WAITING.c.state == TrialState.WAITING)
+    .scalar_subquery()  # in the same statement, so that nothing changes between the two questions
+)
+_BEGUN = (
+    sa.select(TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, _FIRST_WAITING.label("first_waiting"))
+    .where(_ABOVE, TRIALS.c.state != TrialState.WAITING)
+    .order_by(TRIALS.c.trial_id)
+)
+_VALUES = (
+    sa.select(VALUES.c.trial_id, VALUES.c.value, VALUES.c.value_type)
+    .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
+    .where(_ABOVE, VALUES.c.objective == 0)
+)
+_PARAMS = (
+    sa.select(PARAMS.c.trial_id, PARAMS.c.param_name, PARAMS.c.param_value, PARAMS.c.distribution_json)
+    .join(TRIALS, TRIALS.c.trial_id == PARAMS.c.trial_id)
+    .where(_ABOVE, TRIALS.c.state != TrialState.WAITING)
+    .order_by(PARAMS.c.param_id)
+)
+_RUNNING_ATTRS = (
+    sa.select(SYSTEM_ATTRS.c.trial_id, SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json)
+    .join(TRIALS, TRIALS.c.trial_id == SYSTEM_ATTRS.c.trial_id)
+    .where(_ABOVE, TRIALS.c.state == TrialState.RUNNING)
+)
+_EARLIER = REPORTS.alias("earlier_reports")
+_LAST_OF_PRUNED = (
+    sa.select(REPORTS.c.trial_id, REPORTS.c.step, REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type)
+    .join(TRIALS, TRIALS.c.trial_id == REPORTS.c.trial_id)
+    .where(
+        _ABOVE,
+        TRIALS.c.state == TrialState.PRUNED,
+        REPORTS.c.step
+        == sa.select(sa.func.max(_EARLIER.c.step)).where(_EARLIER.c.trial_id == REPORTS.c.trial_id).scalar_subquery(),
+    )
+)
+
+# Values of these trials after one epoch. The ids are sent as text and Postgres answers with eight bytes a value: ten
+# thousand of them, as a list or as rows, would cost the training process milliseconds after every epoch.
+_IDS, _EPOCH = sa.bindparam("ids_", type_=sa.Text()), sa.bindparam("epoch_", type_=sa.Integer())
+_DOUBLE = postgresql.DOUBLE_PRECISION
+_NUMBER = sa.case(
+    (REPORTS.c.intermediate_value_type == ReportType.FINITE, REPORTS.c.intermediate_value),
+    (REPORTS.c.intermediate_value_type == ReportType.INF_POS, sa.cast("Infinity", _DOUBLE)),
+    (REPORTS.c.intermediate_value_type == ReportType.INF_NEG, sa.cast("-Infinity", _DOUBLE)),
+    else_=sa.cast("NaN", _DOUBLE),
+)
+_REPORTED: Mapping[str, sa.Select[Any]] = {
+    "postgresql": sa.select(sa.func.string_agg(sa.func.float8send(_NUMBER), sa.cast(b"", postgresql.BYTEA))).where(
+        REPORTS.c.step == _EPOCH, REPORTS.c.trial_id == sa.any_(sa.cast(_IDS, postgresql.ARRAY(sa.Integer)))
+    ),
+    "sqlite": sa.select(REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type).where(
+        REPORTS.c.step == _EPOCH,
+        REPORTS.c.trial_id.in_(sa.select(sa.func.json_each(_IDS).table_valued("value").c.value)),
+    ),
+}
+
+
+class _Frontier:
+    """Where the trials of a study begin that may still change."""
+
+    def __init__(self, study_id: int) -> None:
+        self._study_id = study_id
+        self.floor = -1
+        "All trials up to this id are finished."
+
+    def look(self, connection: sa.Connection, *statements: sa.Select[Any]) -> list[list[Any]]:
+        """The trials above the floor that have begun, as rows; then what these statements select of them."""
+        where = {"study_id_": self._study_id, "floor_": self.floor}
+        return [list(connection.execute(statement, where)) for statement in (_BEGUN, *statements)]
+
+    def advance(self, begun: list[Any]) -> None:
+        """Raise the floor, after everything was made of what `look` gave."""
+        if not begun:
+            return
+        unfinished = [row.trial_id for row in begun if not row.state.is_finished()]
+        if begun[0].first_waiting is not None:  # one that was given back may be below those that finished
+            unfinished.append(begun[0].first_waiting)
+        self.floor = min(unfinished) - 1 if unfinished else begun[-1].trial_id
+
+
+class CompletedReports:
+    """What the complete trials of a study have reported, epoch by epoch. Threads may share it.
+
+    Eight bytes an epoch and complete trial are kept.
+    """
+
+    def __init__(self, study_id: int) -> None:
+        self._frontier = _Frontier(study_id)
+        self._lock = threading.Lock()
+        self._complete: dict[int, None] = {}  # ids, in the order in which they were noticed
+        self._sorted: dict[int, tuple[int, np.ndarray[Any, np.dtype[np.float64]]]] = {}
+        self._everything = (0, "")  # the first so many ids as text: what an epoch asks for that is asked the first time
+
+    def at(self, connection: sa.Connection, epoch: int) -> Completed:
+        """The complete trials after this epoch."""
+        with self._lock:
+            (begun,) = self._frontier.look(connection)
+            self._complete.update({row.trial_id: None for row in begun if row.state == TrialState.COMPLETE})
+            self._frontier.advance(begun)
+            merged, values = self._sorted.get(epoch, (0, np.empty(0)))
+            if merged < len(self._complete):
+                new = self._read(connection, epoch, merged)
+                values = np.sort(np.concatenate([values, new]), kind="stable")  # nearly sorted, which it makes use of
+                self._sorted[epoch] = (len(self._complete), values)
+            return Completed(len(self._complete), values)  # type: ignore[arg-type]  # an array is a sequence
+
+    def _read(self, connection: sa.Connection, epoch: int, after: int) -> Any:
+        dialect = connection.dialect.name
+        ids = self._everything[1] if self._everything[0] == len(self._complete) and not after else ""
+        if not ids:
+            ids = ",".join(map(str, list(self._complete)[after:]))
+            if not after:
+                self._everything = (len(self._complete), ids)
+        ids = f"{{{ids}}}" if dialect == "postgresql" else f"[{ids}]"
+        result = connection.execute(_REPORTED[dialect], {"epoch_": epoch, "ids_": ids})
+        if dialect == "postgresql":
+            return np.frombuffer(result.scalar() or b"", dtype=">f8").astype(np.float64)
+        return np.array([reported_value(stored, kind) for stored, kind in result], dtype=np.float64)
+
+
+class BegunTrials:
+    """The trials of a study that samplers learn from. Threads may share it."""
+
+    def __init__(self, study_id: int) -> None:
+        self._frontier = _Frontier(study_id)
+        self._lock = threading.Lock()
+        self._finished: dict[int, FrozenTrial] = {}
+        self._distribution = Distributions()
+
+    def read(self, connection: sa.Connection) -> list[FrozenTrial]:
+        """See `studies.database.transactions.TrialStore.begun`."""
+        with self._lock:
+            tables = self._frontier.look(connection, _VALUES, _PARAMS, _RUNNING_ATTRS, _LAST_OF_PRUNED)
+            begun, *rest = tables
+            found = {trial.number: trial for trial in self._trials(begun, *rest)}
+            self._finished.update({n: trial for n, trial in found.items() if trial.state.is_finished()})
+            self._frontier.advance(begun)
+            trials = {**self._finished, **found}
+            return [trials[number] for number in sorted(trials)]
+
+    def _trials(
+        self,
+        begun: Iterable[Any],
+        values: Iterable[Any],
+        params: Iterable[Any],
+        attrs: Iterable[Any],
+        last: Iterable[Any],
+    ) -> Iterable[FrozenTrial]:
+        value = {row.trial_id: final_value(row.value, row.value_type) for row in values}
+        params_of: dict[int, dict[str, Any]] = defaultdict(dict)
+        distributions_of: dict[int, dict[str, Any]] = defaultdict(dict)
+        for trial_id, name, internal, text in params:
+            distribution = distributions_of[trial_id][name] = self._distribution(text)
+            params_of[trial_id][name] = distribution.to_external_repr(internal)
+        attrs_of: dict[int, dict[str, Any]] = defaultdict(dict)
+        for trial_id, key, text in attrs:
+            attrs_of[trial_id][key] = json.loads(text)
+        last_of = {trial_id: {step: reported_value(stored, kind)} for trial_id, step, stored, kind in last}
+        for trial_id, number, state, _ in begun:
+            if state == TrialState.FAIL:
+                continue
+            # A trial may have changed between two statements: what it was in the first counts.
+            is_running = state == TrialState.RUNNING
+            yield FrozenTrial(
+                number=number,
+                state=state,
+                value=None if is_running else value.get(trial_id),
+                datetime_start=None,
+                datetime_complete=None,
+                params=params_of[trial_id],
+                distributions=distributions_of[trial_id],
+                user_attrs={},
+                system_attrs=attrs_of[trial_id] if is_running else {},
+                intermediate_values=last_of.get(trial_id, {}) if state == TrialState.PRUNED else {},
+                trial_id=trial_id,
+            )

@@ -1,0 +1,86 @@
+"""What the trials of an Optuna study of some other program say about its best and its reference. Pure functions.
+
+Such a study has one value a trial. It has no seeds, so chance is only seen in how neighbouring trials differ; and
+nothing was held out, so the best is judged by the very values that it was chosen for. The gain without the winner's
+luck (`studies.gain`) takes care of both, as far as it can be done.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from studies.analysis import analyse
+from studies.coordinates import coordinates
+from studies.foreign import ForeignStudy
+from studies.frame import param_columns
+from studies.gain import MOST, Gain, estimate_gain
+from studies.reporting.findings import Analysis, PairResult, Verdict
+
+FEWEST = 10
+"""With fewer complete trials, each run once, the response and its noise cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study's trials say. Differences are turned so that more is better.
+
+    Attributes:
+        study: where they are from.
+        analysis: its trials as one pair, with best and reference.
+        gain: from reference to best without the winner's luck; None where nothing can be said.
+        margin: the gain below which tuning does not pay, in units of the study's value.
+    """
+
+    study: ForeignStudy
+    analysis: Analysis
+    gain: Gain | None
+    margin: float
+
+    @property
+    def pair(self) -> PairResult:
+        """Its only pair."""
+        return self.analysis.pairs[0]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the gain allows to say."""
+        if self.pair.verdict is not Verdict.NO_TEST:
+            return self.pair.verdict
+        if self.gain is None:
+            return Verdict.NO_INTERVAL
+        if self.gain.at_most < self.margin:
+            return Verdict.DOES_NOT_PAY
+        return Verdict.PAYS if self.gain.at_least > 0 else Verdict.UNDECIDED
+
+
+def find(study: ForeignStudy, margin: float = 0.0) -> Finding:
+    """What the trials of a study say about its best and its reference."""
+    found = analyse(study.frame, study.name)
+    pair = dataclasses.replace(found.pairs[0], label=study.name)
+    analysis = Analysis(study.name, found.params, (pair,), None, margin, study.measure)
+    return Finding(study, analysis, _gain(study.frame, pair), margin)
+
+
+def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
+    """The gain that the response of the better trials supports; `studies.analysis` does the same with seeds."""
+    best, reference = pair.best, pair.reference
+    if best is None or reference is None or best.number == reference.number:
+        return None
+    complete = frame[(frame["state"] == "complete") & frame["value"].map(math.isfinite)]
+    if len(complete) < FEWEST:
+        return None
+    complete = complete.set_axis(complete["number"].astype(int).to_list())
+    ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable")
+    top, middle = float(ranked["value"].iloc[0]), float(ranked["value"].median())
+    near = ranked[ranked["value"] >= top - 2 * (top - middle)]  # what is far below says nothing about the top
+    thinned = near.index[:: math.ceil(len(near) / MOST)]
+    chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
+    points, groups = coordinates(complete.loc[chosen], param_columns(frame))
+    looks = complete.loc[chosen, "value"].to_numpy(float)
+    spread = float(looks.std())
+    if not spread:
+        return None
+    found = estimate_gain(points, (looks / spread)[:, None], best=0, reference=1, groups=groups)
+    return found and Gain(**{name: spread * value for name, value in vars(found).items()})

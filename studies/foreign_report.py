@@ -1,0 +1,194 @@
+"""The report of an Optuna study that some other program made: its best against a reference, and how sure that is.
+
+The same page as a campaign's, with what such a study has, and with a word on what it cannot tell. Nothing is called an
+accuracy or written as percent: values are what the other program says they are.
+"""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from studies.foreign import ForeignStudy
+from studies.foreign_files import foreign_csv, foreign_summary
+from studies.foreign_finding import Finding, find
+from studies.frame import STATES
+from studies.gain import Gain
+from studies.report import FORM, Form, WrittenReport
+from studies.reporting.figure_style import drawn_in
+from studies.reporting.findings import PairResult, Verdict
+from studies.reporting.health import Concern
+from studies.reporting.page import Page
+from studies.reporting.report_folder import replace_files
+from studies.reporting.section import Block, Section, Text
+from studies.reporting.trial_figures import curves, parameters
+from studies.reporting.wording import NOT_KNOWN, count, setting
+from studies.tables import Table, ranking_table
+
+
+def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form: Form = FORM) -> WrittenReport:
+    """Write, or write anew, the report of a study of another program; see `studies.report.write_report`."""
+    finding = find(study, margin)
+    folder = replace_files(out_dir, render_foreign(finding, form))
+    return WrittenReport(folder, folder / "report.html", answer(finding))
+
+
+def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes]:
+    """The contents of the report's files by their names, relative to its folder."""
+    with drawn_in(form.style):
+        page = _page(finding, form)
+    files = {**page.files(), "trials.csv": foreign_csv(finding.study)}
+    summary = foreign_summary(finding, page.answer, page.concerns, [*files, "summary.json"])
+    return {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
+
+
+def answer(finding: Finding) -> str:
+    """The result in a sentence or two."""
+    study, pair, measure = finding.study, finding.pair, finding.study.measure
+    if pair.best is None:
+        counts = ", ".join(f"{n} {state}" for state, n in pair.counts.items() if n) or "no trials"
+        return f"No trial has finished with a value, so there is nothing to compare ({counts})."
+    best = f"The best of {pair.n_compared} (trial {pair.best.number}: {setting(pair.best.params) or 'no parameters'})"
+    best += f" has {measure.name} {measure.text(pair.best.val_accuracy.mean)}"
+    if pair.reference is None:
+        return f"{best}. Without a finished reference there is nothing to compare it with."
+    if pair.best.number == pair.reference.number:
+        among = count(pair.n_compared, "trial")
+        return f"Nothing beat the reference, which has {measure.name} {_reached(pair, study)}, among {among}."
+    lead = pair.best.val_accuracy.mean - pair.reference.val_accuracy.mean
+    better = measure.difference(lead).removeprefix("+")
+    sentence = f"{best}, the reference {_reached(pair, study)}: better by {better}."
+    if finding.gain is None:
+        return f"{sentence} How much of that is luck cannot be told: each setting ran once, and the trials are too few."
+    return f"{sentence} {_claim(finding, finding.gain)}"
+
+
+def _claim(finding: Finding, gain: Gain) -> str:
+    difference = finding.study.measure.difference
+    remains = f"Without the winner's luck {difference(gain.mean)} is expected to remain ({_interval(finding, gain)})"
+    match finding.verdict:
+        case Verdict.PAYS:
+            return f"{remains}: with 95 % confidence there is a gain."
+        case Verdict.DOES_NOT_PAY:
+            return f"{remains}: with 95 % confidence the gain is below {finding.margin:g}."
+        case _:
+            return f"{remains}: whether there is a gain is undecided."
+
+
+def _interval(finding: Finding, gain: Gain) -> str:
+    difference = finding.study.measure.difference
+    return f"95 % interval {difference(gain.low)} to {difference(gain.high)}"
+
+
+def _reached(pair: PairResult, study: ForeignStudy) -> str:
+    assert pair.reference is not None
+    return study.measure.text(pair.reference.val_accuracy.mean)
+
+
+def _page(finding: Finding, form: Form) -> Page:
+    study = finding.study
+    return Page(
+        title=study.name,
+        description="",
+        plan=_plan(study),
+        question=_question(study),
+        answer=answer(finding),
+        concerns=tuple(_concerns(finding)),
+        first=_first_screen(finding),
+        sections=_sections(finding),
+        refresh=form.refresh,
+    )
+
+
+def _plan(study: ForeignStudy) -> str:
+    axes = [f"{name} {NOT_KNOWN if axis is None else axis}" for name, axis in study.search.items()]
+    goal = "less is better" if study.minimises else "more is better"
+    return " · ".join(
+        [count(len(study.frame), "trial"), f"{study.measure.name}, {goal}", f"searched: {'; '.join(axes) or 'nothing'}"]
+    )
+
+
+def _question(study: ForeignStudy) -> str:
+    names = list(study.search)
+    what = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) if len(names) <= 6 else "parameters"
+    return f"Which {what or 'parameters'} should one use, and what does tuning gain?"
+
+
+def _concerns(finding: Finding) -> list[Concern]:
+    frame, pair = finding.study.frame, finding.pair
+    found = []
+    if frame.empty:
+        found.append(Concern("warning", "The study has no trials."))
+    if pair.n_unfinished:
+        states = f"{pair.counts['waiting']} waiting and {pair.counts['running']} running"
+        found.append(
+            Concern("warning", f"Unfinished: {states} of {count(len(frame), 'trial')}; the best may still change.")
+        )
+    if pair.counts["failed"]:
+        found.append(Concern("warning", f"{count(pair.counts['failed'], 'trial')} of {len(frame)} failed."))
+    infinite = int((~frame.loc[frame["state"] == "complete", "value"].map(math.isfinite).astype(bool)).sum())
+    if infinite:
+        found.append(Concern("warning", f"{count(infinite, 'complete trial')} with a value that is not finite."))
+    if pair.best is not None:
+        found.append(
+            Concern(
+                "note",
+                "Each setting ran once, and the best is judged by the values it was chosen for: chance is only seen in "
+                "how trials with similar parameters differ. New runs of both settings would say more.",
+            )
+        )
+    return found
+
+
+def _first_screen(finding: Finding) -> tuple[Block, ...]:
+    measure, pair = finding.study.measure, finding.pair
+    rows = []
+    for role, trained in (("reference", pair.reference), ("best", pair.best)):
+        if trained is None:
+            rows.append((role, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN))
+            continue
+        gain = finding.gain if role == "best" else None
+        told = NOT_KNOWN if gain is None else f"{measure.difference(gain.mean)} ({_interval(finding, gain)})"
+        rows.append((role, str(trained.number), setting(trained.params), measure.text(trained.val_accuracy.mean), told))
+    header = ("", "trial", "parameters", measure.name, "gain without luck, more is better")
+    table = Table("answer", "Reference and best", header, tuple(rows), frozenset({1, 3, 4}), stacks=True)
+    note = "The winner of many trials is partly the luckiest: the gain is what the trials around it leave of its lead."
+    return (table, Text(note, "note"))
+
+
+def _ranking(finding: Finding) -> Table:
+    """The best trials; which study they are of, nobody has to be told."""
+    table = ranking_table(finding.study.frame, finding.analysis)
+    rows = tuple(row[1:] for row in table.rows)
+    is_numeric = frozenset(i - 1 for i in table.numeric)
+    return dataclasses.replace(
+        table, title=f"The best {len(rows)}", header=table.header[1:], rows=rows, numeric=is_numeric
+    )
+
+
+def _sections(finding: Finding) -> tuple[Section, ...]:
+    study, analysis = finding.study, finding.analysis
+    blocks: list[Block] = []
+    drawing = parameters(study.frame, analysis, study.search)
+    blocks.append(drawing or Text("No trial with parameters has reached a value yet.", "missing"))
+    if (ranking := _ranking(finding)).rows:
+        blocks.append(ranking)
+    course = curves(study.frame, analysis) or Text("No trial reported more than one value on its way.", "missing")
+    counts = [(state, str(finding.pair.counts[state])) for state in STATES if finding.pair.counts[state]]
+    trials = Table("counts", "Trials by state", ("state", "trials"), tuple(counts), frozenset({1}))
+    told = Text("All trials are in trials.csv; the numbers of this page are in summary.json.", "note")
+    rows = [
+        ("study", study.name),
+        *((f"report written with {name}", text) for name, text in sorted(study.versions.items())),
+    ]
+    return (
+        Section("parameters", f"Parameters against {study.measure.name}", "Parameters", tuple(blocks)),
+        Section("curves", "Learning curves", "Learning curves", (course,)),
+        Section("trials", "Trials", "Trials", (trials, told)),
+        Section(
+            "provenance",
+            "Provenance",
+            "Provenance",
+            (Table("provenance", "Where the numbers come from", ("what", "value"), tuple(rows)),),
+        ),
+    )

@@ -1,0 +1,83 @@
+"""A page of a report: what stands on the first screen, the sections below, and the two forms it takes.
+
+The templates know the kinds of blocks and nothing of what they say: whatever is told as blocks, they print.
+"""
+
+import re
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from studies import tables
+from studies.reporting.health import Concern
+from studies.reporting.section import Block, Section
+from studies.reporting.svg import Drawing, css_variables, inline
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that there is to read, in the order of reading.
+
+    Attributes:
+        title: what the report is about, its heading.
+        description: more about it; may be empty.
+        plan: what was asked for, in a line.
+        question: what the first screen answers.
+        answer: in a sentence or two.
+        concerns: what to know before believing it.
+        first: the evidence of the first screen.
+        sections: what stands below it.
+        refresh: seconds after which a browser reads the page again, while it is still being written; None: never.
+    """
+
+    title: str
+    description: str
+    plan: str
+    question: str
+    answer: str
+    concerns: tuple[Concern, ...]
+    first: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    refresh: int | None = None
+
+    @property
+    def drawings(self) -> tuple[Drawing, ...]:
+        """Its figures."""
+        blocks = [*self.first, *(block for section in self.sections for block in section.blocks)]
+        return tuple(block for block in blocks if isinstance(block, Drawing))
+
+    def files(self) -> dict[str, str | bytes]:
+        """The page as HTML and as Markdown, and its figures, by name relative to the report's folder."""
+        figures = {f"figures/{name}": file for drawing in self.drawings for name, file in drawing.files.items()}
+        return {
+            "report.html": _environment(html=True).get_template("report.html.j2").render(page=self),
+            "report.md": _environment(html=False).get_template("report.md.j2").render(page=self),
+            **figures,
+        }
+
+
+def _environment(*, html: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("studies", "templates"),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = tables.markdown_text
+    environment.filters["inline_svg"] = _inline_svg
+    environment.filters["linked"] = _linked
+    environment.globals["light"] = Markup(css_variables(dark=False))
+    environment.globals["dark"] = Markup(css_variables(dark=True))
+    return environment
+
+
+def _linked(text: str) -> Markup:
+    """A text in which the names of the report's other files are links to them."""
+    return Markup(re.sub(r"\b(?:trials\.csv|summary\.json)\b", r'<a href="\g<0>">\g<0></a>', str(escape(text))))
+
+
+def _inline_svg(svg: str, prefix: str) -> Markup:
+    return Markup(inline(svg, prefix))

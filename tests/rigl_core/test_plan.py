@@ -1,0 +1,91 @@
+"""What a device makes of what a user asks for."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from rigl_core import plan
+from rigl_core.config import TrainConfig
+from rigl_core.errors import BadInput, UnknownName
+from rigl_core.execution import PRECISIONS, Execution
+from rigl_core.outcome import TrainOutcome
+from rigl_core.plan import Plan, make_plan, prepare_process
+from rigl_core.train import train
+
+BF16 = torch.bfloat16
+SMALL = TrainConfig(
+    model="wrn", model_options={"depth": 10, "width": 0.5}, dataset="synthetic",
+    dataset_options={"height": 8, "width": 8, "n_train": 64, "n_eval": 16}, delta_t=2, epochs=2, batch_size=16,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    ("device", "bfloat16", "execution", "expected"),
+    [
+        ("cpu", False, Execution(), Plan(sparse_convolutions=True)),
+        ("cpu", True, Execution(), Plan(sparse_convolutions=True)),
+        ("cpu", True, Execution(precision="bfloat16"), Plan(autocast=BF16, channels_last=True)),
+        ("cpu", True, Execution(precision="float32", deterministic=True), Plan()),
+        ("cuda", True, Execution(), Plan(device="cuda", autocast=BF16, channels_last=True, recorded=True)),
+        ("cuda:1", False, Execution(), Plan(device="cuda:1", channels_last=True, recorded=True)),
+        ("cuda", True, Execution(precision="float32"), Plan(device="cuda", channels_last=True, recorded=True)),
+        ("cuda", True, Execution(precision="float32", deterministic=True), Plan(device="cuda")),
+        ("cuda", True, Execution(deterministic=True), Plan(device="cuda", autocast=BF16)),
+        ("mps", False, Execution(), Plan(device="mps")),
+    ],
+    ids=str,
+)
+def test_plans(
+    device: str, bfloat16: bool, execution: Execution, expected: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: bfloat16)
+    assert make_plan(execution, device) == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_a_precision_that_the_device_lacks_is_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: False)
+    with pytest.raises(BadInput, match=rf'precision is "bfloat16", and this {device} has no such arithmetic'):
+        make_plan(Execution(precision="bfloat16"), device)
+
+
+def test_another_precision_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r'precision "float23"\. Did you mean "float32"'):
+        Execution(precision="float23")
+    assert [Execution(precision=name).precision for name in PRECISIONS] == list(PRECISIONS)
+
+
+def outcome(execution: Execution) -> TrainOutcome:
+    return train(SMALL, on_epoch=lambda _: False, should_stop=lambda: False, execution=execution)
+
+
+def test_deterministic_float32_gives_the_same_bits_again() -> None:
+    execution = Execution(precision="float32", deterministic=True)
+    one, other = outcome(execution), outcome(execution)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert (one.loss, one.test_accuracy, one.layer_sparsity) == (other.loss, other.test_accuracy, other.layer_sparsity)
+    assert one.environment["precision"] == "float32"
+    assert one.environment["steps"] == "eager"
+    assert one.environment["convolutions"] == "dense"
+
+
+def test_bfloat16_is_told_and_its_loss_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: True)  # PyTorch computes it on any CPU, if slowly
+    low, full = outcome(Execution(precision="bfloat16")), outcome(Execution(precision="float32"))
+    assert low.environment["precision"] == "bfloat16"
+    assert low.loss == pytest.approx(full.loss, rel=0.1)
+    assert low.loss != full.loss
+
+
+def test_a_process_is_prepared_anew_for_each_run() -> None:
+    prepare_process(Execution(deterministic=True), "cpu")
+    assert torch.are_deterministic_algorithms_enabled()
+    prepare_process(Execution(), "cpu")
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -1,0 +1,167 @@
+"""Campaigns side by side, by hand; and the page that shows them."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+from optuna.storages import BaseStorage, InMemoryStorage
+
+from studies.commands import report as command
+from studies.comparing import compare, gap_of
+from studies.comparison_report import answer, points, render_comparison
+from studies.errors import BadInput
+from studies.frame import Provenance, load_frame, load_provenance
+from studies.reporting.findings import Setting
+from studies.reporting.trials_reader import read_report
+from studies.summary_schemas import published_schema
+from tests.studies.sample_campaign import REFERENCE, Told, make_spec, store
+from tests.studies.sample_cases import OTHER
+
+SCHEMA = Draft202012Validator(published_schema())
+
+
+def campaign(
+    name: str,
+    reference: tuple[float, ...],
+    best: tuple[float, ...] = (),
+    *,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    sparsity: tuple[float, ...] = (0.98,),
+    storage: BaseStorage | None = None,
+    **fixed: object,
+) -> tuple[pd.DataFrame, Provenance]:
+    """A campaign whose pairs all have these test accuracies by seed, and the same on validation."""
+    spec = make_spec(name, seeds=seeds, sparsity=sparsity, **fixed)
+    own = [Told(params, val=test, test=test) for params, test in ((REFERENCE, reference), (OTHER, best)) if test]
+    storage = store(spec, [own] * len(sparsity), storage)
+    return load_frame(storage, name), load_provenance(storage, name)
+
+
+def setting(*accuracies: float, first_seed: int = 0) -> Setting:
+    by_seed = dict(enumerate(accuracies, start=first_seed))
+    return Setting(0, {}, by_seed, by_seed, math.nan, math.nan, math.nan, math.nan)
+
+
+def test_shared_seeds_are_paired() -> None:
+    # Differences 1, 2 and 3 points: mean 2, standard error 1/√3, and t(2 degrees, 97.5 %) = 4.3027.
+    found = gap_of(setting(0.80, 0.85, 0.90), setting(0.81, 0.87, 0.93))
+    assert found == pytest.approx((0.02, 0.02 - 0.043027 / math.sqrt(3), 0.02 + 0.043027 / math.sqrt(3), 3), abs=1e-6)
+
+
+def test_other_seeds_stand_for_themselves() -> None:
+    # Means 0.81 and 0.84, both of variance 0.0001 and three seeds: se = 0.01·√(2/3), 4 degrees, t = 2.7764.
+    found = gap_of(setting(0.80, 0.81, 0.82), setting(0.83, 0.84, 0.85, first_seed=7))
+    half = 2.776445 * 0.01 * math.sqrt(2 / 3)
+    assert found == pytest.approx((0.03, 0.03 - half, 0.03 + half, 0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "mean"),
+    [
+        (setting(0.8), setting(0.9), 0.1),  # one seed each
+        (setting(0.8, 0.8), setting(0.9, 0.9, first_seed=5), 0.1),  # no spread in either
+    ],
+)
+def test_what_leaves_no_interval(first: Setting, other: Setting, mean: float) -> None:
+    found = gap_of(first, other)
+    assert found is not None
+    assert found[0] == pytest.approx(mean)
+    assert found[1:] == (None, None, 0)
+
+
+@pytest.mark.parametrize("other", [None, setting(), setting(0.9, math.nan)])
+def test_what_cannot_be_compared(other: Setting | None) -> None:
+    assert gap_of(setting(0.8, 0.9), other) is None
+
+
+def test_the_first_is_what_the_others_are_compared_with() -> None:
+    first = campaign("first", (0.80, 0.81, 0.82))
+    better = campaign("better", (0.84, 0.85, 0.861), (0.90, 0.91, 0.921), method="set")
+    found = compare([first, better, campaign("elsewhere", (0.9, 0.9, 0.9), sparsity=(0.5,))])
+
+    assert [(gap.campaign, gap.label, gap.role, gap.sign) for gap in found.gaps] == [
+        ("better", "S = 0.98 erk", "reference", 1),
+        ("better", "S = 0.98 erk", "best", 1),
+    ]
+    assert found.gaps[1].mean == pytest.approx(0.1 + 0.001 / 3)
+    assert found.differing["fixed.method"] == ("rigl", "set", "rigl")
+    assert found.differing["pairs.sparsity"] == ("0.98", "0.98", "0.5")
+    assert set(found.differing) == {"fixed.method", "pairs.sparsity"}
+    assert answer(found) == (
+        "At S = 0.98 erk the best of better has +10.03 points against that of first on test (95 % interval +9.89 to "
+        "+10.18). elsewhere and first have no pair in common with a finished trial in both."
+    )
+
+
+def test_several_pairs_are_counted() -> None:
+    first = campaign("first", (0.80, 0.81, 0.82), sparsity=(0.5, 0.9))
+    other = campaign("other", (0.70, 0.71, 0.721), sparsity=(0.5, 0.9))
+    assert answer(compare([first, other])).endswith("against that of first in 2 pairs, worse in 2.")
+
+
+def test_points_are_signed_but_for_nothing() -> None:
+    assert [points(x) for x in (0.0123, -0.0123, -0.00001)] == ["+1.23", "−1.23", "0.00"]
+
+
+@pytest.mark.parametrize("best", [(), (0.9, 0.9, 0.9)], ids=["no other trial", "a better one"])
+@pytest.mark.parametrize("reference", [(), (0.8, 0.81, 0.82)], ids=["no reference", "a reference"])
+def test_the_page_and_its_numbers(reference: tuple[float, ...], best: tuple[float, ...], tmp_path: Path) -> None:
+    found = compare([campaign("first", reference, best), campaign("other", reference, best, epochs=9)])
+    files = render_comparison(found)
+    summary = json.loads(files["summary.json"])
+
+    SCHEMA.validate(summary)
+    assert summary["compares"] == ["first", "other"]
+    assert summary["files"] == list(files)
+    assert len(summary["differences"]) == (2 if reference else 1 if best else 0)
+    assert {"key": "fixed.epochs", "values": ["5", "9"]} in summary["differing"]
+    assert "The campaigns differ in epochs" in str(files["report.md"])
+    assert not re.search(r"<script|https?://(?!www\.w3\.org)", str(files["report.html"]))
+    assert files == render_comparison(found)
+
+    (tmp_path / "summary.json").write_text(str(files["summary.json"]))
+    (tmp_path / "trials.csv").write_text(str(files["trials.csv"]))
+    with pytest.raises(BadInput, match=r"not the summary\.json of a campaign's report"):
+        read_report(tmp_path)
+
+
+def test_a_report_is_kept_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = InMemoryStorage()
+    campaign("live", (0.8, 0.81, 0.82), storage=storage)
+    spec = make_spec("live", seeds=(0, 1, 2))
+    whole = load_frame(storage, "live")
+    begun = whole.assign(state=pd.Categorical(["running"], categories=whole["state"].cat.categories))
+    told = [begun, begun, whole]
+    written: list[str] = []
+
+    def load(_storage: BaseStorage, _name: str) -> pd.DataFrame:
+        if len(told) < 3:
+            written.append((tmp_path / "report.html").read_text())
+        return told.pop(0)
+
+    monkeypatch.setattr("studies.frame.load_frame", load)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    command.follow_campaign(storage, spec.name, command.ReportOptions(tmp_path))
+
+    assert told == []
+    assert written[0] == written[1]
+    assert f'<meta http-equiv="refresh" content="{command.LIVE_SECONDS}">' in written[0]
+    assert "http-equiv" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_last_page_does_not_reload_itself_after_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = store(make_spec("live"), [[Told(REFERENCE, "running", curve=[0.5])]])
+
+    def interrupt(_seconds: float) -> None:
+        assert "http-equiv" in (tmp_path / "report.html").read_text()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        command.follow_campaign(storage, "live", command.ReportOptions(tmp_path))
+
+    assert "http-equiv" not in (tmp_path / "report.html").read_text()
