@@ -7,6 +7,7 @@ are, so it is not prolonged: such a trial counts as the worst of them, and what 
 """
 
 import enum
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -217,10 +218,16 @@ class Line:
         if scale < 1e-12:  # rounding, of a line without scatter
             reach, chance = 0.0, float(mean > best)
         else:
-            reach = scale * float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom))
+            reach = scale * _half_width(self.freedom)
             chance = float(stats.t.sf((best - mean) / scale, self.freedom))
         mean, low, high = (min(max(value, 0.0), 1.0) for value in (mean, mean - reach, mean + reach))
         return Forecast(mean, low, high, chance, accuracy < at, self.n)
+
+
+@functools.cache
+def _half_width(freedom: int) -> float:
+    """Of the interval of `CONFIDENCE` of Student's t distribution."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def _pair(plan: StudyPlan, label: str, ended: pd.DataFrame) -> PairStopping:

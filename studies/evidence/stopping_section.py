@@ -87,8 +87,8 @@ def _finding(pairs: Sequence[PairStopping], found: Verdict, hours: str) -> str:
         case _:
             others = f" (the likeliest among the others is {likely})" if likely else ""
             lead = (
-                f"Whether pruning misled cannot be told: {of} too few others were trained to the end to say anything "
-                f"about {len(stopped) - len(known)}{others}"
+                f"Whether pruning misled cannot be told: about {len(stopped) - len(known)} {of} nothing can be said, "
+                f"for want of an accuracy or of enough others trained to the end{others}"
             )
     return f"{lead}. {_saved(pairs, hours)}"
 

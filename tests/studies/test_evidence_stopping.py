@@ -204,7 +204,9 @@ def test_too_few_unstopped_trials_cannot_tell() -> None:
     section = told_of([*unstopped()[:4], ran((0.4, 0.6), "pruned")])
 
     assert section.summary["verdict"] == "cannot_tell"
-    assert finding(section).startswith("Whether pruning misled cannot be told: of 1 trial stopped early too few others")
+    assert finding(section).startswith(
+        "Whether pruning misled cannot be told: about 1 of 1 trial stopped early nothing can"
+    )
     assert section.summary["pairs"][0]["stopped"][0]["rests_on"] == 0
 
 
