@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from studies.evidence import cost, health, layers, methods, published
+from studies.evidence import cost, health, layers, methods, published, stopping_section
 from studies.reporting.section import MakeSection
 
 SECTIONS: tuple[MakeSection, ...] = (
+    stopping_section.section,
     methods.section,
     cost.section,
     layers.section,
@@ -14,5 +15,12 @@ SECTIONS: tuple[MakeSection, ...] = (
 )
 """In the order of the report."""
 
-KEYS: Mapping[str, str] = {**methods.KEYS, **cost.KEYS, **layers.KEYS, **health.KEYS, **published.KEYS}
+KEYS: Mapping[str, str] = {
+    **stopping_section.KEYS,
+    **methods.KEYS,
+    **cost.KEYS,
+    **layers.KEYS,
+    **health.KEYS,
+    **published.KEYS,
+}
 """What summary.json holds below "evidence": path of a key, the section's name first, to its meaning."""

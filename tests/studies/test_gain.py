@@ -136,7 +136,10 @@ def test_flat_campaigns_do_not_pay_and_a_point_does() -> None:
 @pytest.mark.timeout(3600)
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
-    found = [campaign(rng, "smooth") for _ in range(500)]
-    inside = [gain.low <= truth <= gain.high for gain, truth, _ in found if gain is not None]
+    inside: list[bool] = []
+    while len(inside) < 500:  # campaigns in which something beat the reference
+        gain, truth, _ = campaign(rng, "smooth")
+        if gain is not None:
+            inside.append(gain.low <= truth <= gain.high)
     print(f"covered in {np.mean(inside):.3f} of {len(inside)}")
     assert 0.93 <= np.mean(inside) <= 0.97
