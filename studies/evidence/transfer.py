@@ -174,12 +174,15 @@ def _costs(
     error = noise / math.sqrt(looks.shape[1]) if freedom and noise > 1e-9 else math.nan
     response = fit(points[: len(rows)], looks.mean(1), error, freedom, cube.groups)
     if response is None:
-        return _shared(target, labels, foreign, trained, rows, looks)
+        return _shared(target, labels, trained, rows, looks)
     places = points[len(rows) :]
     found: list[Cost] = []
     for i, (label, same) in enumerate(zip(labels, is_same, strict=True), start=1):
         if same:
             found.append(Cost(label, target.label, "same", 0.0, 0.0, 0.0))
+            continue
+        if target.gain and target.reference and _same(foreign[i - 1].params, target.reference.params):
+            found.append(Cost(label, target.label, "gain", target.gain.mean, target.gain.low, target.gain.high))
             continue
         mixture = response.difference(places[[0, i]], np.array([1.0, -1.0]))
         ends = mixture.quantile(0.025), mixture.quantile(0.975)
@@ -219,9 +222,8 @@ def _trained(rows: pd.DataFrame, params: Params, columns: Mapping[str, str]) -> 
 
 
 def _shared(
-    target: PairResult, labels: Sequence[str], foreign: Sequence[object], trained: Sequence[int | None],
-    rows: pd.DataFrame, looks: Array,
-) -> tuple[list[Cost], tuple[float, float]]:  # fmt: skip
+    target: PairResult, labels: Sequence[str], trained: Sequence[int | None], rows: pd.DataFrame, looks: Array
+) -> tuple[list[Cost], tuple[float, float]]:
     """Costs from the trials alone, paired by seed."""
     assert target.best is not None
     at = {int(number): i for i, number in enumerate(rows["number"])}
