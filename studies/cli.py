@@ -12,11 +12,12 @@ import typer
 from studies.commands.app import DEBUG_VARIABLE, PROGRAM, choose_log_format, command, new_app
 from studies.commands.campaigns import create, delete, pause, resume, retry, show, stop
 from studies.commands.catalogue import catalogue_app, data_app
+from studies.commands.dashboard import dashboard
 from studies.commands.health import health
 from studies.commands.launch import launch_app
 from studies.commands.run import report, run, work
 from studies.commands.status import list_, status
-from studies.commands.storage import dashboard, storage_app
+from studies.commands.storage import storage_app
 from studies.commands.storage_care import backup, init, restore, upgrade
 from studies.commands.train import train
 

@@ -12,13 +12,13 @@ from studies import log_format
 from studies.campaigns import campaign_names, open_campaign
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
-from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError
+from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError, StorageError
 from studies.log_format import JsonFormatter, TextFormatter, log_to_stderr
 from studies.storage import open_storage
 from studies.tickets import TicketQueue
 from workers.devices import held_device
 from workers.loop import run_worker, worker_id
-from workers.pool import WorkerSettings
+from workers.pool import TRY_AGAIN, WorkerSettings
 from workers.stop import Stop, on_signals
 
 log = logging.getLogger("rigl_study.worker")
@@ -38,6 +38,9 @@ def main() -> int:
         logging.captureWarnings(as_json)
         try:
             work(settings, stop)
+        except StorageError as error:
+            log.error("%s", error)
+            return error.exit_code if stop.is_set() else TRY_AGAIN
         except RiglStudyError as error:
             log.error("%s", error)
             return error.exit_code

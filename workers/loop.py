@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import socket
@@ -19,6 +20,11 @@ log = logging.getLogger("rigl_study.worker")
 
 POLL_SECONDS = 2.0
 MAX_FAILURES_IN_A_ROW = 3
+IDLE_FACTOR, IDLE_LIMIT = 1.25, 5.0
+"""An idle worker that runs for ever looks ever more rarely, down to once in so many times `poll_seconds`: hundreds that
+wait for a campaign would otherwise keep the database busy."""
+LACKING_SECONDS = 60.0
+"""How long a worker that runs for ever leaves a campaign alone whose data are not to be had on its machine."""
 
 Ending = Literal["complete", "pruned", "given_back", "lost"]
 Run = Callable[[Ticket, Stop], Ending]
@@ -49,7 +55,8 @@ def run_worker(
     """Run tickets of these queues in turn, until all are done, stopped or deleted.
 
     An idle worker waits while trials of others run, because the ticket of one that dies comes back; it looks for such
-    itself (`TicketQueue.sweep`). A trial that raises is failed with that reason, and the worker goes on.
+    itself (`TicketQueue.sweep`). A trial that raises is failed with that reason, and the worker goes on. One whose data
+    are not to be had here is given back, and its campaign left to workers that have them.
 
     Arguments:
         queues: where to claim, in turn.
@@ -59,7 +66,7 @@ def run_worker(
         max_trials: end after finishing so many.
         forever: keep waiting for new tickets when all is done.
         refresh: asked for the queues again whenever there is nothing to claim, to find campaigns created meanwhile.
-        poll_seconds: time between two looks of an idle worker, and between two sweeps.
+        poll_seconds: time between two looks of an idle worker (with `forever` at first), and between two sweeps.
         when_over: called with a queue when nothing waits or runs in it, once after this worker's last ticket.
 
     Returns:
@@ -67,11 +74,14 @@ def run_worker(
 
     Raises:
         WorkerGaveUp: MAX_FAILURES_IN_A_ROW trials in a row failed.
-        DataUnavailable: the data cannot be had here; the ticket was given back.
+        DataUnavailable: nothing is left but campaigns whose data cannot be had here. Not with `forever`: it looks for
+            the data again every LACKING_SECONDS.
         StorageError: the database is away for too long, or was when this worker should give its ticket back.
     """
     rounds = _Rounds(queues, worker or worker_id(), poll_seconds)
     n_finished = n_failures = 0
+    lacking: DataUnavailable | None = None
+    pause = poll_seconds
     while not stop.is_set() and (max_trials is None or n_finished < max_trials):
         ticket = None
         try:
@@ -80,15 +90,26 @@ def run_worker(
             if ticket is None:
                 rounds.tell_over(when_over)
                 if not forever and rounds.all_over():
+                    if lacking is not None:
+                        raise lacking
                     break
-                stop.wait(poll_seconds)
+                stop.wait(pause)
+                pause = min(IDLE_FACTOR * pause, IDLE_LIMIT * poll_seconds) if forever else poll_seconds
                 if refresh is not None:
                     rounds.queues = list(refresh())
                 continue
             rounds.over.clear()
+            pause = poll_seconds
             with noted(campaign=ticket.spec.campaign, study=ticket.spec.study, trial=ticket.number):
                 ending = _run_or_fail(ticket, run, stop)
-        except (StorageError, DataUnavailable) as error:
+        except DataUnavailable as error:
+            if ticket is None:
+                raise
+            lacking = error
+            log.warning("%s", error)
+            rounds.set_aside(ticket.spec.campaign, LACKING_SECONDS if forever else math.inf)
+            continue
+        except StorageError as error:
             if ticket is None and stop.is_set():  # nothing to give back
                 log.warning("%s", error)
                 break
@@ -139,11 +160,12 @@ class _Rounds:
         self.queues = list(queues)
         self._worker, self._poll_seconds = worker, poll_seconds
         self._next_sweep = 0.0
+        self._aside_until: dict[str, float] = {}
         self.over: set[str] = set()
 
     def claim(self) -> Ticket | None:
         """A ticket of the first queue that has one; that queue is then the last in turn."""
-        for queue in list(self.queues):
+        for queue in [queue for queue in self.queues if not self._is_aside(queue)]:
             try:
                 ticket = queue.claim(self._worker)
             except NotFound as deleted:
@@ -155,6 +177,13 @@ class _Rounds:
                 self.queues.append(queue)
                 return ticket
         return None
+
+    def set_aside(self, campaign: str, seconds: float) -> None:
+        """Claim nothing of this campaign for so long."""
+        self._aside_until[campaign] = time.monotonic() + seconds
+
+    def _is_aside(self, queue: TicketQueue) -> bool:
+        return time.monotonic() < self._aside_until.get(queue.plan.spec.name, 0.0)
 
     def sweep(self) -> None:
         """Look for dead workers' tickets, unless that was done just now."""
@@ -174,8 +203,8 @@ class _Rounds:
                     when_over(queue)
 
     def all_over(self) -> bool:
-        """Whether nothing is left that could ever be claimed."""
-        return all(self._is_over(queue) for queue in self.queues)
+        """Whether nothing is left that could ever be claimed here."""
+        return all(self._is_aside(queue) or self._is_over(queue) for queue in self.queues)
 
     @staticmethod
     def _is_over(queue: TicketQueue) -> bool:

@@ -30,6 +30,8 @@ PASSED_ON = NOTICES[0]
 _STOPPED_EARLY = tuple(-signum for signum in (*SIGNALS, *NOTICES))
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 "Seconds before a crashed worker is started again: after the first crash, and at most, doubling in between."
+TRY_AGAIN = 75
+"What a worker ends with that lost its patience with the database, as sysexits.h has it; to the outside it is 1."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,9 @@ def run_workers(
     """Run worker processes until all have ended.
 
     One that dies is not started again: the others take over its ticket. With `settings.forever` one that a signal
-    killed (out of memory, a crash in a library) is, after a pause. They are in sessions of their own, so that Ctrl-C
-    in the terminal reaches only this process, which passes `stop` on, once.
+    killed (out of memory, a crash in a library) is, after a pause, and so is one that lost its patience with the
+    database while others were in the middle of an epoch and did not notice. They are in sessions of their own, so that
+    Ctrl-C in the terminal reaches only this process, which passes `stop` on, once.
 
     Arguments:
         settings: for all of them; `index` is set for each.
@@ -146,16 +149,20 @@ class _Place:
         code = self.process.poll()
         if code is None:
             return True
-        if code >= 0 or not self._settings.forever or stop.is_set():
+        if not self._settings.forever or stop.is_set() or (code >= 0 and code != TRY_AGAIN):
             return False
         now = time.monotonic()
         if self._due is None:
             if now - self._began > LONGEST_PAUSE:  # it had worked for a while
                 self._pause = FIRST_PAUSE
-            self._wait_before_next(f"was killed by signal {-code} ({signal.strsignal(-code)})")
+            self._wait_before_next(_how_it_ended(code))
         elif now >= self._due:
             self._start_again()
         return True
+
+    def has_lost_patience(self) -> bool:
+        """Whether there is no worker here just now because the database was away for too long."""
+        return self._due is not None and self.process.returncode == TRY_AGAIN
 
     def wait(self, seconds: float, stop: Stop) -> None:
         """Until the worker ends, at most so long; where there is none, until it is time to look again."""
@@ -177,6 +184,8 @@ class _Place:
         code = self.process.returncode
         if stop.is_set() and (code in _STOPPED_EARLY or self._due is not None):
             return 0  # stopped before it could even have claimed, where it would have caught this, or between two
+        if code == TRY_AGAIN:
+            return 1
         return code if code >= 0 else 128 - code
 
     def _start_again(self) -> None:
@@ -193,6 +202,12 @@ class _Place:
         log.warning("worker %d %s; it is started again in %.0f s", self._settings.index, what, self._pause)
         self._due = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+
+def _how_it_ended(code: int) -> str:
+    if code == TRY_AGAIN:
+        return "has lost its patience"
+    return f"was killed by signal {-code} ({signal.strsignal(-code)})"
 
 
 def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[str]:
@@ -225,6 +240,8 @@ def _wait(
 ) -> None:
     told = False
     while still := [place for place in places if place.is_open(stop)]:
+        if all(place.has_lost_patience() for place in still):
+            return  # the database is away for all: whoever started the pool decides
         on_alive(sum(place.process.poll() is None for place in still))
         if stop.is_set() and not told:
             told = True

@@ -1,4 +1,4 @@
-"""`rigl-study storage ...` and `rigl-study dashboard`, and how every command opens the database."""
+"""`rigl-study storage ...`, and how every command opens the database."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import typer
 
 from studies.commands.app import PROGRAM, command, new_app, print_json, say
 from studies.commands.options import Json, Storage
-from studies.errors import BadInput, NotFound, StorageError
+from studies.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -139,39 +139,3 @@ def status(as_json: Json = False) -> None:
     for key, value in shown.items():
         text = ("yes" if value else "no") if isinstance(value, bool) else "-" if value is None else value
         print(f"{key.replace('_', ' '):<20} {text}")
-
-
-def dashboard(
-    storage: Storage = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port to listen on.")] = 8080,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. Whoever can reach it can change every study.")
-    ] = "127.0.0.1",
-) -> None:
-    """Browse all studies with Optuna's dashboard, on this machine only unless --host says otherwise."""
-    try:
-        from optuna_dashboard import wsgi
-    except ImportError:
-        raise StorageError(
-            "the dashboard is not installed; run: pip install 'rigl-study[dashboard]' (in a clone: pip install "
-            "'.[dashboard]')."
-        ) from None
-    from wsgiref.simple_server import WSGIRequestHandler, make_server
-
-    class Silent(WSGIRequestHandler):
-        """Does not write a line for each request."""
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    with opened(storage) as database:
-        # Handed over as an object: a URL on a command line would show its password to every user of the machine.
-        application = wsgi(database)
-        try:
-            server = make_server(host, port, application, handler_class=Silent)
-        except (OSError, UnicodeError) as error:
-            raise BadInput(f"cannot listen on {host}:{port}: {error}; choose another --port or --host.") from None
-        with server:
-            say(f"dashboard on http://{host}:{server.server_port}/ until Ctrl-C")
-            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-                server.serve_forever()

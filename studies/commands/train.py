@@ -92,6 +92,9 @@ def train(
 
     Ctrl-C finishes the current step, writes the checkpoint if there is one, and exits with 130; the same command then
     goes on from there.
+
+    What begins from another run (from:STUDY#TRIAL) needs the storage that run is in: write it below [fixed] of a study
+    file and `rigl-study run` that.
     """
     given = {
         "recipe": recipe,

@@ -21,7 +21,7 @@ class Compose:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", "RIGL_STUDY_"))}
         self.environment = {**kept, "COMPOSE_PROGRESS": "plain", "NO_COLOR": "1", **settings}
 
-    def __call__(self, *arguments: str, timeout: float = 300, check: bool = True) -> str:
+    def __call__(self, *arguments: str, timeout: float = 300, check: bool = True, **settings: str) -> str:
         command = ["docker", "compose", "--env-file", os.devnull, *self.files]
         done = subprocess.run(
             [*command, "--project-name", self.project, *arguments],
@@ -29,7 +29,7 @@ class Compose:
             text=True,
             timeout=timeout,
             check=False,
-            env=self.environment,
+            env={**self.environment, **settings},
         )
         assert not check or done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
         return done.stdout

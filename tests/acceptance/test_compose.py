@@ -6,6 +6,7 @@ One test, because one service is built and started for all of it.
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
 from tests.acceptance.compose_project import (
+    ROOT,
     Compose,
     docker,
     inspect,
@@ -55,7 +57,8 @@ def compose() -> Iterator[Compose]:
     name = f"rigl-study-test-{uuid4().hex[:8]}"
     compose = Compose(name, RIGL_STUDY_IMAGE=name, DATASETS="digits", DASHBOARD_PORT="0", WORKER_CPUS="1")
     try:
-        compose("build", timeout=1200)
+        # One image after the other: the classic builder would install everything for two services of one image at once.
+        compose("build", timeout=1200, COMPOSE_PARALLEL_LIMIT="1")
         yield compose
         print(compose("logs", "--tail=60", check=False))  # shown if the test failed
     finally:
@@ -64,6 +67,16 @@ def compose() -> Iterator[Compose]:
         subprocess.run(
             ["docker", "image", "rm", "--no-prune", f"{name}:cli", f"{name}:worker"], capture_output=True, check=False
         )
+
+
+@pytest.fixture
+def image() -> Iterator[str]:
+    """A name for an image that is built from nothing but the base image."""
+    if reason := why_not_here() or why_no_images():
+        pytest.skip(reason)
+    name = f"rigl-study-test-{uuid4().hex[:8]}"
+    yield name
+    subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
 
 
 def services(*files: str) -> dict[str, Any]:
@@ -90,6 +103,37 @@ def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
     (device,) = added.pop("workers")["resources"]["reservations"]["devices"]
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
     assert set(added.values()) == {None}
+
+
+def test_data_and_secrets_stay_out_of_the_build(image: str, tmp_path: Path) -> None:
+    """By the engine's own reading of .dockerignore."""
+    shutil.copy(ROOT / ".dockerignore", tmp_path)
+    wanted = {"LICENSE", "pyproject.toml", "studies/cli.py", "deploy/compose/make_password.py"}
+    secret = {".env", "secrets/password", "data/x.gz", "checkpoints/0.pt", "reports/report.html", ".git/config"}
+    secret |= {"deploy/password", "my-question.toml", "studies/__pycache__/cli.pyc", "study.db"}
+    for name in wanted | secret:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "Dockerfile").write_text("FROM python:3.11-slim-bookworm\nCOPY . /context\n")
+
+    docker("build", "--tag", image, str(tmp_path))
+
+    found = docker("run", "--rm", image, "find", "/context", "-type", "f", "-printf", "%P\\n").split()
+    assert set(found) - {"Dockerfile", ".dockerignore"} == wanted
+
+
+def test_another_password_file_makes_the_service_that_reads_it_anew(tmp_path: Path) -> None:
+    if reason := why_not_here():
+        pytest.skip(reason)
+    own = tmp_path / "password"
+    own.touch()
+
+    def fingerprint(**settings: str) -> str:
+        """By which Compose knows whether a container is still what its file says."""
+        return Compose("defaults", **settings)("config", "--hash=secrets")
+
+    assert fingerprint(OWN_PASSWORD_FILE=str(own)) != fingerprint()
+    assert fingerprint(DASHBOARD_PORT="1") == fingerprint()
 
 
 @pytest.mark.timeout(1800)

@@ -9,9 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 DYING, SURVIVAL = "tests/acceptance/test_dying.py", "tests/acceptance/test_survival.py"
-OBJECTIVE, LOOP, DEATH = (
+OBJECTIVE, LOOP, POOL, DEATH = (
     "tests/workers/test_objective.py",
     "tests/workers/test_loop.py",
+    "tests/workers/test_pool.py",
     "tests/studies/test_tickets_death.py",
 )
 
@@ -35,6 +36,16 @@ PROVED_BY = {
         (DEATH, "test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper"),
     ],
     "The database goes away": [(SURVIVAL, "test_the_database_is_stopped_for_ten_seconds")],
+    "It stays away": [
+        (POOL, "test_a_real_worker_says_that_it_lost_patience"),
+        (POOL, "test_who_lost_patience_is_started_again_while_others_go_on"),
+        (POOL, "test_a_pool_that_lost_patience_as_a_whole_ends"),
+    ],
+    "Data that a machine lacks": [
+        (LOOP, "test_missing_data_give_the_ticket_back_and_end_the_worker"),
+        (LOOP, "test_a_campaign_whose_data_are_missing_holds_up_no_other"),
+        (LOOP, "test_a_worker_that_runs_for_ever_looks_for_missing_data_again"),
+    ],
     "A trial that kills its worker": [
         (DYING, "test_a_trial_that_kills_its_workers_is_failed_and_show_says_why"),
         (DEATH, "test_a_trial_whose_workers_die_is_not_given_up_while_it_gets_further"),

@@ -95,11 +95,30 @@ def test_checkpoints_of_something_else(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(CheckpointError, match="has format 1, if it is one of rigl-study; this version reads 2"):
         load_checkpoint(path, CONFIG)
     save_checkpoint(path, CONFIG, STATE)
-    with pytest.raises(CheckpointError, match="another configuration"):
-        load_checkpoint(path, CONFIG.model_copy(update={"lr": 0.2}))
     monkeypatch.setattr(checkpoint, "FORMAT", 3)
     with pytest.raises(CheckpointError, match="has format 2; this version of rigl-study reads 3"):
         load_checkpoint(path, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"method": "set"}, "method is 'rigl' there and 'set' here"),
+        ({"model": "wrn_10_1"}, "model is 'lenet_300_100' there and 'wrn_10_1' here"),
+        ({"model": "wrn", "model_options": {"depth": 16}}, "model is 'lenet_300_100' there and 'wrn' here"),
+        ({"dataset": "synthetic"}, "dataset is 'digits' there and 'synthetic' here"),
+        ({"sparsity": 0.8}, r"sparsity is 0\.9 there and 0\.8 here"),
+        ({"optimizer": "adam"}, "optimizer is 'sgd' there and 'adam' here"),
+        ({"lr": 0.2}, r"lr is 0\.1 there and 0\.2 here"),
+        ({"seeds": (0, 1)}, r"seeds is \[0\] there and \[0, 1\] here"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_checkpoint_of_another_run_is_told_apart(changes: dict[str, object], difference: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    save_checkpoint(path, CONFIG, STATE)
+    with pytest.raises(CheckpointError, match=f"another configuration: {difference}; remove it or name another file"):
+        load_checkpoint(path, TrainConfig.model_validate({**CONFIG.model_dump(), **changes}))
 
 
 def test_a_writer_whose_half_written_file_was_swept_keeps_the_old_one(

@@ -127,6 +127,12 @@ def test_the_drops_of_cifar100_wait_for_its_warm_up_as_its_authors_have_it() -> 
     assert config.lr_at(21_760) == pytest.approx(0.02)
 
 
+def test_updates_may_be_4000_steps_apart() -> None:
+    """In-time over-parameterisation (Liu et al. 2021) trains each topology that long."""
+    schedule = TrainConfig.model_validate({"recipe": "cifar10", "delta_t": 4000}).topology_schedule(87_891)
+    assert [step for step in range(87_891) if schedule.is_update_step(step)] == list(range(4000, 65_918, 4000))
+
+
 def test_no_more_gradients_are_averaged_than_there_are_between_updates() -> None:
     assert TrainConfig(delta_t=5, grow_accumulation=5).grow_accumulation == 5
     with pytest.raises(BadInput, match="grow_accumulation is 6, above delta_t, which is 5"):

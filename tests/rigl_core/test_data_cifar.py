@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from rigl_core.data import cifar
-from rigl_core.data.images import load_dataset
+from rigl_core.data import DATASETS, cifar
+from rigl_core.data.images import Split, load_dataset
 from rigl_core.errors import DataUnavailable
 from rigl_core.torchvision_compat import import_torchvision_datasets
 
@@ -84,3 +84,16 @@ def test_damaged_class_names_are_named(small):
     with pytest.raises(DataUnavailable, match="MD5") as error:
         load_dataset(name, data_dir=folder.parent, download=False)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_45000_images_train_5000_validate_and_10000_test(name, tmp_path, monkeypatch):
+    def as_many_as_published(_dataset_class, _root, *, train):
+        n = 50_000 if train else 10_000
+        return Split(torch.zeros(n, 3, 1, 1, dtype=torch.uint8), torch.arange(n))
+
+    monkeypatch.setattr(cifar, "find_or_download", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(cifar, "_read", as_many_as_published)
+    data = load_dataset(name)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [DATASETS[name].n_train, 5_000, 10_000]
+    assert sorted(torch.cat([data.train.labels, data.val.labels]).tolist()) == list(range(50_000))

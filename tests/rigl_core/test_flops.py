@@ -135,6 +135,7 @@ def test_wrn_22_2_has_the_published_multiples_of_dense_inference_flops(wrn_22_2,
 
 
 def test_leaves_the_model_and_every_generator_as_they_were():
+    """A peer's query left its hooks behind and moved the statistics of BatchNorm."""
     model = MODELS["wrn_10_1"](dropout=0.5).train()
     own = torch.Generator().manual_seed(4)
     seed_dropout(model, own)

@@ -106,6 +106,7 @@ def test_mask_state_counts_are_plain_integers() -> None:
 
 
 def test_only_convolutions_and_linear_layers_are_maskable() -> None:
+    """A peer masked normalisation and embeddings too."""
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LayerNorm(8), nn.Embedding(5, 6), nn.Linear(8, 2)
     )

@@ -73,6 +73,7 @@ def test_a_dropped_weight_that_comes_straight_back_keeps_its_value() -> None:
 
 
 def test_gradient_ties_lose_no_connection() -> None:
+    """A peer lost connections where gradients were equal."""
     sparse, weight = make([[1.0, 2.0, 3.0, 4.0, 0.0, 0.0]], [[True] * 4 + [False] * 2], alpha=1.0)
     give_gradient(weight, [[0.0] * 6])
     sparse.step(2)
@@ -80,6 +81,7 @@ def test_gradient_ties_lose_no_connection() -> None:
 
 
 def test_set_never_drifts_over_many_updates() -> None:
+    """A peer grew each weight with a probability, and its counts wandered."""
     sparse, weight = make([[float(i) for i in range(50)]], [[i % 3 == 0 for i in range(50)]], method="set")
     seen = sparse.masks.masks["w"].clone()
     for step in range(0, 98):
@@ -91,6 +93,7 @@ def test_set_never_drifts_over_many_updates() -> None:
 
 
 def test_a_dense_layer_loses_nothing() -> None:
+    """A peer's dense layers lost weights at an update."""
     sparse, weight = make([[1.0, 2.0]], [[True, True]], alpha=1.0)
     give_gradient(weight, [[5.0, 6.0]])
     sparse.step(2)
@@ -106,6 +109,7 @@ def test_a_one_weight_layer() -> None:
 
 
 def test_adam_state_is_zero_outside_the_mask() -> None:
+    """A peer left Adam's moments where weights had been dropped."""
     sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], optimizer=torch.optim.Adam)
     for step in range(7):
         give_gradient(weight, [[1.0 + step, 7.0], [1.0, 0.2 * step]])

@@ -11,7 +11,8 @@ from rigl_core.config import TrainConfig
 from rigl_core.methods import METHODS
 from rigl_core.train import TrainOutcome, train
 
-IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
+IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 48, "n_eval": 24}
+BATCHES_PER_EPOCH = 3
 
 
 def run(config: TrainConfig, checkpoint: Path, *, resume: bool = False, stop_after: int = 10**9) -> TrainOutcome:
@@ -47,17 +48,20 @@ def flat(state: object, path: str = "") -> dict[str, Any]:
 def test_the_whole_state_and_the_flops_are_those_of_an_undisturbed_run(
     method: str, optimizer: str, tmp_path: Path
 ) -> None:
+    """A peer's resume restored nothing."""
     config = TrainConfig(
         method=method, optimizer=optimizer, model="wrn", model_options={"depth": 10, "width": 0.5, "dropout": 0.2},
-        dataset="synthetic", dataset_options=IMAGES, sparsity=0.8, alpha=0.5, delta_t=3, grow_accumulation=3,
-        ramp_start=0, warmup_steps=2, epochs=2, batch_size=16, lr=0.02, clip_norm=1.0, seeds=(1,),
+        dataset="synthetic", dataset_options=IMAGES, sparsity=0.8, alpha=0.5, delta_t=2, grow_accumulation=2,
+        t_end_fraction=1.0, ramp_start=0, warmup_steps=2, epochs=2, batch_size=16, lr=0.02, clip_norm=1.0, seeds=(1,),
         augmentation="crop_flip",
     )  # fmt: skip
     whole = run(config, tmp_path / "whole.pt")
-    # Both stops are between topology steps (3, 6, 9): gradients are being added up, FLOPs are not those of the start.
-    run(config, tmp_path / "parts.pt", stop_after=5)
-    run(config, tmp_path / "parts.pt", resume=True, stop_after=4)
-    parts = run(config, tmp_path / "parts.pt", resume=True)
+    # Stopped at every question there is: after each step, and after the validation that follows an epoch's last.
+    parts, n_stops = run(config, tmp_path / "parts.pt", stop_after=1), 0
+    while parts.status == "stopped":
+        n_stops += 1
+        parts = run(config, tmp_path / "parts.pt", resume=True, stop_after=1)
+    assert n_stops == 2 * BATCHES_PER_EPOCH + 2
     assert (parts.train_flops, parts.inference_flops) == (whole.train_flops, whole.inference_flops)
     expected, found = (flat(end_state(config, tmp_path / name)) for name in ("whole.pt", "parts.pt"))
     # What is compared holds what this test is about.

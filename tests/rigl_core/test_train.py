@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from rigl_core.config import TrainConfig
+from rigl_core.data.task import load_task
 from rigl_core.data.text_file import text_digest
 from rigl_core.errors import BadInput, CheckpointError, DataUnavailable, TrainingDiverged
 from rigl_core.methods import METHODS
-from rigl_core.train import EpochReport, TrainOutcome, train
+from rigl_core.train import EpochReport, Run, TrainOutcome, train
 
 IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
 BATCHES_PER_EPOCH = 5
@@ -166,6 +167,17 @@ def test_training_twice_as_long_costs_twice_as_much(undisturbed: TrainOutcome) -
     assert (longer.epochs, static.epochs) == (6, 3)
     assert longer.train_flops == pytest.approx(2 * static.train_flops)
     assert longer.inference_flops == static.inference_flops
+
+
+@pytest.mark.parametrize("method", ["rigl", "pruning"])
+def test_training_twice_as_long_fixes_the_topology_twice_as_late(method: str) -> None:
+    def topology_end(train_multiplier: float) -> int:
+        changes = {"method": method, "train_multiplier": train_multiplier, "seeds": (7,), "ramp_start": 0}
+        config = CONFIG.model_copy(update=changes)
+        return Run(config, load_task(config), "cpu", {}).replicas[0].sparse.schedule.t_end
+
+    # three quarters of the steps of 3, 6 and 9 epochs
+    assert [topology_end(k) for k in (1.0, 2.0, 3.0)] == [int(0.75 * 5 * n) for n in (3, 6, 9)]
 
 
 def test_flops_of_each_kind_of_method(undisturbed: TrainOutcome) -> None:

@@ -1,10 +1,8 @@
 """Whatever is wrong with a command line, it is one clear line on stderr, and nothing is written anywhere."""
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,9 @@ SECRET = "s3cr3t"
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_log: None) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RIGL_STUDY_DEBUG", "")
-    logger = logging.getLogger("rigl_study")
-    handlers, level = logger.handlers, logger.level
-    yield
-    logger.handlers = handlers  # the command line's own writes to a stream that is closed by now
-    logger.setLevel(level)
 
 
 def invoke(*arguments: str, env: dict[str, str] | None = None) -> Any:
@@ -151,6 +144,8 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "train: twice": (["train", "--seeds", "0,0"], "may appear once"),
     "train: setting": (["train", "--set", "epochz=3"], 'Did you mean "epochs"'),
     "train: value": (["train", "--set", "momentum=fast"], "momentum = 'fast'"),
+    "train: source": (["train", "--distribution", "from:a/b#0"], "write it below [fixed] of a study file"),
+    "train: masks": (["train", "--set", "masks=from:a/b#0"], "write it below [fixed] of a study file"),
     "train: recipe": (["train", "--recipe", "cifar1"], 'Did you mean "cifar10"'),
 }
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -305,17 +304,7 @@ def test_a_trained_trial_is_the_source_of_a_lottery_ticket_and_of_a_re_init(
         assert mine["layer_sparsity"] == pytest.approx(told["layer_sparsity"], abs=0.05)
 
 
-@pytest.fixture
-def _own_log() -> Iterator[None]:
-    """Without the command line's handlers, which write to a stream that is closed by the next test."""
-    logger = logging.getLogger("rigl_study")
-    handlers, level = logger.handlers, logger.level
-    yield
-    logger.handlers = handlers
-    logger.setLevel(level)
-
-
-@pytest.mark.usefixtures("_own_log")
+@pytest.mark.usefixtures("own_log")
 def test_create_says_what_is_wrong_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RIGL_STUDY_HOME", str(tmp_path / "home"))

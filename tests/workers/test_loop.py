@@ -15,7 +15,7 @@ from studies.storage import open_storage
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from tests.studies.queues import make_result
-from workers.loop import Ending, WorkerGaveUp, run_worker, worker_id
+from workers.loop import LACKING_SECONDS, Ending, WorkerGaveUp, run_worker, worker_id
 from workers.stop import Stop
 
 
@@ -125,6 +125,44 @@ def test_missing_data_give_the_ticket_back_and_end_the_worker(storage: BaseStora
     with pytest.raises(DataUnavailable):
         run_worker(queues, failing(DataUnavailable("no CIFAR here")), Stop())
     assert total(queues, "waiting") == 6
+
+
+def lacking_data_of(campaign: str, tried: list[int]) -> Callable[[Ticket, Stop], Ending]:
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        if ticket.spec.campaign != campaign:
+            return complete(ticket, stop)
+        tried.append(ticket.number)
+        raise DataUnavailable("no CIFAR here")
+
+    return run
+
+
+def test_a_campaign_whose_data_are_missing_holds_up_no_other(storage: BaseStorage) -> None:
+    queues, others, tried = make_queues(storage), make_queues(storage, "other"), []  # type: ignore[var-annotated]
+    with pytest.raises(DataUnavailable):
+        run_worker([*queues, *others], lacking_data_of("campaign", tried), Stop())
+    assert (total(queues, "waiting"), total(others, "complete")) == (6, 6)
+    assert tried == [0], "the campaign was tried once"
+
+
+def test_a_worker_that_runs_for_ever_looks_for_missing_data_again(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queues, others = make_queues(storage), make_queues(storage, "other")
+    tried: list[int] = []
+    clock = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+
+    def pass_time() -> None:
+        nonlocal clock
+        clock += LACKING_SECONDS / 2
+
+    run = lacking_data_of("campaign", tried)
+    stop = Idle(pass_time, pass_time, lambda: None)
+    assert run_worker([*queues, *others], run, stop, forever=True) == 6
+    assert (total(queues, "waiting"), total(others, "complete")) == (6, 6)
+    assert tried == [0, 0], "at first, and a minute later"
+    assert caplog.text.count("no CIFAR here") == 2
 
 
 def test_a_database_that_stays_away_ends_the_worker(storage: BaseStorage) -> None:
@@ -248,6 +286,23 @@ def test_forever_finds_new_campaigns(storage: BaseStorage) -> None:
     stop = Idle(lambda: found.extend(make_queues(storage, "later")))
     assert run_worker(found[:2], complete, stop, forever=True, refresh=lambda: found) == 12
     assert stop.reason == "nothing more will happen"
+
+
+@pytest.mark.parametrize(("forever", "longest"), [(True, 10.0), (False, 2.0)])
+def test_who_waits_for_new_campaigns_looks_ever_more_rarely(
+    storage: BaseStorage, forever: bool, longest: float
+) -> None:
+    queues = make_queues(storage, n_trials=1)[:1]
+    assert queues[0].claim("other") is not None
+    waited: list[float] = []
+
+    class Noting(Idle):
+        def wait(self, seconds: float) -> bool:
+            waited.append(seconds)
+            return super().wait(seconds)
+
+    run_worker(queues, complete, Noting(*[lambda: None] * 20), forever=forever, poll_seconds=2.0)
+    assert (waited[0], waited == sorted(waited), waited[-1]) == (2.0, True, longest)
 
 
 def test_worker_ids_differ() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -80,6 +81,49 @@ def test_who_is_not_started_again(monkeypatch: pytest.MonkeyPatch, program: str,
     assert len(programs.started) == 2
 
 
+LOSE_PATIENCE = f"raise SystemExit({pool.TRY_AGAIN})"
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_who_lost_patience_is_started_again_while_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs = Programs(LOSE_PATIENCE, UNTIL_TOLD)
+    monkeypatch.setattr(pool, "_start", programs)
+    stop = Stop()
+
+    def look() -> None:
+        if len(programs.started) == 3:
+            stop.request("test")
+
+    assert run_workers(SETTINGS, 2, stop, on_progress=look) == 0
+    assert "worker 0 has lost its patience; it is started again" in caplog.text
+
+
+@pytest.mark.parametrize("forever", [True, False])
+def test_a_pool_that_lost_patience_as_a_whole_ends(monkeypatch: pytest.MonkeyPatch, forever: bool) -> None:
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 3600.0)
+    programs = Programs(LOSE_PATIENCE)
+    monkeypatch.setattr(pool, "_start", programs)
+
+    assert run_workers(replace(SETTINGS, forever=forever), 2, Stop()) == 1
+    assert len(programs.started) == 2
+
+
+def test_a_real_worker_says_that_it_lost_patience(tmp_path: Path) -> None:
+    settings = WorkerSettings(storage="postgresql://me@127.0.0.1:1/db", checkpoint_dir=str(tmp_path))
+    environment = {**os.environ, "RIGL_STUDY_PATIENCE": "0"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "workers"]
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, env=environment) as worker:
+        assert worker.stdin is not None
+        assert worker.stderr is not None
+        worker.stdin.write(settings.to_json() + "\n")
+        worker.stdin.flush()  # and open until it ends: it would think that its parent is gone
+        assert "no answer from the database postgresql://me@127.0.0.1:1/db for 0 s" in worker.stderr.read()
+    assert worker.returncode == pool.TRY_AGAIN
+
+
 def test_a_stop_between_two_workers_ends_the_pool_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_start", Programs(KILL_MYSELF))
     monkeypatch.setattr(pool, "FIRST_PAUSE", 3600.0)
@@ -122,15 +166,16 @@ def test_a_machine_without_room_for_another_process_is_asked_again(
 
 
 def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
-    postgres_url: StorageUrl, tmp_path: Path
+    postgres_url: StorageUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.02)  # to be there in the middle of the trial
     spec = {
         "name": "crash",
         "fixed": {
             "model": "lenet_300_100",
             "dataset": "synthetic",
             "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
-            "epochs": 60,
+            "epochs": 20,
             "delta_t": 10,
         },
         "search": {"lr": [0.1]},

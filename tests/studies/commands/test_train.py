@@ -1,11 +1,15 @@
-"""What `rigl-study train` shows while it trains."""
+"""What `rigl-study train` shows while it trains, and what it says of it at the end."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from rigl_core.methods import METHODS
 from rigl_core.outcome import EpochReport
+from studies.cli import app
 from studies.commands.train import live_bar
 
 
@@ -33,3 +37,21 @@ def test_the_live_bar_and_its_figures_fit_eighty_columns(bits: tuple[float, ...]
     for part in ("loss 2.3015", "validation 87.65 %", "sparsity 0.9000", "explored 0.432", "FLOPs 0.103×"):
         assert part in flat
     assert ("bits/char 1.9877" in flat) == bool(bits)
+
+
+@pytest.mark.usefixtures("own_log")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_from_the_command_line(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.single.set_threads", lambda _n: None)  # other tests of this process keep theirs
+    short = ("--set", "train_size=256", "--set", "ramp_start=1", "--epochs", "2", "--delta-t", "1", "--seeds", "0,1")
+    done = CliRunner().invoke(app, ["train", "--method", method, "--dataset", "digits", *short, "--json"])
+    assert done.exit_code == 0, done.stderr
+    first, second = done.stderr.splitlines()
+    for part in ("epoch 2/2", "loss ", "validation ", "sparsity ", "explored ", "FLOPs "):
+        assert part in second
+    assert first.startswith("rigl-study: epoch 1/2")
+    told = json.loads(done.stdout)
+    assert (told["config"]["method"], told["status"], told["epochs"]) == (method, "complete", 2)
+    assert len(told["test_accuracy"]) == len(told["history"][-1]["explored"]) == 2
+    n_weights = {"small_dense": 9_440}.get(method, 50_200)  # at 64, 95, 32 and 10 units; 64, 300, 100 and 10
+    assert told["n_active"] == (0.1 * n_weights if METHODS[method].sparse else n_weights)

@@ -1,0 +1,41 @@
+"""`rigl-study dashboard`: Optuna's dashboard, on this machine."""
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from studies.commands.app import say
+from studies.commands.options import Storage
+from studies.commands.storage import opened
+from studies.errors import BadInput, StorageError
+
+
+def dashboard(
+    storage: Storage = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port to listen on.")] = 8080,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on. Whoever can reach it can change every study.")
+    ] = "127.0.0.1",
+) -> None:
+    """Browse all studies with Optuna's dashboard, on this machine only unless --host says otherwise."""
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError:
+        raise StorageError(
+            "the dashboard is not installed; run: pip install 'rigl-study[dashboard]' (in a clone: pip install "
+            "'.[dashboard]')."
+        ) from None
+    from studies.dashboard_server import listen
+
+    with opened(storage) as database:
+        # Handed over as an object: a URL on a command line would show its password to every user of the machine.
+        application = wsgi(database)
+        try:
+            server = listen(host, port, application)
+        except (OSError, UnicodeError) as error:
+            raise BadInput(f"cannot listen on {host}:{port}: {error}; choose another --port or --host.") from None
+        with server:
+            say(f"dashboard on http://{host}:{server.server_port}/ until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+                server.serve_forever()
