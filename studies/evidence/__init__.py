@@ -2,10 +2,22 @@
 
 from collections.abc import Mapping
 
-from studies.evidence import cost, health, layers, methods, published
+from studies.evidence import (
+    cost,
+    health,
+    importance_section,
+    layers,
+    methods,
+    published,
+    response_section,
+    transfer_section,
+)
 from studies.reporting.section import MakeSection
 
 SECTIONS: tuple[MakeSection, ...] = (
+    importance_section.section,
+    response_section.section,
+    transfer_section.section,
     methods.section,
     cost.section,
     layers.section,
@@ -14,5 +26,14 @@ SECTIONS: tuple[MakeSection, ...] = (
 )
 """In the order of the report."""
 
-KEYS: Mapping[str, str] = {**methods.KEYS, **cost.KEYS, **layers.KEYS, **health.KEYS, **published.KEYS}
+KEYS: Mapping[str, str] = {
+    **importance_section.KEYS,
+    **response_section.KEYS,
+    **transfer_section.KEYS,
+    **methods.KEYS,
+    **cost.KEYS,
+    **layers.KEYS,
+    **health.KEYS,
+    **published.KEYS,
+}
 """What summary.json holds below "evidence": path of a key, the section's name first, to its meaning."""
