@@ -89,7 +89,8 @@ def _alike(likeness: Sequence[Likeness]) -> str:
 
 def _note(found: Transfer, n_pairs: int) -> str:
     parts = [
-        "Settings were chosen on validation; costs are on test, from a model of each pair’s response, with 95 % intervals."
+        "Settings were chosen on validation; costs are on test, from a model of each pair’s response, with 95 % "
+        "intervals."
     ]
     kinds = {one.kind for one in found.likeness}
     if "shared" in kinds:
