@@ -26,7 +26,8 @@ from studies.search_space import Params
 REFERENCE = "reference"
 FEWEST_SHARED = 5
 """Two pairs that trained so many settings alike are compared by these, others by their responses."""
-RESAMPLES = 200
+RESAMPLES = 80
+"""Of the settings, for the interval of a rank correlation; there may be 66 couples of pairs."""
 PLACES = 40
 """Responses are compared at so many of the settings that were tried."""
 
