@@ -19,7 +19,7 @@ from studies.evidence.surface_figure import surface_figure
 from studies.reporting.findings import PairResult
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import count, number, setting
-from studies.response import FEWEST
+from studies.response import FEWEST, MOST
 
 NAME = "response"
 KEYS: Mapping[str, str] = {
@@ -155,6 +155,8 @@ def _note(evidence: Evidence, models: Mapping[str, Model | None], n_hidden: int)
     hopeless = sum(int((model.trials["value"] < model.floor).sum()) for model in made)
     if hopeless:
         parts.append(f"Counted as the lowest of the others: {count(hopeless, 'hopeless trial')}.")
+    if any(len(model.trials) >= MOST for model in made):
+        parts.append(f"Of more than {MOST} trials of a pair, about {MOST} were taken, evenly from best to worst.")
     n_pruned = evidence.analysis.total("pruned")
     if n_pruned:
         parts.append(f"Left out: {count(n_pruned, 'trial')} stopped early; accuracy where they lie is probably lower.")
