@@ -92,7 +92,7 @@ def paired_gain(by_seed: Sequence[float]) -> Gain | None:
         return None
     error = std / math.sqrt(len(differences))
     one = np.ones(1)
-    mixture = _Mixture(one, differences.mean() * one, error * one, len(differences) - 1)
+    mixture = Mixture(one, differences.mean() * one, error * one, len(differences) - 1)
     return mixture.gain(std / math.sqrt(2))
 
 
@@ -133,17 +133,18 @@ def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int
     error = noise / math.sqrt(accuracies.shape[1])
     errors = [error] if freedom else [share * seen for share in NOISES]
     between = _Between(points, (looks - looks.mean()) / seen, best, reference)
-    found = [between.look(kernel, (error / seen) ** 2) for kernel in _kernels(groups) for error in errors]
+    found = [between.look(kernel, (error / seen) ** 2) for kernel in kernels(groups, DRAWS) for error in errors]
     likelihood, means, variances = (np.array(column) for column in zip(*found, strict=True))
     weights = np.exp(likelihood - likelihood.max())
     weights /= weights.sum()
-    return _Mixture(weights, means * seen, np.sqrt(variances) * seen, freedom or len(looks) - 1).gain(noise)
+    return Mixture(weights, means * seen, np.sqrt(variances) * seen, freedom or len(looks) - 1).gain(noise)
 
 
-def _kernels(groups: Sequence[int]) -> list[Kernel]:
+def kernels(groups: Sequence[int], n: int) -> list[Kernel]:
+    """`n` responses as they may be, spread evenly over all smoothnesses and ranges; `groups` as in `estimate_gain`."""
     n_parameters = max(groups) + 1
     low, high = map(math.log, LENGTHS)
-    sequence = stats.qmc.Sobol(n_parameters, scramble=False).random(DRAWS)
+    sequence = stats.qmc.Sobol(n_parameters, scramble=False).random(n)
     lengths = np.exp(low + (high - low) * sequence)
     return [
         ConstantKernel(100.0) + ConstantKernel(RANGES[i % len(RANGES)] ** 2) * Matern(draw[list(groups)], nu=2.5)
@@ -169,8 +170,15 @@ class _Between:
 
 
 @dataclass(frozen=True)
-class _Mixture:
-    """Student's t distributions, weighted: the noise is estimated, too."""
+class Mixture:
+    """Student's t distributions, weighted: the noise is estimated, too.
+
+    Attributes:
+        weights: of each; their sum is 1.
+        means: of each.
+        scales: of each, before the noise's uncertainty widens it.
+        freedom: degrees of freedom of the noise, of all of them.
+    """
 
     weights: Array
     means: Array
@@ -183,9 +191,11 @@ class _Mixture:
         return Gain(self.mean(), low, high, at_least, at_most, self.std(), noise)
 
     def mean(self) -> float:
+        """Its expected value."""
         return float(self.weights @ self.means)
 
     def std(self) -> float:
+        """Its standard deviation, that of the noise's uncertainty left out."""
         return math.sqrt(float(self.weights @ (self.scales**2 + (self.means - self.mean()) ** 2)))
 
     def quantile(self, probability: float) -> float:

@@ -2,10 +2,23 @@
 
 from collections.abc import Mapping
 
-from studies.evidence import cost, health, layers, methods, published, stopping_section
+from studies.evidence import (
+    cost,
+    health,
+    importance_section,
+    layers,
+    methods,
+    published,
+    response_section,
+    stopping_section,
+    transfer_section,
+)
 from studies.reporting.section import MakeSection
 
 SECTIONS: tuple[MakeSection, ...] = (
+    importance_section.section,
+    response_section.section,
+    transfer_section.section,
     stopping_section.section,
     methods.section,
     cost.section,
@@ -16,6 +29,9 @@ SECTIONS: tuple[MakeSection, ...] = (
 """In the order of the report."""
 
 KEYS: Mapping[str, str] = {
+    **importance_section.KEYS,
+    **response_section.KEYS,
+    **transfer_section.KEYS,
     **stopping_section.KEYS,
     **methods.KEYS,
     **cost.KEYS,

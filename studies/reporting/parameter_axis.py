@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from studies.reporting.wording import number
 from studies.search_space import Axis, Range, Value
@@ -51,24 +51,25 @@ class ParameterAxis:
         """How far series `i` of `n` stands beside the place of a category, so that they do not hide each other."""
         return 0.0 if self.choices is None else 0.6 * ((i + 0.5) / n - 0.5)
 
-    def prepare(self, ax: Axes) -> None:
-        """Give `ax` this axis."""
+    def prepare(self, ax: Axes, *, vertical: bool = False) -> None:
+        """Give `ax` this axis, as its horizontal one unless told otherwise."""
         plain = FuncFormatter(lambda value, _position: number(float(value)))
+        which = ax.yaxis if vertical else ax.xaxis
         if self.choices is not None:
-            ax.set_xticks(range(len(self.choices)), [number(choice) for choice in self.choices])
-            ax.grid(False, axis="x")
+            which.set_ticks(range(len(self.choices)), [number(choice) for choice in self.choices])
+            ax.grid(False, axis="y" if vertical else "x")
         elif self.log:
-            ax.set_xscale("log")
-            ax.xaxis.set_major_locator(LogLocator(subs=_subs(*self.limits)))
-            ax.xaxis.set_minor_formatter(NullFormatter())
+            (ax.set_yscale if vertical else ax.set_xscale)("log")
+            which.set_major_locator(LogLocator(subs=_subs(*self.limits)))
+            which.set_minor_formatter(NullFormatter())
         else:
-            ax.xaxis.set_major_locator(MaxNLocator(5))
+            which.set_major_locator(MaxNLocator(5))
         if self.ticks is not None and len(self.ticks) <= 8:
-            ax.set_xticks(self.ticks)
-            ax.minorticks_off()
+            which.set_ticks(self.ticks)
+            which.set_minor_locator(NullLocator())
         if self.choices is None:
-            ax.xaxis.set_major_formatter(plain)
-        ax.set_xlim(*self.limits)
+            which.set_major_formatter(plain)
+        (ax.set_ylim if vertical else ax.set_xlim)(*self.limits)
 
 
 def _order(value: Value) -> tuple[bool, Value]:

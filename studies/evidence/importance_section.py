@@ -1,0 +1,191 @@
+"""The section that says which searched parameters matter."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from studies.evidence.importance import FEWEST, FEWEST_PED, MOST, Importance, Ranking, Share, as_json, importances
+from studies.reporting import marks
+from studies.reporting.section import Block, Evidence, Section, Text
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
+from studies.reporting.wording import count
+
+NAME = "importance"
+KEYS: Mapping[str, str] = {
+    "importance.n_trials": "finished trials that say anything about it",
+    "importance.sets[].scope": '"all" finished trials, or the "top_quarter" of each pair',
+    "importance.sets[].n_trials": "how many these are",
+    "importance.sets[].n_used": "how many of them were looked at",
+    "importance.sets[].rankings[].measure": '"fanova", "ped_anova", or "interaction" of two parameters',
+    "importance.sets[].rankings[].shares[].params": "name of the parameter, or of the two",
+    "importance.sets[].rankings[].shares[].share": "of the variance; of PED-ANOVA of all parameters' importance",
+    "importance.sets[].rankings[].shares[].low": "lower end of its 95 % bootstrap interval over trials",
+    "importance.sets[].rankings[].shares[].high": "upper end",
+    "importance.sets[].rankings[].shares[].noise": "what a parameter that does nothing exceeds once in twenty",
+    "importance.sets[].rankings[].shares[].is_told": "whether it explains more than that",
+    "importance.sets[].rankings[].above": "pairs of which the first is the larger, with 97.5 % confidence",
+}
+
+_SCOPES = {"all": "all trials", "top_quarter": "top quarter"}
+_MEASURES = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA", "interaction": "Interactions"}
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Which parameters matter; None where nothing was searched."""
+    if not evidence.analysis.params:
+        return None
+    found = importances(evidence.frame)
+    told = [one for one in found if one.rankings]
+    blocks: list[Block] = []
+    if told:
+        blocks += [Text(_finding(told[0]), "finding"), *(Text(_sentence(one)) for one in told)]
+        blocks.append(importance_figure(told))
+        blocks += [Text(missing, "missing") for one in found if (missing := _too_few(one, evidence.analysis.params))]
+        blocks.append(Text(_note(told), "note"))
+    else:
+        blocks.append(Text(_too_few(found[0], evidence.analysis.params), "missing"))
+    summary = {"n_trials": found[0].n_trials, **({"sets": as_json(told)} if told else {})}
+    return Section(NAME, "What matters", "What matters", tuple(blocks), summary)
+
+
+def _finding(one: Importance) -> str:
+    ranking = one.rankings[0]
+    first, *others = ranking.shares
+    if not any(share.is_told for share in ranking.shares):
+        return "No parameter is shown to matter: each explains no more than one that does nothing would."
+    below = {b for a, b in ranking.above if a == _name(first)}
+    lead = f"{_name(first)} alone explains {_range(first)} of the differences between trials"
+    if len(below) == len(others):
+        return f"{lead}: it matters most."
+    unclear = [_name(share) for share in others if _name(share) not in below]
+    return f"{lead}, but that it matters more than {_join(unclear)} cannot be told."
+
+
+def _sentence(one: Importance) -> str:
+    parts = []
+    for ranking in one.rankings:
+        told = [share for share in ranking.shares if share.is_told]
+        not_told = [_name(share) for share in ranking.shares if not share.is_told]
+        name = _MEASURES[ranking.measure]
+        if ranking.measure == "interaction":
+            shown = "; ".join(f"{_name(share)} {_range(share)}" for share in told)
+            parts.append(
+                f"Acting together, beyond what each does: {shown}."
+                if told
+                else "No two parameters are shown to act together."
+            )
+            continue
+        shown = ", ".join(f"{_name(share)} {_range(share)}" for share in told)
+        verb = "stands" if len(told) < 2 else "stand"
+        others = f"; {_join(not_told)} {'does' if len(not_told) < 2 else 'do'} not" if told and not_told else ""
+        parts.append(f"{name}: {shown or 'nothing'} {verb} out{others}.")
+        zero = [_name(share) for share in told if share.low <= 0]
+        if zero:
+            several = len(zero) > 1
+            parts.append(f"The interval{'s' * several} of {_join(zero)} reach{'es' * (not several)} down to 0.")
+    of_what = f"Among {_SCOPES[one.scope]} ({count(one.n_trials, 'trial')}): "
+    return of_what + " ".join(parts)
+
+
+def _too_few(one: Importance, params: Sequence[str]) -> str:
+    if len(params) < 2:
+        return f"Only {params[0]} was searched, so there is nothing to rank."
+    who = "finished trials" if one.scope == "all" else "trials in the top quarter"
+    if one.n_trials < FEWEST:
+        return f"Too few {who} to tell what matters: {one.n_trials}, and it takes {FEWEST}."
+    if not one.rankings:
+        return f"The {who} do not differ in two parameters and in accuracy, so what matters cannot be told."
+    if one.n_trials < FEWEST_PED:
+        return f"Too few {who} for PED-ANOVA: {one.n_trials}, and it takes {FEWEST_PED}."
+    return ""
+
+
+def _note(told: Sequence[Importance]) -> str:
+    sampled = f" Of more than {MOST} trials, {MOST} were drawn." if any(o.n_used < o.n_trials for o in told) else ""
+    return (
+        "Finished trials of all pairs, each pair's median taken off. fANOVA: share of the variance that a parameter "
+        "explains alone, over the values tried; interactions: what two explain together beyond that. PED-ANOVA: how "
+        "far the values among the best quarter differ from all, as a share. Intervals: 95 %, bootstrap over trials. "
+        f"What does not stand out explains no more than a made-up parameter would.{sampled}"
+    )
+
+
+def importance_figure(told: Sequence[Importance]) -> Drawing:
+    """Shares with their intervals, a panel a measure and set of trials."""
+    shown = [(one, ranking) for one in told for ranking in one.rankings]
+    hover: Hover = {}
+    rows = max(len(ranking.shares) for _, ranking in shown)
+    columns = min(3, len(shown))
+    description = " ".join(
+        f"{_title(one, ranking)}: {', '.join(f'{_name(share)} {_range(share)}' for share in ranking.shares)}."
+        for one, ranking in shown
+    )
+    with house_style():
+        figure, axes = panels(len(shown), columns=columns, width=WIDTH, height=1.1 + 0.3 * rows)
+        for i, (ax, (one, ranking)) in enumerate(zip(axes, shown, strict=True)):
+            hover |= _panel(ax, ranking, gid=f"share-{i}")
+            ax.set_title(_title(one, ranking))
+            ax.set_ylim(rows - 0.5, -0.5)
+        figure.legend(handles=_keys(), loc="outside lower left", ncols=3)
+        return finish(
+            figure,
+            name="importance",
+            title="What the searched parameters explain",
+            caption="Share explained and its 95 % interval. Hollow: no more than a parameter that does nothing (grey).",
+            description=description,
+            hover=hover,
+        )
+
+
+def _panel(ax: Axes, ranking: Ranking, gid: str) -> Hover:
+    hover: Hover = {}
+    noise = max(share.noise for share in ranking.shares)
+    ax.axvspan(0, min(noise, 1), color=LIGHT["grid"], linewidth=0, zorder=0)
+    for row, share in enumerate(ranking.shares):
+        blue = LIGHT["blue"]
+        ax.plot([share.low, share.high], [row, row], color=blue, linewidth=1.6, linestyle="-" if share.is_told else ":")
+        face = blue if share.is_told else LIGHT["paper"]
+        ax.scatter(
+            [share.share], [row], s=40, color=face, edgecolors=blue, linewidths=1.5, zorder=3, gid=f"{gid}-{row}"
+        )
+        hover[f"{gid}-{row}"] = [f"{_name(share)}: {_range(share)}; noise up to {_percent(share.noise)}"]
+    ax.set_yticks(range(len(ranking.shares)), [_name(share) for share in ranking.shares])
+    top = max(share.high for share in ranking.shares)
+    ax.set_xlim(-0.02 * max(top, noise), 1.05 * min(max(top, noise), 1))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(marks.PERCENT)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0)
+    return hover
+
+
+def _keys() -> list[Line2D]:
+    look = {"color": LIGHT["blue"], "marker": "o", "markersize": 6}
+    return [
+        Line2D([], [], label="stands out", **look),  # type: ignore[arg-type]
+        Line2D([], [], label="does not", markerfacecolor=LIGHT["paper"], linestyle=":", **look),  # type: ignore[arg-type]
+        Line2D([], [], label="what noise explains", color=LIGHT["grid"], linewidth=8),
+    ]
+
+
+def _title(one: Importance, ranking: Ranking) -> str:
+    return f"{_MEASURES[ranking.measure]}, {_SCOPES[one.scope]}"
+
+
+def _name(share: Share) -> str:
+    return " × ".join(share.params)
+
+
+def _range(share: Share) -> str:
+    return f"{_percent(share.share)} ({_percent(share.low).removesuffix(' %')} to {_percent(share.high)})"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %" if fraction >= 0.095 or fraction == 0 else f"{100 * fraction:.1f} %"
+
+
+def _join(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

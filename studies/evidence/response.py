@@ -1,0 +1,266 @@
+"""How validation accuracy changes with each searched parameter, and with alpha and delta_t together.
+
+Numbers only, from the pair's model of the response (`studies.response`); with too few trials for one, means of bins.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from studies.analysis import params_of
+from studies.coordinates import Array, Side
+from studies.evidence.finished import Model, finished, varied
+from studies.frame import param_columns
+from studies.reporting.findings import PairResult
+from studies.search_space import Params
+
+STEPS = 21
+"""A curve has so many points."""
+OTHERS = 24
+"""It is averaged over the other parameters as so many of the trials had them."""
+BINS = 3
+"""With few trials the values of a number form so many bins."""
+FEWEST_BINNED = 4
+CELLS = 21
+"""A surface has so many points along either side."""
+LR_VALUES = 4
+"""A learning rate searched on at most so many values has a panel each; otherwise `SLICES` thirds of what was tried."""
+SLICES = 3
+REACH = float(stats.norm.ppf(0.975))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one parameter does to validation accuracy, the others averaged over.
+
+    Attributes:
+        param: its name.
+        kind: "model" or "bins".
+        values: where; of a category the index among `choices`.
+        choices: of a category, as texts.
+        effect: accuracy there minus the average over `values`.
+        low: lower end of its 95 % interval; NaN where a bin has one trial.
+        high: upper end.
+        at: of each trial looked at the value it had.
+    """
+
+    param: str
+    kind: str
+    values: tuple[float, ...]
+    choices: tuple[str, ...] | None
+    effect: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    at: tuple[float, ...]
+
+    @property
+    def top(self) -> int:
+        """Where it is highest."""
+        return int(np.argmax(self.effect))
+
+    @property
+    def span(self) -> float:
+        """How much the parameter changes."""
+        return max(self.effect) - min(self.effect)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its highest point is above its lowest by more than their uncertainties."""
+        low, high = self.low[self.top], self.high[int(np.argmin(self.effect))]
+        return math.isfinite(low) and math.isfinite(high) and low > high
+
+    @property
+    def best_value(self) -> float | str:
+        """The value of the highest point."""
+        return self.values[self.top] if self.choices is None else self.choices[self.top]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Accuracy over two parameters, at one value of the learning rate; all others are at the best's values.
+
+    Attributes:
+        lr: the learning rate; None where it was not varied. lr_range: the trials shown had theirs in between.
+        x: values of the first parameter; y: of the second.
+        mean: accuracy, y by x; std likewise.
+        trials: rows (index labels) of the trials shown.
+    """
+
+    lr: float | None
+    lr_range: tuple[float, float] | None
+    x: Array
+    y: Array
+    mean: Array
+    std: Array
+    trials: tuple[int, ...]
+
+
+def curves_of_pair(frame: pd.DataFrame, pair: PairResult, model: Model | None) -> tuple[Curve, ...]:
+    """The curve of every parameter that was varied; none for fewer than `FEWEST_BINNED` trials."""
+    if model is not None:
+        return tuple(_modelled(model, index) for index in range(len(model.cube.sides)))
+    own = finished(frame, pair.study)
+    if len(own) < FEWEST_BINNED:
+        return ()
+    return tuple(_binned(name, own[column], own["value"].to_numpy(float)) for name, column in varied(own).items())
+
+
+def _modelled(model: Model, index: int) -> Curve:
+    side, points = model.cube.sides[index], model.points
+    others = points[np.linspace(0, len(points) - 1, min(len(points), OTHERS)).astype(int)]
+    places, coordinates = model.cube.along(index, STEPS)
+    asked = np.tile(others, (len(places), 1))
+    asked[:, model.cube.slot(index)] = np.repeat(coordinates, len(others), axis=0)
+    averages = np.kron(np.eye(len(places)), np.full((1, len(others)), 1 / len(others)))
+    means, stds = model.response.contrasts(asked, averages - averages.mean(0))
+    effect, std = means.mean(0), np.sqrt((stds**2).mean(0) + means.var(0))
+    at = model.trials[side.column]
+    codes = _codes(at, side)
+    return Curve(
+        side.name,
+        "model",
+        tuple(side.value(place) if side.choices is None else place for place in places),
+        side.choices,
+        *_ends(effect, REACH * std),
+        tuple(codes.tolist()),
+    )
+
+
+def _ends(effect: Array, reach: Array) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    return tuple(effect.tolist()), tuple((effect - reach).tolist()), tuple((effect + reach).tolist())
+
+
+def _codes(values: pd.Series, side: Side) -> Array:
+    if side.choices is None:
+        return values.to_numpy(float)
+    return np.array([side.choices.index(text) for text in values.astype(str)], dtype=np.float64)
+
+
+def _binned(name: str, values: pd.Series, reached: Array) -> Curve:
+    side = Side.of(name, name, values)
+    codes = _codes(values, side)
+    distinct = np.unique(codes)
+    bin_of = np.searchsorted(distinct, codes)
+    if side.choices is None and len(distinct) > BINS:
+        bin_of = np.minimum(np.argsort(np.argsort(codes, kind="stable"), kind="stable") * BINS // len(codes), BINS - 1)
+    bins = [reached[bin_of == i] for i in range(int(bin_of.max()) + 1)]
+    means = np.array([own.mean() for own in bins])
+    reach = np.array(
+        [
+            stats.t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / math.sqrt(len(own)) if len(own) > 1 else math.nan
+            for own in bins
+        ]
+    )
+    effect = means - means.mean()
+    return Curve(
+        name,
+        "bins",
+        tuple(float(np.median(codes[bin_of == i])) for i in range(len(bins))),
+        side.choices,
+        *_ends(effect, reach),
+        tuple(codes.tolist()),
+    )
+
+
+def surface_params(frame: pd.DataFrame) -> tuple[str, str] | None:
+    """Alpha and delta_t where both are searched, else the first two numbers that are, the learning rate last."""
+    columns = param_columns(frame)
+    numbers = [
+        name
+        for name, column in columns.items()
+        if pd.api.types.is_numeric_dtype(frame[column]) and frame[column].dtype != "boolean"
+    ]
+    if {"alpha", "delta_t"} <= set(numbers):
+        return ("alpha", "delta_t")
+    ranked = sorted(numbers, key=lambda name: name == "lr")
+    return (ranked[0], ranked[1]) if len(ranked) > 1 else None
+
+
+def surfaces(model: Model, params: tuple[str, str], best: Params) -> tuple[Surface, ...]:
+    """The response over two parameters, a surface a value or third of the learning rate; none if one never varied."""
+    names = [side.name for side in model.cube.sides]
+    if not set(params) <= set(names):
+        return ()
+    sides = [model.cube.sides[names.index(name)] for name in params]
+    if any(side.choices is not None for side in sides):
+        return ()
+    x, y = (np.array([side.value(place) for place in np.linspace(0, 1, CELLS)]) for side in sides)
+    grid = pd.DataFrame(
+        {
+            **{side.column: [best[side.name]] * CELLS**2 for side in model.cube.sides},
+            sides[0].column: np.tile(x, CELLS),
+            sides[1].column: np.repeat(y, CELLS),
+        }
+    )
+    found = []
+    for lr, lr_range, rows in _slices(model, params):
+        if lr is not None:
+            grid[model.columns["lr"]] = lr
+        mean, std = model.response.at(model.cube.points(grid))
+        found.append(
+            Surface(lr, lr_range, x, y, mean.reshape(CELLS, CELLS), std.reshape(CELLS, CELLS), tuple(map(int, rows)))
+        )
+    return tuple(found)
+
+
+Slice = tuple[float | None, tuple[float, float] | None, "pd.Index[int]"]
+
+
+def _slices(model: Model, params: Sequence[str]) -> list[Slice]:
+    """Learning rates to show the surface at, each with the rows of the trials that had about this one."""
+    trials = model.trials
+    if "lr" in params or "lr" not in model.columns or not pd.api.types.is_numeric_dtype(trials[model.columns["lr"]]):
+        return [(None, None, trials.index)]
+    rates = trials[model.columns["lr"]].astype(float)
+    distinct = sorted(rates.unique())
+    if len(distinct) <= LR_VALUES:
+        return [(rate, None, trials.index[rates == rate]) for rate in distinct]
+    thirds = np.array_split(rates.sort_values(kind="stable").index, SLICES)
+    return [
+        (float(rates[third].median()), (float(rates[third].min()), float(rates[third].max())), pd.Index(third))
+        for third in thirds
+    ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Accuracies of one setting of the other parameters over the learning rate.
+
+    Attributes:
+        others: what stayed the same.
+        lr: learning rates; mean and std, over seeds, of validation accuracy at each.
+    """
+
+    others: Params
+    lr: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def lines_of_pair(frame: pd.DataFrame, pair: PairResult) -> tuple[Line, ...]:
+    """Settings that were trained at three learning rates or more, as a grid does; the ones with most rates first."""
+    own = finished(frame, pair.study)
+    columns = param_columns(own)
+    if "lr" not in columns or len(columns) < 2:
+        return ()
+    others = {name: column for name, column in columns.items() if name != "lr"}
+    found = []
+    for _, rows in own.groupby(list(others.values()), sort=True, observed=True):
+        by_rate = rows.sort_values([columns["lr"], "number"], kind="stable").drop_duplicates(columns["lr"])
+        if len(by_rate) >= 3:
+            found.append(_line(by_rate, columns["lr"], others))
+    return tuple(sorted(found, key=lambda line: -len(line.lr)))
+
+
+def _line(rows: pd.DataFrame, lr: str, others: Mapping[str, str]) -> Line:
+    stds = [float(np.std(values, ddof=1)) if len(values) > 1 else math.nan for values in rows["val_accuracy"]]
+    return Line(
+        params_of(rows.iloc[0], others),
+        tuple(float(rate) for rate in rows[lr]),
+        tuple(float(value) for value in rows["value"]),
+        tuple(stds),
+    )

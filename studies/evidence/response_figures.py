@@ -1,0 +1,194 @@
+"""Curves of each parameter, and lines over the learning rate."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
+
+from studies.evidence.response import Curve, Line
+from studies.reporting import marks
+from studies.reporting.findings import PairResult
+from studies.reporting.parameter_axis import ParameterAxis
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
+from studies.reporting.wording import number, setting
+from studies.search_space import Axis
+
+DASHES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+MOST_COLUMNS = 5
+MOST_LINES = 6
+
+
+def curves_figure(
+    curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult], search: Mapping[str, Axis], description: str
+) -> Drawing:
+    """A row a pair and a column a parameter; with one pair the parameters in rows of three."""
+    names = list(dict.fromkeys(curve.param for own in curves.values() for curve in own))[:MOST_COLUMNS]
+    shown = [pair for pair in pairs if curves.get(pair.study)]
+    columns = len(names) if len(shown) > 1 else min(3, len(names))
+    hover: Hover = {}
+    with house_style():
+        height = 2.6 if len(shown) == 1 else 1.75
+        figure, axes = panels(len(names) * len(shown), columns=columns, width=WIDTH, height=height)
+        reach = max(abs(end) for own in curves.values() for c in own for end in (*c.effect, *_settled(c)))
+        for row, pair in enumerate(shown):
+            by_name = {curve.param: curve for curve in curves[pair.study]}
+            for column, name in enumerate(names):
+                ax = axes[row * len(names) + column]
+                ax.set_ylim(-1.15 * reach, 1.15 * reach)
+                ax.yaxis.set_major_formatter(marks.POINTS)
+                ax.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+                if column == 0 or len(shown) == 1:
+                    ax.set_ylabel("points" if len(shown) == 1 else f"{pair.label}\npoints")
+                if row == 0:
+                    ax.set_title(name)
+                if name in by_name:
+                    hover |= _curve(ax, by_name[name], pair, search.get(name), gid=f"response-{row}-{column}")
+                else:
+                    ax.set_axis_off()
+        figure.legend(handles=_curve_keys(curves, shown), loc="outside lower left", ncols=4)
+        return finish(
+            figure,
+            name="response",
+            title="What each parameter does to validation accuracy",
+            caption=(
+                "Validation accuracy against its average along the curve, in points; the other parameters averaged "
+                "over as they were tried. Band: 95 % interval. Ticks at the bottom: trials."
+            ),
+            description=description,
+            hover=hover,
+        )
+
+
+def _settled(curve: Curve) -> list[float]:
+    """The ends of the narrower half of its intervals: a single wild one must not flatten all curves."""
+    ends = sorted(
+        ((high - low), low, high) for low, high in zip(curve.low, curve.high, strict=True) if math.isfinite(low)
+    )
+    return [end for _, low, high in ends[: max(1, len(ends) // 2)] for end in (low, high)] if ends else []
+
+
+def _curve(ax: Axes, curve: Curve, pair: PairResult, axis: Axis | None, gid: str) -> Hover:
+    seen: pd.Series[Any] = pd.Series(list(curve.choices) if curve.choices is not None else list(curve.at))
+    layout = ParameterAxis.of(curve.param, None if curve.choices is not None else axis, seen)
+    layout.prepare(ax)
+    x = np.array(curve.values)
+    blue = LIGHT["blue"]
+    for role, trained in (("reference", pair.reference), ("best", pair.best)):
+        if trained and curve.param in trained.params:
+            at = _place(trained.params[curve.param], curve)
+            if at is not None:
+                ax.axvline(at, color=marks.ROLE_COLOUR[role], linestyle=marks.ROLE_LINE[role], linewidth=1.1, zorder=1)
+    ax.axhline(0, color=LIGHT["muted"], linewidth=0.8, zorder=1)
+    if curve.kind == "model" and curve.choices is None:
+        ax.fill_between(x, curve.low, curve.high, color=blue, alpha=0.2, linewidth=0)
+        ax.plot(x, curve.effect, color=LIGHT["ink"], linewidth=1.8, gid=gid, zorder=3)
+        texts = [_curve_text(curve, pair)]
+    else:
+        for place, low, high in zip(x, curve.low, curve.high, strict=True):
+            if math.isfinite(low):
+                ax.plot([place, place], [low, high], color=blue, linewidth=1.6, zorder=2)
+        ax.scatter(x, curve.effect, s=36, color=LIGHT["ink"], zorder=3, gid=gid)
+        texts = [_point_text(curve, i) for i in range(len(x))]
+    ax.plot(
+        curve.at,
+        np.full(len(curve.at), 0.03),
+        "|",
+        color=LIGHT["muted"],
+        transform=ax.get_xaxis_transform(),
+        markersize=5,
+    )
+    return {gid: texts}
+
+
+def _place(value: Any, curve: Curve) -> float | None:
+    if curve.choices is None:
+        return float(value)
+    return float(curve.choices.index(str(value))) if str(value) in curve.choices else None
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.2f}".replace("-", "−")
+
+
+def _curve_text(curve: Curve, pair: PairResult) -> str:
+    i = curve.top
+    where = f"highest at {number(curve.best_value)}"
+    interval = f"{_points(curve.low[i])} to {_points(curve.high[i])}"
+    return f"{pair.label}, {curve.param}: {where}, {_points(curve.effect[i])} points ({interval})"
+
+
+def _point_text(curve: Curve, i: int) -> str:
+    where = number(curve.values[i]) if curve.choices is None else curve.choices[i]
+    ends = f" ({_points(curve.low[i])} to {_points(curve.high[i])})" if math.isfinite(curve.low[i]) else ""
+    return f"{curve.param} {where}: {_points(curve.effect[i])} points{ends}"
+
+
+def _curve_keys(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult]) -> list[Line2D]:
+    is_line = any(curve.kind == "model" for own in curves.values() for curve in own)
+    keys = [Line2D([], [], color=LIGHT["ink"], linewidth=1.8, label="response")] if is_line else []
+    roles = {"reference": any(p.reference for p in pairs), "best": any(p.best for p in pairs)}
+    for role, is_there in roles.items():
+        if is_there:
+            look: dict[str, Any] = {"color": marks.ROLE_COLOUR[role], "linestyle": marks.ROLE_LINE[role]}
+            keys.append(Line2D([], [], linewidth=1.1, label=f"{role}’s value", **look))
+    return keys
+
+
+def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], description: str) -> Drawing:
+    """Accuracy over the learning rate, a panel a pair and a line a setting of the other parameters."""
+    shown = [pair for pair in pairs if lines.get(pair.study)]
+    settings = list(dict.fromkeys(setting(line.others) for pair in shown for line in lines[pair.study][:MOST_LINES]))
+    hover: Hover = {}
+    with house_style():
+        across = min(3, len(shown))
+        figure, axes = panels(len(shown), columns=across, width=WIDTH, height=2.6)
+        for row, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
+            own = [value for line in lines[pair.study] for value in line.mean]
+            floor = marks.floor_of(pd.Series(own), pd.Series(own))
+            for line in lines[pair.study][:MOST_LINES]:
+                i = settings.index(setting(line.others))
+                y = np.maximum(line.mean, floor)
+                colour, marker = marks.pair_colour(i), marks.pair_marker(i)
+                gid = f"lr-{row}-{i}"
+                ax.plot(line.lr, y, color=colour, linestyle=DASHES[i % len(DASHES)], linewidth=1.4)
+                ax.errorbar(line.lr, y, yerr=np.nan_to_num(line.std), color=colour, fmt="none", elinewidth=1)
+                ax.scatter(line.lr, y, s=26, marker=marker, color=colour, zorder=3, gid=gid)
+                hover[gid] = [
+                    f"{pair.label}, lr {number(lr)}, {setting(line.others)}: {100 * mean:.2f} %"
+                    for lr, mean in zip(line.lr, line.mean, strict=True)
+                ]
+            marks.accuracy_axis(ax, floor, max(own))
+            rates = sorted({lr for line in lines[pair.study] for lr in line.lr})
+            layout = ParameterAxis.of("lr", None, pd.Series(rates))
+            layout.prepare(ax)
+            ax.set_title(pair.label)
+            ax.set_xlabel("lr")
+        for ax in axes[::across]:
+            ax.set_ylabel("validation accuracy")
+        keys = [
+            Line2D(
+                [],
+                [],
+                color=marks.pair_colour(i),
+                marker=marks.pair_marker(i),
+                markersize=5,
+                label=text,
+                linestyle=DASHES[i % len(DASHES)],
+            )
+            for i, text in enumerate(settings)
+        ]
+        figure.legend(handles=keys, loc="outside lower left", ncols=min(3, len(keys)))
+        return finish(
+            figure,
+            name="lr",
+            title="Validation accuracy over the learning rate",
+            caption="A line for each setting of the other parameters; bars: standard deviation over seeds.",
+            description=description,
+            hover=hover,
+        )

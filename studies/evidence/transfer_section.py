@@ -1,0 +1,252 @@
+"""The section that says whether one pair's setting serves another."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
+from studies.reporting.section import Block, Evidence, Section, Text
+from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
+from studies.reporting.wording import count
+
+NAME = "transfer"
+_ENDS = {
+    "mean": "a fraction; negative where it would have been better",
+    "low": "lower end of its 95 % interval",
+    "high": "upper end",
+}
+KEYS: Mapping[str, str] = {
+    **{f"transfer.average.{k}": f"cost of another pair's best, over all: {m}" for k, m in _ENDS.items()},
+    **{f"transfer.reference.{k}": f"cost of the reference, over all pairs: {m}" for k, m in _ENDS.items()},
+    "transfer.costs[].source": 'whose best it is: label of a pair, or "reference"',
+    "transfer.costs[].target": "label of the pair it is used at",
+    "transfer.costs[].kind": '"same" setting, the first screen\'s "gain", "model", "shared" trials, or "unknown"',
+    **{f"transfer.costs[].{k}": f"cost on test; null if unknown: {m}" for k, m in _ENDS.items()},
+    "transfer.likeness[].pairs": "labels of the two",
+    "transfer.likeness[].kind": '"shared" settings that both trained, or "model"',
+    "transfer.likeness[].n": "settings compared",
+    "transfer.likeness[].kendall": "rank correlation on validation, lower and upper end of its 95 % interval",
+    "transfer.likeness[].spearman": "the same by Spearman's",
+}
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Costs of foreign settings and likeness of pairs; None where nothing was searched or there is one pair."""
+    analysis = evidence.analysis
+    if not analysis.params or len(analysis.pairs) < 2:
+        return None
+    found = transfer(evidence.frame, analysis)
+    if found is None or all(cost.kind == "unknown" for cost in found.costs):
+        missing = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
+        return Section(NAME, "Does it carry over", "Transfer", (Text(missing, "missing"),))
+    blocks: list[Block] = [Text(text, "finding") for text in _findings(found, analysis.margin)]
+    blocks.append(Text(_worst(found)))
+    if found.likeness:
+        blocks.append(Text(_alike(found.likeness)))
+    blocks.append(transfer_figure(found))
+    blocks.append(Text(_note(found, len(analysis.pairs)), "note"))
+    return Section(NAME, "Does it carry over", "Transfer", tuple(blocks), _json(found))
+
+
+def _findings(found: Transfer, margin: float) -> list[str]:
+    told = []
+    least = f"{100 * margin:g} points"
+    if found.average is not None:
+        average = found.average
+        lead = f"Taking another pair’s best setting costs {_points(average)} points on average"
+        if average.high < margin:
+            told.append(f"{lead}, less than the margin of {least}: a setting can be chosen without regard to the pair.")
+        elif average.low > margin:
+            told.append(f"{lead}, more than the margin of {least}: each pair needs a setting of its own.")
+        else:
+            told.append(f"{lead}; whether that is below the margin of {least} stays undecided.")
+    if found.reference is not None:
+        told.append(f"Taking the reference everywhere costs {_points(found.reference)} points on average.")
+    return told
+
+
+def _worst(found: Transfer) -> str:
+    known = [cost for cost in found.costs if math.isfinite(cost.mean)]
+    worst = max(known, key=lambda cost: (cost.mean, cost.low))
+    sure = [cost for cost in known if cost.low > 0]
+    where = "the reference" if worst.source == REFERENCE else f"the best of {worst.source}"
+    text = f"The dearest is {where} at {worst.target}: {_points(worst)} points."
+    if sure:
+        return f"{text} With 95 % confidence {len(sure)} of {len(known)} foreign settings cost something."
+    return f"{text} None of {len(known)} foreign settings is shown to cost anything."
+
+
+def _alike(likeness: Sequence[Likeness]) -> str:
+    values = sorted(one.kendall[0] for one in likeness)
+    sure = sum(one.kendall[1] > 0 for one in likeness)
+    span = f"{_r(values[0])} to {_r(values[-1])}" if len(values) > 1 else _r(values[0])
+    of_what = f"{count(len(values), 'couple')} of pairs"
+    return f"Ranks of settings agree between pairs by Kendall’s τ of {span} ({of_what}, {sure} with a τ shown above 0)."
+
+
+def _note(found: Transfer, n_pairs: int) -> str:
+    parts = [
+        "Settings were chosen on validation; costs are on test, from a model of each pair’s response, with 95 % "
+        "intervals."
+    ]
+    kinds = {one.kind for one in found.likeness}
+    if "shared" in kinds:
+        parts.append(
+            "Ranks: of the settings that both pairs trained; noise in single trials makes them look less alike."
+        )
+    if "model" in kinds:
+        parts.append("Where few settings are shared, ranks are those of the pairs’ models.")
+    if n_pairs > len(found.labels):
+        parts.append(f"Left out: {count(n_pairs - len(found.labels), 'pair')}.")
+    return " ".join(parts)
+
+
+def transfer_figure(found: Transfer) -> Drawing:
+    """Two matrices: costs, and rank correlations."""
+    labels = found.labels
+    sources = [*([REFERENCE] if any(c.source == REFERENCE for c in found.costs) else []), *labels]
+    hover: Hover = {}
+    description = " ".join(
+        [
+            *(
+                f"{cost.source} at {cost.target}: {_points(cost)} points."
+                for cost in found.costs
+                if cost.mean == cost.mean
+            ),
+            *(f"{one.pairs[0]} and {one.pairs[1]}: τ {_interval(one.kendall)}." for one in found.likeness),
+        ]
+    )
+    n_panels = 2 if found.likeness else 1
+    wide = len(labels) > 4
+    with house_style():
+        height = 1.5 + (0.42 if wide else 0.55) * len(sources)
+        figure, axes = panels(n_panels, columns=1 if wide else n_panels, width=WIDTH, height=height)
+        hover |= _cost_matrix(axes[0], found.costs, sources, labels)
+        if found.likeness:
+            hover |= _likeness_matrix(axes[1], found.likeness, labels)
+        return finish(
+            figure,
+            name="transfer",
+            title="What carries over between pairs",
+            caption=(
+                "Left: points lost on test by taking the best setting of the row at the pair of the column, with its "
+                "95 % interval; the darker, the dearer. Right: Kendall’s τ between the ranks of settings on validation."
+            )
+            .replace("Left", "Above" if wide else "Left")
+            .replace("Right", "Below" if wide else "Right"),
+            description=description,
+            hover=hover,
+        )
+
+
+def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels: Sequence[str]) -> Hover:
+    hover: Hover = {}
+    by_cell = {(cost.source, cost.target): cost for cost in costs}
+    dearest = max([cost.mean for cost in costs if math.isfinite(cost.mean)] + [0.0025])
+    for row, source in enumerate(sources):
+        for column, target in enumerate(labels):
+            cost = by_cell.get((source, target))
+            if cost is None or not math.isfinite(cost.mean):
+                shown, depth, text = ("own" if source == target else "–"), 0.0, ""
+            else:
+                depth = 0.55 * max(cost.mean, 0) / dearest
+                shown = "same" if cost.kind == "same" else _number(cost.mean)
+                text = f"{source} at {target}: {_points(cost)} points"
+            gid = f"cost-{row}-{column}"
+            small = (
+                "" if not text or shown == "same" or cost is None else f"{_number(cost.low)} to {_number(cost.high)}"
+            )
+            _cell(ax, row, column, "vermilion", depth, shown, small, gid)
+            if text:
+                hover[gid] = [text]
+    _frame(ax, sources, labels, "Cost in points on test")
+    ax.set_xlabel("used at")
+    ax.set_ylabel("best setting of")
+    return hover
+
+
+def _likeness_matrix(ax: Axes, likeness: Sequence[Likeness], labels: Sequence[str]) -> Hover:
+    hover: Hover = {}
+    for one in likeness:
+        column, row = sorted(labels.index(label) for label in one.pairs)
+        tau, low, high = one.kendall
+        gid = f"alike-{row}-{column}"
+        _cell(ax, row, column, "blue", 0.5 * max(tau, 0), _r(tau), f"{_r(low)} to {_r(high)}", gid)
+        words = f"τ {_interval(one.kendall)}, Spearman’s ρ {_interval(one.spearman)}"
+        hover[gid] = [f"{one.pairs[0]} and {one.pairs[1]}: {words}, {count(one.n, 'setting')} ({one.kind})"]
+    _frame(ax, labels, labels, "Agreement of ranks, Kendall’s τ")
+    return hover
+
+
+def _cell(ax: Axes, row: int, column: int, colour: str, depth: float, text: str, small: str, gid: str) -> None:
+    look: dict[str, Any] = {"facecolor": LIGHT[colour], "alpha": depth, "linewidth": 0, "gid": gid}
+    ax.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, **look))
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
+    colour_of_text = LIGHT["ink"] if small else LIGHT["muted"]
+    ax.text(column, row - (0.16 if small else 0), text, fontsize=9, color=colour_of_text, **middle)
+    if small:
+        ax.text(column, row + 0.2, small, fontsize=6.5, color=LIGHT["ink"], **middle)
+
+
+def _frame(ax: Axes, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
+    ax.set_title(title)
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xticks(range(len(columns)), [_wrapped(label) for label in columns], fontsize=8)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    ax.grid(False)
+    ax.tick_params(length=0)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+
+
+def _wrapped(label: str) -> str:
+    head, _, tail = label.rpartition(" ")
+    return f"{head}\n{tail}" if head else label
+
+
+def _number(fraction: float) -> str:
+    text = f"{100 * fraction:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def _points(value: Cost | Average) -> str:
+    return f"{_number(value.mean)} ({_number(value.low)} to {_number(value.high)})"
+
+
+def _r(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _interval(value: tuple[float, float, float]) -> str:
+    return f"{_r(value[0])} ({_r(value[1])} to {_r(value[2])})"
+
+
+def _json(found: Transfer) -> dict[str, Any]:
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    averages = {"average": found.average, "reference": found.reference}
+    return {
+        **{key: vars(value) for key, value in averages.items() if value is not None},
+        "costs": [
+            {
+                **{key: getattr(cost, key) for key in ("source", "target", "kind")},
+                **{key: finite(getattr(cost, key)) for key in _ENDS},
+            }
+            for cost in found.costs
+        ],
+        **(
+            {
+                "likeness": [
+                    {key: list(v) if isinstance(v, tuple) else v for key, v in vars(one).items()}
+                    for one in found.likeness
+                ]
+            }
+            if found.likeness
+            else {}
+        ),
+    }

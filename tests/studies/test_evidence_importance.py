@@ -1,0 +1,109 @@
+"""What matters: known truths are found, noise is not, and few trials are said to be few."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from studies.evidence import importance, importance_section
+from studies.evidence.importance import Importance, Ranking, Tried, as_json, importances, interactions
+from studies.reporting.section import Text
+from tests.studies.evidence_of import evidence_of, evidence_of_case
+from tests.studies.sample_campaign import Told, make_spec
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for the spread of a share, and quick."""
+    monkeypatch.setattr(importance, "RESAMPLES", 5)
+
+
+def told(reached: Callable[[float, float], float], n: int, noise: float = 0.001) -> list[Told]:
+    """Trials at random places that reach what is asked of lr and alpha; delta_t does nothing."""
+    rng = np.random.default_rng(1)
+    trials = []
+    for _ in range(n):
+        lr, alpha, delta_t = rng.uniform(0.05, 0.95), rng.uniform(0.1, 0.9), int(rng.integers(1, 20)) * 50
+        value = 0.8 + reached(lr, alpha) + noise * rng.normal()
+        params = {"lr": float(lr), "alpha": float(alpha), "delta_t": delta_t}
+        trials.append(Told(params, val=(value, value), test=(value, value)))
+    return trials
+
+
+def found_in(trials: list[Told]) -> dict[tuple[str, str], Ranking]:
+    found = importances(evidence_of(make_spec(n_trials=len(trials)), [trials]).frame)
+    return {(one.scope, ranking.measure): ranking for one in found for ranking in one.rankings}
+
+
+def test_what_matters_more_ranks_first_and_what_does_nothing_does_not_stand_out() -> None:
+    rankings = found_in(told(lambda lr, alpha: 0.08 * lr + 0.03 * alpha, 60))
+    fanova = rankings["all", "fanova"]
+
+    assert [share.params for share in fanova.shares] == [("lr",), ("alpha",), ("delta_t",)]
+    assert [share.is_told for share in fanova.shares] == [True, True, False]
+    assert ("lr", "alpha") in fanova.above
+    assert rankings["all", "ped_anova"].shares[0].params == ("lr",)
+    assert all(0 <= s.low <= s.share <= s.high <= 1 for ranking in rankings.values() for s in ranking.shares)
+
+
+def test_noise_alone_is_told_as_noise() -> None:
+    evidence = evidence_of(make_spec(n_trials=40), [told(lambda lr, alpha: 0.0, 40)])
+    section = importance_section.section(evidence)
+
+    assert section is not None
+    finding = section.blocks[0]
+    assert isinstance(finding, Text)
+    assert finding.text.startswith("No parameter is shown to matter")
+
+
+def test_an_interaction_is_a_share_of_the_variance() -> None:
+    # x, y in {0, 1} and their exclusive or: neither does anything alone, the two explain everything, z nothing.
+    codes = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 0.5, 1.0)] * 4)
+    table = Tried(codes, (None, None, None), np.logical_xor(codes[:, 0], codes[:, 1]).astype(float))
+    both, first, second = interactions(table, 32)
+
+    assert both > 0.5
+    assert first < 0.1 > second
+
+
+def test_no_interaction_of_a_sum() -> None:
+    codes = np.array([[x, y] for x in np.linspace(0, 1, 6) for y in np.linspace(0, 1, 6)])
+
+    assert interactions(Tried(codes, (None, None), codes.sum(1)), 32)[0] < 0.05
+
+
+def test_the_same_trials_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "SHADOWS", 2)
+    frame = evidence_of(make_spec(n_trials=14), [told(lambda lr, alpha: lr / 20, 14)]).frame
+
+    assert as_json(importances(frame)) == as_json(importances(frame))
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    {
+        "nothing_stored": "Too few finished trials to tell what matters: 0, and it takes 12.",
+        "one_complete": "Too few finished trials to tell what matters: 1, and it takes 12.",
+        "two_complete": "Too few finished trials to tell what matters: 2, and it takes 12.",
+        "all_pruned": "Too few finished trials to tell what matters: 0, and it takes 12.",
+        "all_failed": "Too few finished trials to tell what matters: 0, and it takes 12.",
+        "not_a_number": "Too few finished trials to tell what matters: 2, and it takes 12.",
+        "one_seed": "Too few finished trials to tell what matters: 2, and it takes 12.",
+        "one_parameter": "Only alpha was searched, so there is nothing to rank.",
+    }.items(),
+)
+def test_what_cannot_be_told(case: str, says: str) -> None:
+    section = importance_section.section(evidence_of_case(case))
+
+    assert section is not None
+    assert section.blocks == (Text(says, "missing"),)
+
+
+def test_trials_that_all_reached_the_same() -> None:
+    found = importances(evidence_of(make_spec(n_trials=14), [told(lambda lr, alpha: 0.0, 14, noise=0.0)]).frame)
+
+    assert found[0] == Importance("all", 14, 14, ())
+
+
+def test_nothing_searched_has_no_section() -> None:
+    assert importance_section.section(evidence_of_case("no_search")) is None

@@ -1,0 +1,104 @@
+"""What carries over: costs and rank correlations by hand."""
+
+import math
+
+import pytest
+
+from studies.evidence import transfer_section
+from studies.evidence.transfer import Transfer, _average, transfer
+from studies.reporting.section import Text
+from tests.studies.evidence_of import evidence_of, evidence_of_case
+from tests.studies.sample_campaign import Told, make_spec
+
+ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def told(values: tuple[float, ...]) -> list[Told]:
+    """One trial an alpha, with these accuracies on average; on test the seeds differ by more at a larger alpha."""
+    return [
+        Told({"alpha": a}, val=(v - 0.001, v + 0.001), test=(v - a / 1000, v + a / 1000))
+        for a, v in zip(ALPHAS, values, strict=False)
+    ]
+
+
+def compared(*pairs: tuple[float, ...]) -> Transfer:
+    spec = make_spec(
+        search={"alpha": list(ALPHAS)}, reference={"alpha": 0.1}, sampler="grid", sparsity=(0.9, 0.98)[: len(pairs)]
+    )
+    evidence = evidence_of(spec, [told(values) for values in pairs])
+    found = transfer(evidence.frame, evidence.analysis)
+    assert found is not None
+    return found
+
+
+def test_the_cost_of_the_other_pairs_best_by_hand() -> None:
+    found = compared((0.80, 0.81, 0.82, 0.83, 0.90), (0.80, 0.86, 0.82, 0.83, 0.81))
+    costs = {(cost.source, cost.target): cost for cost in found.costs if cost.source != "reference"}
+    first, second = found.labels
+
+    # Each pair's best at the other: 0.90 − 0.81 with alpha 0.2, and 0.86 − 0.81 with alpha 0.5.
+    assert costs[second, first].kind == "shared"
+    assert costs[second, first].mean == pytest.approx(0.09)
+    assert costs[first, second].mean == pytest.approx(0.05)
+    assert found.average is not None
+    assert found.average.mean == pytest.approx(0.07)
+
+
+def test_the_rank_correlation_by_hand() -> None:
+    found = compared((0.80, 0.81, 0.82, 0.83, 0.84), (0.80, 0.82, 0.81, 0.83, 0.84))
+    (likeness,) = found.likeness
+
+    # One of ten couples is in the other order: τ = (9 − 1) / 10; ρ = 1 − 6 · 2 / (5 · 24).
+    assert (likeness.kind, likeness.n) == ("shared", 5)
+    assert likeness.kendall[0] == pytest.approx(0.8)
+    assert likeness.spearman[0] == pytest.approx(0.9)
+    assert likeness.kendall[1] <= 0.8 <= likeness.kendall[2] <= 1
+
+
+def test_the_same_best_costs_nothing() -> None:
+    found = compared((0.80, 0.81, 0.82, 0.83, 0.84), (0.70, 0.71, 0.72, 0.73, 0.74))
+
+    assert {cost.kind for cost in found.costs if cost.source != "reference"} == {"same"}
+    assert found.average is not None
+    assert (found.average.mean, found.average.high) == (0.0, 0.0)
+    assert found.likeness[0].kendall[0] == pytest.approx(1.0)
+
+
+def test_settings_the_target_never_trained_stay_unknown() -> None:
+    found = compared((0.80, 0.81, 0.82, 0.83, 0.90), (0.80, 0.86))
+    costs = {(cost.source, cost.target): cost for cost in found.costs}
+    first, second = found.labels
+
+    assert costs[first, second].kind == "unknown"
+    assert math.isnan(costs[first, second].mean)
+    assert found.average is None
+    assert found.likeness == ()
+
+
+def test_an_average_of_independent_means() -> None:
+    average = _average([(0.01, 0.003), (0.03, 0.004)])
+
+    # The standard deviation of the mean of two is √(0.003² + 0.004²) / 2.
+    assert average is not None
+    assert average.mean == pytest.approx(0.02)
+    assert average.high - average.mean == pytest.approx(1.959964 * 0.0025)
+
+
+def test_the_claim_is_one_number_set_beside_the_margin() -> None:
+    same = (0.80, 0.81, 0.82, 0.83, 0.84)
+    spec = make_spec(search={"alpha": list(ALPHAS)}, reference={"alpha": 0.1}, sampler="grid", sparsity=(0.9, 0.98))
+    section = transfer_section.section(evidence_of(spec, [told(same), told(same)]))
+
+    assert section is not None
+    first = section.blocks[0]
+    assert isinstance(first, Text)
+    assert first.text.startswith("Taking another pair’s best setting costs 0.00 (0.00 to 0.00) points on average, less")
+
+
+def test_one_pair_has_no_section_and_two_without_trials_say_so() -> None:
+    assert transfer_section.section(evidence_of_case("two_complete")) is None
+    section = transfer_section.section(evidence_of_case("unfinished"))
+
+    assert section is not None
+    says = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
+    assert section.blocks == (Text(says, "missing"),)
