@@ -1,8 +1,8 @@
 """A network's forward and backward pass, compiled: its small operations are fused, and fewer of them wait for memory.
 
-Batches have one shape, for which the compiler works once. What it cannot follow is an error and never a silent return to
-what is slower. Compilation takes a minute or so, at the first call; PyTorch keeps its results for the process and on the
-disk, so that other networks of the same shape go without.
+Batches have one shape, for which the compiler works once. What it cannot follow is an error, never a silent return to
+what is slower. Compilation takes a minute or so, at the first call; PyTorch keeps what came of it for the process, where
+other networks of the same shape go without, and on the disk, where the next process finds most of it.
 """
 
 import torch
@@ -39,6 +39,11 @@ class CompiledModel:
         finally:
             for dropout in self._keep:
                 dropout.keep = None
+
+
+def forget_compiled() -> None:
+    """Let PyTorch forget, in this process, what it has compiled: it refuses a ninth shape of the same network."""
+    torch.compiler.reset()
 
 
 @torch.no_grad()

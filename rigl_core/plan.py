@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rigl_core.errors import BadInput
 from rigl_core.execution import Execution
+from rigl_core.native.build import c_compiler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,8 @@ def _check_compiler(kind: str, quick: bool) -> None:
         raise BadInput("--compile and --deterministic exclude each other: a compiler chooses operations of its own.")
     if find_spec("triton") is None:
         raise BadInput("--compile needs the package triton, which is not installed; train without, or install it.")
+    if c_compiler() is None:
+        raise BadInput("--compile needs a C compiler, and there is none; train without, or install gcc.")
 
 
 def _has_bfloat16(kind: str) -> bool:
