@@ -1,8 +1,8 @@
 """A network's forward and backward pass, compiled: its small operations are fused, and fewer of them wait for memory.
 
 Batches have one shape, for which the compiler works once. What it cannot follow is an error, never a silent return to
-what is slower. Compilation takes a minute or so, at the first call; PyTorch keeps what came of it for the process, where
-other networks of the same shape go without, and on the disk, where the next process finds most of it.
+what is slower. Compilation takes a minute or so, at the first call. PyTorch keeps what came of it for the process, so
+that other networks of the same shape go without, and most of it on the disk for the next process.
 """
 
 import torch

@@ -46,7 +46,7 @@ class Dropout(nn.Module):
         return x * self.draw_(torch.empty_like(x)).div_(kept_share)
 
     def draw_(self, keep: Tensor) -> Tensor:
-        """Fill `keep`, of any type, with the next numbers: 1 for the elements of an input of its shape to keep, else 0."""
+        """Fill `keep`, of an input's shape and any type, anew: 1 where an element is kept, 0 where it is dropped."""
         if keep.device.type != "cpu":
             return keep.bernoulli_(1.0 - self.p, generator=self.generator)
         # A CPU draws one number after the other, and that takes longer than a convolution: four elements share one.
