@@ -62,10 +62,10 @@ def measure(site: Site, session: Session, only: Sequence[str] = ()) -> list[str]
     Returns:
         Those that are left after one that failed, for a process whose device has seen no failure.
     """
-    prepare_process(Execution(), site.device)
     parts = parts_of(site, session)
     wanted = [name for name in parts if not only or name in only]
     for number, name in enumerate(wanted, 1):
+        prepare_process(Execution(), site.device)  # anew: a part may have trained deterministically
         reliable = session.attempt(name, *parts[name])
         site.release()
         if not reliable and site.device != "cpu":
