@@ -14,8 +14,10 @@ from rigl_core.distributions import erk
 from rigl_core.errors import BadInput, CheckpointError, DataUnavailable, TrainingDiverged
 from rigl_core.masks import maskable_weights
 from rigl_core.methods import METHODS
+from rigl_core.plan import Plan
 from rigl_core.replica import build_model
 from rigl_core.train import EpochReport, Run, TrainOutcome, train
+from rigl_core.workplace import Workplace
 
 IMAGES = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
 BATCHES_PER_EPOCH = 5
@@ -177,7 +179,7 @@ def test_training_twice_as_long_fixes_the_topology_twice_as_late(method: str) ->
     def topology_end(train_multiplier: float) -> int:
         changes = {"method": method, "train_multiplier": train_multiplier, "seeds": (7,), "ramp_start": 0}
         config = CONFIG.model_copy(update=changes)
-        return Run(config, load_task(config), "cpu", {}).replicas[0].sparse.schedule.t_end
+        return Run(config, load_task(config), Plan(), {}, Workplace()).replicas[0].sparse.schedule.t_end
 
     # three quarters of the steps of 3, 6 and 9 epochs
     assert [topology_end(k) for k in (1.0, 2.0, 3.0)] == [int(0.75 * 5 * n) for n in (3, 6, 9)]
