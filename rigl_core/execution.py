@@ -27,6 +27,7 @@ class Execution:
         deterministic: only PyTorch's own deterministic operations, one after the other: no recorded steps, no search
             for the quickest algorithm, no convolutions that skip inactive weights. On a CPU runs are reproducible
             without it too, as long as machine, PyTorch and compiler are the same.
+        compiled: whether the network is compiled for the GPU first, see `rigl_core.compiled`.
 
     Raises (on construction):
         UnknownName: no such precision.
@@ -34,6 +35,7 @@ class Execution:
 
     precision: str = "auto"
     deterministic: bool = False
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -4,12 +4,14 @@ import contextlib
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
 from rigl_core.errors import BadInput
 from rigl_core.execution import Execution
+from rigl_core.native.build import c_compiler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Plan:
         channels_last: whether images lie in memory pixel by pixel rather than channel by channel.
         recorded: whether a step is recorded once and then replayed, see `rigl_core.recording`.
         sparse_convolutions: whether convolutions skip inactive weights, see `rigl_core.native.sparse_convolution`.
+        compiled: by which of torch.compile's backends the network is compiled, see `rigl_core.compiled`; None by none.
     """
 
     device: str = "cpu"
@@ -29,6 +32,7 @@ class Plan:
     channels_last: bool = False
     recorded: bool = False
     sparse_convolutions: bool = False
+    compiled: str | None = None
 
     @property
     def fused(self) -> bool:
@@ -60,6 +64,7 @@ class Plan:
         return {
             "precision": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
             "steps": "recorded" if self.recorded else "eager",
+            "compiled": self.compiled or "no",
         }
 
 
@@ -67,7 +72,8 @@ def make_plan(execution: Execution, device: str) -> Plan:
     """The quickest way to do what `execution` asks for on `device`.
 
     Raises:
-        BadInput: bfloat16 was asked for by name, and this device has no such arithmetic.
+        BadInput: bfloat16 was asked for by name, and this device has no such arithmetic; or a compiled network, and it
+            cannot be had.
     """
     kind = torch.device(device).type
     wants, has = execution.precision != "float32", _has_bfloat16(kind)
@@ -76,12 +82,15 @@ def make_plan(execution: Execution, device: str) -> Plan:
     # On a CPU convolutions that skip inactive weights do more for a sparse network, and they are float32.
     lower = wants and has and (kind == "cuda" or execution.precision == "bfloat16")
     quick = not execution.deterministic
+    if execution.compiled:
+        _check_compiler(kind, quick)
     return Plan(
         device=device,
         autocast=torch.bfloat16 if lower else None,
         channels_last=quick and (kind == "cuda" or lower),
         recorded=quick and kind == "cuda",
         sparse_convolutions=quick and kind == "cpu" and not lower,
+        compiled="inductor" if execution.compiled else None,
     )
 
 
@@ -93,6 +102,18 @@ def prepare_process(execution: Execution, device: str) -> None:
         if execution.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order
     torch.use_deterministic_algorithms(execution.deterministic)
+
+
+def _check_compiler(kind: str, quick: bool) -> None:
+    """Refuse to compile where nobody could, or where the numbers would not be those that were asked for."""
+    if kind != "cuda":
+        raise BadInput(f"networks are compiled (--compile) for CUDA GPUs only, and this is a {kind}; train without.")
+    if not quick:
+        raise BadInput("--compile and --deterministic exclude each other: a compiler chooses operations of its own.")
+    if find_spec("triton") is None:
+        raise BadInput("--compile needs the package triton, which is not installed; train without, or install it.")
+    if c_compiler() is None:
+        raise BadInput("--compile needs a C compiler, and there is none; train without, or install gcc.")
 
 
 def _has_bfloat16(kind: str) -> bool:

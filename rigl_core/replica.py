@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rigl_core.compiled import CompiledModel
 from rigl_core.config import TrainConfig
 from rigl_core.data.augment import AUGMENTATIONS
 from rigl_core.data.task import Task
@@ -83,6 +84,7 @@ class Replica:
             self._lr = torch.empty((), device=self.device)
             generators = [self.augment_random, self.dropout_random]
             self._steps = RecordedSteps(recorder(generators), list(self.model.parameters()))
+        self._compiled = CompiledModel(self.model, self.plan.compiled) if self.plan.compiled else None
         self._convolutions = SparseConvolutions(self.model) if self.plan.sparse_convolutions else None
         self.loss_sum = torch.zeros((), device=self.device)
         self._mask_memory: MaskMemory | None = None
@@ -177,8 +179,10 @@ class Replica:
         inputs, targets = self.data.batch(chosen)
         inputs = self.plan.laid_out(self.augment(inputs, self.augment_random))
         self.sparse.zero_grad()
+        whole = len(chosen) == self.config.batch_size  # for a few short batches nobody compiles
+        model = self._compiled if self._compiled is not None and whole else self.model
         with self.plan.arithmetic():
-            logits, targets = _one_row_a_target(self.model(inputs), targets)
+            logits, targets = _one_row_a_target(model(inputs), targets)
             loss = functional.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         self.loss_sum += loss.detach() * len(chosen)

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import socket
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -68,7 +68,7 @@ def environment(device: str) -> dict[str, str]:
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(device) if kind == "cuda" else platform.processor() or platform.machine()
     return {
-        "rigl_study": version("rigl-study"),
+        "rigl_study": _own_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": kind,
@@ -76,3 +76,11 @@ def environment(device: str) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "host": socket.gethostname(),
     }
+
+
+def _own_version() -> str:
+    """Of this package, which also runs from a bare copy of its source."""
+    try:
+        return version("rigl-study")
+    except PackageNotFoundError:
+        return "not installed"

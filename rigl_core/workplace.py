@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rigl_core.compiled import forget_compiled
 from rigl_core.config import TrainConfig
 from rigl_core.data.task import Task, load_task
 from rigl_core.masks import MaskState
@@ -66,6 +67,8 @@ class Workplace:
         if shape != self._shape or not plan.recorded:
             self._shape = shape
             self._replicas.clear()  # before the next are made: not both in memory at once
+            if plan.compiled:
+                forget_compiled()
         for replica, seed in zip(self._replicas, config.seeds, strict=False):
             replica.begin_again(config, seed, n_steps, masks.get(seed))
         for seed in config.seeds[len(self._replicas) :]:

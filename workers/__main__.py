@@ -99,7 +99,9 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
         means = Means(
             device=device,
             data_dir=None if settings.data_dir is None else Path(settings.data_dir),
-            execution=Execution(precision=settings.precision, deterministic=settings.deterministic),
+            execution=Execution(
+                precision=settings.precision, deterministic=settings.deterministic, compiled=settings.compiled
+            ),
         )
         make_plan(means.execution, device)  # which refuses what the device cannot do, before a ticket is claimed
         run = partial(run_ticket, checkpoint_dir=checkpoint_dir, means=means)

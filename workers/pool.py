@@ -46,7 +46,7 @@ class WorkerSettings:
         data_dir: where to look for data sets first.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: a key of PRECISIONS.
-        deterministic: see `rigl_core.execution`.
+        deterministic, compiled: see `rigl_core.execution`.
         index: number of this worker among those of the pool, from 0.
         pool: a word that only the workers of one pool have; set for each pool.
         threads: how many to compute with.
@@ -66,6 +66,7 @@ class WorkerSettings:
     device: str = "auto"
     precision: str = "auto"
     deterministic: bool = False
+    compiled: bool = False
     index: int = 0
     pool: str = ""
     threads: int = 1

@@ -39,12 +39,17 @@ def parts_of(site: Site, session: Session) -> Mapping[str, tuple[float, Measure]
         "resnet-steps": (60, of(speed.steps, RESNET)),
         "resnet-topology": (20, of(speed.topology, RESNET)),
         "resnet-profile": (25, of(speed.profile, RESNET)),
-        "resnet-run": (stretch + 25, of(speed.run, RESNET, stretch)),
+        "resnet-run": (stretch + 40, of(speed.run, RESNET, stretch)),
         "resnet-reuse": (40, of(speed.reuse, RESNET)),
         "resnet-memory": (20, of(speed.memory, RESNET)),
         "wrn-loop": (25, of(speed.plain_loop, WRN)),
         "accuracy": (60, checks.accuracy),
-        "ideas": (90, ideas.measure),
+        "compiled": (120, checks.compiled),
+        "wrn-compiled": (90, of(speed.compiled, WRN)),
+        "wrn-run-compiled": (stretch + 60, of(speed.run, WRN, stretch, compiled=True)),
+        "resnet-compiled": (150, of(speed.compiled, RESNET)),
+        "resnet-run-compiled": (stretch + 120, of(speed.run, RESNET, stretch, compiled=True)),
+        "ideas": (60, ideas.measure),
     }
     if site.tiny:  # where both networks are the same
         parts = {name: part for name, part in parts.items() if not name.startswith("resnet")}
@@ -57,10 +62,10 @@ def measure(site: Site, session: Session, only: Sequence[str] = ()) -> list[str]
     Returns:
         Those that are left after one that failed, for a process whose device has seen no failure.
     """
-    prepare_process(Execution(), site.device)
     parts = parts_of(site, session)
     wanted = [name for name in parts if not only or name in only]
     for number, name in enumerate(wanted, 1):
+        prepare_process(Execution(), site.device)  # anew: a part may have trained deterministically
         reliable = session.attempt(name, *parts[name])
         site.release()
         if not reliable and site.device != "cpu":

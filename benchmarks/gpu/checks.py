@@ -68,7 +68,7 @@ class Checks:
         failed = []
         for kind, settings in kinds.items():
             try:
-                self._recorded(kind, settings)
+                self._recorded(kind, settings, self.site.plan)
             except RuntimeError as error:  # the other kinds may do better
                 failed.append(kind)
                 self.session.tell(f"{kind}: FAILED, {traceback.format_exc()}")
@@ -76,9 +76,14 @@ class Checks:
         if failed:
             raise RuntimeError(f"failed: {'; '.join(failed)}") from last
 
-    def _recorded(self, kind: str, settings: Mapping[str, Any]) -> None:
+    def compiled(self) -> None:
+        """The same of a compiled network, with dropout."""
+        kind = "lenet_300_100, Adam" if self.site.tiny else "wrn_22_2, dropout, RigL"
+        self._recorded(kind, KINDS[kind], self.site.compiled)
+
+    def _recorded(self, kind: str, settings: Mapping[str, Any], plan: Plan) -> None:
         config = TrainConfig.model_validate({**SMALL, **settings})
-        data, plan = load_task(config), self.site.plan
+        data = load_task(config)
         data = (data if config.train_size is None else data.first(config.train_size)).to(self.site.device)
         with one_algorithm(self.site.device):
 
@@ -97,6 +102,8 @@ class Checks:
             for replica, name in ((resumed, ", in another's place"), (again, ", resumed")):
                 advance(replica, STEPS // 2, STEPS)
                 found[name] = difference(computed, replica)
+        if plan.compiled:
+            kind += ", compiled"
         for name, value in found.items():
             self.session.row(Row(line=f"Recorded vs computed: {kind}{name}", ours=value, goal="0 (same numbers)"))
 

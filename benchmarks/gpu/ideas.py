@@ -6,7 +6,6 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from benchmarks.gpu.session import Session
 from benchmarks.gpu.site import WRN, Site, Steps
@@ -20,11 +19,6 @@ def fused_dropout(module: Dropout, x: Tensor) -> Tensor:
         return x
     result: Tensor = torch.ops.aten._fused_dropout(x, 1.0 - module.p, module.generator)[0]
     return result
-
-
-def default_dropout(module: Dropout, x: Tensor) -> Tensor:
-    """PyTorch's dropout, from PyTorch's own generator: what a compiler knows."""
-    return functional.dropout(x, module.p, module.training)
 
 
 class Ideas:
@@ -48,8 +42,6 @@ class Ideas:
             "one multiply by masks": self._masks_at_once,
             "both": lambda changed: self._masks_at_once(changed, self._fused(changed)),
             "no dropout": lambda _: self.site.steps(WRN, model_options={"dropout": 0.0}),
-            "model compiled": self._compiled,
-            "model compiled, one multiply by masks": self._compiled_and_masks,
         }
         failed = []
         for name, make in variants.items():
@@ -85,12 +77,3 @@ class Ideas:
 
         changed.enter_context(mock.patch.object(sparse, "weight_step", weight_step))
         return steps
-
-    def _compiled(self, changed: ExitStack) -> Steps:
-        changed.enter_context(mock.patch.object(Dropout, "forward", default_dropout))
-        steps = self.site.steps(WRN)
-        steps.replica.model.compile(dynamic=False)
-        return steps
-
-    def _compiled_and_masks(self, changed: ExitStack) -> Steps:
-        return self._masks_at_once(changed, self._compiled(changed))

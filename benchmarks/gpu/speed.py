@@ -1,5 +1,6 @@
 """How fast a network is trained on a device, against its peers and against what the device could do at most."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,9 @@ from rigl_core.train import train
 from rigl_core.workplace import Workplace
 
 DROP_FRACTION = 0.3
+LIKENED = 20
+"""First steps of a network, compiled or not, whose losses are compared."""
+
 SETTLING_EPOCHS = 3
 """The first of a run, which do not count: short batches are recorded in the third."""
 
@@ -86,6 +90,31 @@ class Speed:
         for name, other in found.items():
             self.session.row(speedup(line, ours, name, other, unit="ms", note=f"{1e3 / other:,.0f}/s"))
         self._against_ceilings(network, ours)
+
+    def compiled(self, network: Network) -> None:
+        """A step of a compiled network, how long compiling takes, and where the time of a step goes then."""
+        site = self.site
+        wait(site.device)
+        began = time.monotonic()
+        ours = site.steps(network, site.compiled)
+        ours()
+        wait(site.device)
+        seconds, plain = time.monotonic() - began, site.steps(network)
+        note = "its first step, once for all trials of its shape"
+        self.session.row(Row(line=f"{network.model}, compiling", ours=seconds, unit="s", note=note))
+        plain()
+        for _ in range(LIKENED):
+            ours()
+            plain()
+        off = abs(float(ours.replica.loss_sum) / float(plain.replica.loss_sum) - 1)
+        dense = site.steps(network, site.compiled, method="dense")
+        found = site.milliseconds({"": ours, "dense": dense, "not compiled": plain})
+        line, step = f"{network.model} step, RigL, compiled", found.pop("")
+        note = f"{1e3 / step:,.0f}/s; loss of {LIKENED} steps {off:.1e} off that of one not compiled"
+        self.session.row(share(line, step, "dense", found.pop("dense"), unit="ms", goal="≤ 1.01×", note=note))
+        for name, other in found.items():
+            self.session.row(speedup(line, step, name, other, unit="ms", note=f"{1e3 / other:,.0f}/s"))
+        self.session.tell(f"{network.model}, compiled: {where_time_goes(ours, site.device)}")
 
     def plain_loop(self, network: Network) -> None:
         """The step of a first version: eager, float32, NCHW, images changed one by one in a DataLoader."""
@@ -160,20 +189,27 @@ class Speed:
             line = f"{network.model}, choosing masks"
             self.session.row(speedup(line, found["ours"], name, found[name], unit="ms"))
 
-    def run(self, network: Network, seconds: float) -> None:
-        """Epochs as they are trained, validation and topology steps included: all 250 where they fit in `seconds`."""
-        site, reports = self.site, list[EpochReport]()
+    def run(self, network: Network, seconds: float, *, compiled: bool = False) -> None:
+        """Epochs as they are trained, validation and topology steps included.
+
+        All 250 where they fit in so many `seconds` after the first ones.
+        """
+        site, reports, ends = self.site, list[EpochReport](), math.inf
+        if compiled and site.device == "cpu":
+            raise NotImplementedError("networks are compiled for GPUs only")
         data, config = site.data(network), site.config(network, epochs=4 if site.tiny else 250)
-        began = time.monotonic()
 
         def enough(report: EpochReport) -> bool:
+            nonlocal ends
             reports.append(report)
-            return time.monotonic() - began > seconds
+            if len(reports) == SETTLING_EPOCHS:
+                ends = time.monotonic() + seconds
+            return time.monotonic() > ends
 
-        place = Workplace()
         outcome = train(
-            config, on_epoch=enough, should_stop=lambda: False, device=site.device, data=data, workplace=place
-        )
+            config, on_epoch=enough, should_stop=lambda: False, device=site.device, data=data, workplace=Workplace(),
+            execution=Execution(compiled=compiled),
+        )  # fmt: skip
         if len(reports) <= SETTLING_EPOCHS:
             raise OutOfTime(f"only {len(reports)} epochs in {seconds:.0f} s")
         batches = -(-data.n_train // config.batch_size)
@@ -182,12 +218,13 @@ class Speed:
         n_steps = batches * config.n_epochs
         measured = outcome.seconds if outcome.status == "complete" else each * config.n_epochs
         how = "run whole" if outcome.status == "complete" else f"from {len(counted)} epochs"
-        line = f"{network.model}, {config.n_epochs} epochs, {n_steps:,} steps, S = 0.9"
+        kind = f"{network.model}, compiled" if compiled else network.model
+        line = f"{kind}, {config.n_epochs} epochs, {n_steps:,} steps, S = 0.9"
         note = f"{how}; {batches / each:,.0f} steps/s with validation"
         self.session.row(Row(line=line, ours=measured, unit="s", goal=network.in_words, note=note))
         first = ", ".join(f"{report.seconds:.2f}" for report in reports[:SETTLING_EPOCHS])
         self.session.tell(
-            f"{network.model}: the first epochs of a new worker took {first} s, later ones {each:.3f} s; "
+            f"{kind}: the first epochs of a new worker took {first} s, later ones {each:.3f} s; "
             f"accuracy after {len(reports)} epochs {reports[-1].val_accuracy[0]:.3f}, loss {reports[-1].loss[0]:.4f}"
         )
 

@@ -22,6 +22,7 @@ class Dropout(nn.Module):
         p: probability of an element to be dropped, in [0, 1).
         generator: where the random numbers come from, on the device of the input; None is torch's global generator.
             It is not part of `state_dict`: whoever set it (see `seed_dropout`) saves and restores its state.
+        keep: what to keep of the next input, from `draw_`, for those who draw before the pass; None draws in it.
 
     Raises (on construction):
         BadInput: `p` outside [0, 1).
@@ -33,20 +34,31 @@ class Dropout(nn.Module):
             raise BadInput(f"dropout is {p}; it is the probability of dropping an element and must be in [0, 1).")
         self.p = p
         self.generator = generator
+        self.keep: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of `x` while training."""
         if not self.training or self.p == 0.0:
             return x
-        if x.device.type != "cpu":
-            keep = torch.empty_like(x).bernoulli_(1.0 - self.p, generator=self.generator)
-            return x * keep.div_(1.0 - self.p)
+        kept_share = 1.0 - (self._n_dropped / LEVELS if x.device.type == "cpu" else self.p)
+        if self.keep is not None:
+            return x * (self.keep.to(x.dtype) / kept_share)
+        return x * self.draw_(torch.empty_like(x)).div_(kept_share)
+
+    def draw_(self, keep: Tensor) -> Tensor:
+        """Fill `keep`, of an input's shape and any type, anew: 1 where an element is kept, 0 where it is dropped."""
+        if keep.device.type != "cpu":
+            return keep.bernoulli_(1.0 - self.p, generator=self.generator)
         # A CPU draws one number after the other, and that takes longer than a convolution: four elements share one.
-        n_dropped = round(self.p * LEVELS)
-        numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        level = numbers.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = (level >= n_dropped - LEVELS // 2).to(x.dtype)
-        return x * kept.mul_(LEVELS / (LEVELS - n_dropped))
+        n_numbers = -(-keep.numel() // 4)
+        numbers = torch.empty(n_numbers, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
+        level = numbers.view(torch.int16)[: keep.numel()].view(keep.shape)
+        return keep.copy_(level >= self._n_dropped - LEVELS // 2)
+
+    @property
+    def _n_dropped(self) -> int:
+        """Of LEVELS, on a CPU."""
+        return round(self.p * LEVELS)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

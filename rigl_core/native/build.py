@@ -31,8 +31,13 @@ def convolution() -> ctypes.CDLL | str:
     return _typed(library)
 
 
+def c_compiler() -> str | None:
+    """Where the C compiler of this machine is."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
 def _build(source: str) -> ctypes.CDLL:
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    compiler = c_compiler()
     if compiler is None:
         raise NoNativeCode("there is no C compiler")
     try:

@@ -16,6 +16,7 @@ import typer
 from studies.commands.app import command, new_app, print_json, say
 from studies.commands.options import (
     Checkpoints,
+    Compiled,
     DataDir,
     Deterministic,
     Device,
@@ -72,6 +73,7 @@ def slurm(
     device: Device = "auto",
     precision: Precision = "auto",
     deterministic: Deterministic = False,
+    compiled: Compiled = False,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
     storage: Storage = None,
@@ -110,6 +112,7 @@ def slurm(
     _check_campaigns(storage, campaign or ())
     work = _work_arguments(campaign or (), device, data_dir, checkpoints)
     work += ["--precision", precision, *(["--deterministic"] if deterministic else [])]
+    work += ["--compile"] if compiled else []
     jobs = submit(work, url, asked, place)
     if as_json:
         print_json({"jobs": jobs, "folder": str(place)})

@@ -133,6 +133,13 @@ Deterministic = Annotated[
         "--deterministic", help="Only PyTorch's own deterministic operations: slower; on a GPU the way to equal runs."
     ),
 ]
+Compiled = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the network first, a minute or so once per worker and network; quicker steps then. For GPUs.",
+    ),
+]
 LogFormat = Annotated[
     str,
     one_of(FORMATS, "--log-format", callback=choose_log_format, help="How messages and the workers' log are written."),

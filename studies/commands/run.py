@@ -15,6 +15,7 @@ from studies.commands.app import INTERRUPTED, PROGRAM, say
 from studies.commands.campaigns import describe, plan_campaign
 from studies.commands.options import (
     Checkpoints,
+    Compiled,
     DataDir,
     Deterministic,
     Device,
@@ -55,6 +56,7 @@ def work(
     device: Device = "auto",
     precision: Precision = "auto",
     deterministic: Deterministic = False,
+    compiled: Compiled = False,
     forever: Annotated[bool, typer.Option("--forever", help="Wait for new campaigns when all is done.")] = False,
     max_trials: Annotated[
         int | None, typer.Option("--max-trials", min=1, metavar="N", help="Each worker ends after N trials.")
@@ -93,7 +95,7 @@ def work(
             device,
             data_dir,
             checkpoints,
-            Execution(precision=precision, deterministic=deterministic),
+            Execution(precision=precision, deterministic=deterministic, compiled=compiled),
             forever=forever,
             max_trials=max_trials,
             log_format=log_format,
@@ -116,6 +118,7 @@ def run(
     device: Device = "auto",
     precision: Precision = "auto",
     deterministic: Deterministic = False,
+    compiled: Compiled = False,
     fallback_dataset: FallbackDataset = None,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
@@ -146,7 +149,7 @@ def run(
 
         code = 0
         if not all(queue.counts().is_done for queue in queues):
-            execution = Execution(precision=precision, deterministic=deterministic)
+            execution = Execution(precision=precision, deterministic=deterministic, compiled=compiled)
             where = (device, data_dir, checkpoints, execution)
             code, stopped = _train(url, [planned.name], planned.name, n_workers, *where, log_format=log_format)
             if stopped:
@@ -193,6 +196,7 @@ def _train(
         device=device,
         precision=execution.precision,
         deterministic=execution.deterministic,
+        compiled=execution.compiled,
         forever=forever,
         max_trials=max_trials,
         log_format=log_format,

@@ -18,7 +18,7 @@ from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from studies.commands.app import INTERRUPTED, print_json, say
-from studies.commands.options import DataDir, Deterministic, Device, Json, Precision, one_of
+from studies.commands.options import Compiled, DataDir, Deterministic, Device, Json, Precision, one_of
 from studies.commands.training import require_training
 from studies.errors import BadInput
 
@@ -88,6 +88,7 @@ def train(
     device: Device = "auto",
     precision: Precision = "auto",
     deterministic: Deterministic = False,
+    compiled: Compiled = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -124,7 +125,7 @@ def train(
             device=device,
             data_dir=data_dir,
             checkpoint=checkpoint,
-            execution=Execution(precision=precision, deterministic=deterministic),
+            execution=Execution(precision=precision, deterministic=deterministic, compiled=compiled),
         )
     if stopped and outcome.status == "stopped":
         kept = f"the same command goes on from {checkpoint}" if checkpoint else "nothing was kept (no --checkpoint)"

@@ -16,6 +16,11 @@ class Tape(TorchDispatchMode):
         super().__init__()
         self.operations: list[tuple[Any, Any, Any, Any]] = []
 
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Else what torch.compile made would not run while the tape does."""
+        return True
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func is not torch.ops.aten._local_scalar_dense.default, (
             "the host waits for the device in a recorded step"

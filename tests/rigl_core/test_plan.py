@@ -56,6 +56,35 @@ def test_a_precision_that_the_device_lacks_is_refused(device: str, monkeypatch: 
         make_plan(Execution(precision="bfloat16"), device)
 
 
+COMPILED = Plan(device="cuda", autocast=BF16, channels_last=True, recorded=True, compiled="inductor")
+
+
+@pytest.mark.parametrize(
+    ("device", "deterministic", "triton", "compiler", "told"),
+    [
+        ("cuda", False, True, "/usr/bin/cc", None),
+        ("cpu", False, True, "/usr/bin/cc", r"for CUDA GPUs only, and this is a cpu; train without\.$"),
+        ("mps", False, True, "/usr/bin/cc", "this is a mps"),
+        ("cuda", True, True, "/usr/bin/cc", "--compile and --deterministic exclude each other"),
+        ("cuda", False, False, "/usr/bin/cc", "needs the package triton, which is not installed"),
+        ("cuda", False, True, None, "needs a C compiler, and there is none"),
+    ],
+)
+def test_a_network_is_compiled_where_that_is_possible_and_refused_elsewhere(
+    device: str, deterministic: bool, triton: bool, compiler: str | None, told: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: True)
+    monkeypatch.setattr(plan, "find_spec", lambda name: object() if triton else None)
+    monkeypatch.setattr(plan, "c_compiler", lambda: compiler)
+    execution = Execution(deterministic=deterministic, compiled=True)
+    if told is None:
+        assert make_plan(execution, device) == COMPILED
+    else:
+        with pytest.raises(BadInput, match=told):
+            make_plan(execution, device)
+
+
 def test_another_precision_is_refused_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r'precision "float23"\. Did you mean "float32"'):
         Execution(precision="float23")

@@ -1,8 +1,11 @@
 """Seeds, devices and the record of the machine."""
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 import torch
 
+from rigl_core import runtime
 from rigl_core.errors import BadInput
 from rigl_core.runtime import derive_seed, environment, make_generator, resolve_device, set_threads
 
@@ -42,3 +45,11 @@ def test_environment_names_versions_and_device() -> None:
     assert record["device"] == "cpu"
     assert record["threads"] == "1"
     assert all(isinstance(value, str) and value for value in record.values())
+
+
+def test_a_bare_copy_of_the_source_is_recorded_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(runtime, "version", unknown)
+    assert environment("cpu")["rigl_study"] == "not installed"

@@ -127,6 +127,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "device": (["run", ENTRY, "--device", "gpu"], "use auto, cpu, cuda"),
     "precision": (["work", "--precision", "float23"], 'Did you mean "float32"'),
     "train: precision": (["train", "--precision", "half"], "Known: auto, float32, bfloat16"),
+    "train: compile": (["train", "--compile", "--device", "cpu"], "for CUDA GPUs only, and this is a cpu"),
     "max trials": (["work", "--max-trials", "0"], "--max-trials"),
     "no such storage": (["status", "--storage", "sqlite:///missing.db"], "there is no such file"),
     "work on nothing": (["work", "--storage", "sqlite:///missing.db"], "there is no such file"),
