@@ -76,7 +76,7 @@ def _worst(found: Transfer) -> str:
     text = f"The dearest is {where} at {worst.target}: {_points(worst)} points."
     if sure:
         return f"{text} With 95 % confidence {len(sure)} of {len(known)} foreign settings cost something."
-    return f"{text} None of {len(known)} foreign settings is shown to cost anything."
+    return f"{text} No foreign setting of {len(known)} is shown to cost anything."
 
 
 def _alike(likeness: Sequence[Likeness]) -> str:

@@ -9,8 +9,17 @@ from optuna.storages import BaseStorage
 
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.evidence import importance, transfer
 from studies.storage import close_storage, open_storage
 from tests.studies.queues import GRACE
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals that are rough but quick: most tests look at what is said of them, not at their width."""
+    monkeypatch.setattr(importance, "RESAMPLES", 5)
+    monkeypatch.setattr(importance, "SHADOWS", 6)
+    monkeypatch.setattr(transfer, "RESAMPLES", 16)
 
 
 @pytest.fixture

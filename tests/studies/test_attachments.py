@@ -29,6 +29,8 @@ dashboard = pytest.importorskip("optuna_dashboard")
 SPEC = make_spec("shown", sparsity=(0.9, 0.98))
 TRIALS = [[done(REFERENCE, 0.8, 0.8), done(OTHER, 0.85, 0.85)], [Told(REFERENCE, "waiting")]]
 STUDIES = [plan.name for plan in SPEC.plans()]
+PICTURES = ["comparison.png", "layers.png"]
+"""What there is to see of so few trials; of more there is a surface too."""
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_the_dashboard_serves_what_was_attached(stored: BaseStorage, tmp_path: P
     for name in STUDIES:
         study = load_study(study_name=name, storage=stored)
         told = json.loads(answer(application, f"/api/studies/{study._study_id}")[2])
-        assert [artifact["filename"] for artifact in told["artifacts"]] == ["report.html", "comparison.png"]
+        assert [artifact["filename"] for artifact in told["artifacts"]] == ["report.html", *PICTURES]
         for artifact in told["artifacts"]:
             link = f"/artifacts/{study._study_id}/{artifact['artifact_id']}"
             assert link in told["note"]["body"]
@@ -125,9 +127,10 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ow
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert not (tmp_path / "shared").exists()
     assert CliRunner().invoke(app, [*arguments, "--attach"]).exit_code == 0
-    assert len(list((tmp_path / "shared").iterdir())) == 4
+    n_artifacts = len(STUDIES) * (1 + len(PICTURES))
+    assert len(list((tmp_path / "shared").iterdir())) == n_artifacts
     assert CliRunner().invoke(app, [*arguments, "--attach", "--artifacts", str(tmp_path / "own")]).exit_code == 0
-    assert len(list((tmp_path / "own").iterdir())) == 4
+    assert len(list((tmp_path / "own").iterdir())) == n_artifacts
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "max trials": (["work", "--max-trials", "0"], "--max-trials"),
     "no such storage": (["status", "--storage", "sqlite:///missing.db"], "there is no such file"),
     "work on nothing": (["work", "--storage", "sqlite:///missing.db"], "there is no such file"),
-    "no campaign": (["report", "--storage", "sqlite:///missing.db"], "Missing argument"),
+    "no campaign": (["report", "--storage", "sqlite:///missing.db"], "report takes one of"),
     "watch nothing": (["status", "--watch"], "--watch needs"),
     "bad trial": (["show", "x", "rigl-s0.9-erk"], "not STUDY/NUMBER"),
     "bad trial number": (["retry", "x", "rigl-s0.9-erk/-1"], "not STUDY/NUMBER"),

@@ -37,7 +37,21 @@ def test_the_commands_are_those_of_the_issue() -> None:
     leaves = {" ".join(path) for path, command in COMMANDS.items() if not hasattr(command, "commands")}
 
     assert leaves == {
-        *("create", "work", "run", "status", "report", "list", "show", "stop", "pause", "resume", "retry", "delete"),
+        *(
+            "create",
+            "work",
+            "run",
+            "status",
+            "report",
+            "best",
+            "list",
+            "show",
+            "stop",
+            "pause",
+            "resume",
+            "retry",
+            "delete",
+        ),
         *(
             "health",
             "dashboard",

