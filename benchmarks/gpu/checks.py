@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.session import Session
+from benchmarks.gpu.session import CannotMeasure, Session
 from benchmarks.gpu.site import RESNET, WRN, Network, Site
 from benchmarks.rows import Row, share
 from rigl_core.config import TrainConfig
@@ -148,7 +148,7 @@ class Checks:
     def waiting(self) -> None:
         """Neither weight steps nor topology steps make the host wait."""
         if self.site.device == "cpu":
-            raise NotImplementedError("a CPU has nobody to wait for")
+            raise CannotMeasure("a CPU has nobody to wait for")
         for method in ("rigl", "set"):
             steps = self.site.steps(WRN, method=method, delta_t=4)
             for _ in range(13):

@@ -7,7 +7,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.session import Session
+from benchmarks.gpu.session import CannotMeasure, Session
 from benchmarks.gpu.site import WRN, Site, Steps
 from benchmarks.rows import speedup
 from rigl_core.models.dropout import Dropout
@@ -35,7 +35,7 @@ class Ideas:
     def measure(self) -> None:
         """A recorded step with each."""
         if self.site.device == "cpu":
-            raise NotImplementedError("they are for GPUs")
+            raise CannotMeasure("they are for GPUs")
         ours = self.site.steps(WRN)
         variants: dict[str, Callable[[ExitStack], Steps]] = {
             "dropout in one kernel": self._fused,

@@ -17,6 +17,10 @@ from benchmarks.rows import Row, not_measured, table
 Measure = Callable[[], None]
 
 
+class CannotMeasure(Exception):
+    """This device has not what a part is about."""
+
+
 class OutOfTime(Exception):
     """A part has used up its seconds."""
 
@@ -73,7 +77,7 @@ class Session:
         try:
             with within(min(limit, self.seconds_left)):
                 measure()
-        except (OutOfTime, NotImplementedError) as reason:
+        except (OutOfTime, CannotMeasure) as reason:
             self.row(not_measured(part, f"{reason}"))
         except Exception as error:
             reliable = False

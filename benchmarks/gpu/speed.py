@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.ceilings import arithmetic, bandwidth, traffic, wait
-from benchmarks.gpu.session import OutOfTime, Session
+from benchmarks.gpu.kernels import where_time_goes
+from benchmarks.gpu.session import CannotMeasure, OutOfTime, Session
 from benchmarks.gpu.site import NEVER, SETTLED, Network, Site
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.rows import Row, share, speedup
@@ -196,7 +197,7 @@ class Speed:
         """
         site, reports, ends = self.site, list[EpochReport](), math.inf
         if compiled and site.device == "cpu":
-            raise NotImplementedError("networks are compiled for GPUs only")
+            raise CannotMeasure("networks are compiled for GPUs only")
         data, config = site.data(network), site.config(network, epochs=4 if site.tiny else 250)
 
         def enough(report: EpochReport) -> bool:
@@ -262,7 +263,7 @@ class Speed:
     def memory(self, network: Network) -> None:
         """The peak of a run against the same dense run, topology steps included."""
         if self.site.device == "cpu":
-            raise NotImplementedError("only a GPU's allocator tells; benchmarks.training_run has the CPU's")
+            raise CannotMeasure("only a GPU's allocator tells; benchmarks.training_run has the CPU's")
         self.site.data(network)
         peaks = [self._peak(network, method) for method in ("rigl", "dense")]
         line = f"{network.model}, peak memory of a run"
@@ -289,34 +290,6 @@ class Speed:
             for _ in range(SETTLED):
                 steps()
             self.session.tell(f"{network.model}{name}: {where_time_goes(steps, self.site.device)}")
-
-
-def where_time_goes(compute: Callable[[], object], device: str, times: int = 5, n: int = 40) -> str:
-    """The kernels of a call, or a CPU's operations, by their share of the time they take together."""
-    kinds = torch.profiler.ProfilerActivity
-    on_device = device != "cpu"
-    wait(device)
-    with torch.profiler.profile(activities=[kinds.CPU, kinds.CUDA] if on_device else [kinds.CPU]) as profile:
-        began = time.perf_counter()
-        for _ in range(times):
-            compute()
-        wait(device)
-        wall = 1e3 * (time.perf_counter() - began) / times
-    own = "self_device_time_total" if on_device else "self_cpu_time_total"
-    kind = torch.autograd.DeviceType  # type: ignore[attr-defined]
-    wanted = kind.CUDA if on_device else kind.CPU
-    events = [
-        event
-        for event in profile.key_averages()
-        if event.device_type == wanted and getattr(event, own) > 0 and not event.is_user_annotation
-    ]
-    events.sort(key=lambda event: -getattr(event, own))
-    total = sum(getattr(event, own) for event in events) or 1.0
-    listed = "; ".join(
-        f"{getattr(event, own) / total:.1%} {event.count / times:g}× {event.key[:170]}" for event in events[:n]
-    )
-    n_kernels = sum(event.count for event in events) / times
-    return f"{n_kernels:g} kernels a step, busy {total / 1e3 / times:.3f} ms of {wall:.3f} (profiled): {listed}"
 
 
 def _gradient(weight: Tensor) -> Tensor:
