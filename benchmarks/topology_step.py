@@ -13,10 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.rows import Row, not_measured, share, show, speedup
 from rigl_core.distributions import erk, layer_budgets
 from rigl_core.masks import MaskState, init_masks, maskable_weights
 from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
+from rigl_core.optimizer import SparseOptimizer
+from rigl_core.schedules import UpdateSchedule
 from rigl_core.scores import Layer
 from rigl_core.topology import drop_and_grow
 from rigl_core.torchvision_compat import import_torchvision_datasets
@@ -110,10 +113,10 @@ def rigl_torch_step(model: nn.Module) -> Callable[[], object] | str:
     return scheduler._rigl_step
 
 
-def medians(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+def medians(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Milliseconds of each, measured in turn, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for round_number in range(ROUNDS + 1):
+    for round_number in range(rounds + 1):
         for name, step in steps.items():
             start = time.perf_counter()
             step()
@@ -122,31 +125,69 @@ def medians(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def main() -> None:
-    """Measure both networks of the reproduction report."""
-    print("Topology step at S = 0.9 (median of", ROUNDS, "rounds, alternating)")
-    print(f"{'network':12} {'who':18} {'ms':>9} {'ratio to ours':>14}")
-    for model_name, num_classes in (("wrn_22_2", 10), ("resnet50", 100)):
-        model, layers, masks = prepare(model_name, num_classes)
-        ours, _ = drop_and_grow(layers, masks, METHODS["rigl"], DROP_FRACTION)
-        sorted_masks = by_sorting(layers, masks)
-        if not all(torch.equal(ours.masks[name], mask) for name, mask in sorted_masks.items()):
+def weight_step_rows(name: str, model: nn.Module, masks: MaskState) -> list[Row]:
+    """The optimizer's part of a weight step, by fused SGD as in training, against SGD without masks."""
+    weights = maskable_weights(model)
+
+    def sgd(*, fused: bool | None) -> torch.optim.SGD:
+        parameters = [nn.Parameter(weight.detach().clone()) for weight in weights.values()]
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape)
+        return torch.optim.SGD(parameters, lr=1e-6, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=fused)
+
+    plain, fused, wrapped = sgd(fused=None), sgd(fused=True), sgd(fused=True)
+    ours = SparseOptimizer(
+        wrapped,
+        weights=dict(zip(weights, wrapped.param_groups[0]["params"], strict=True)),
+        masks=masks,
+        method=METHODS["rigl"],
+        schedule=UpdateSchedule(delta_t=10**6, t_end=10**7),
+        generator=torch.Generator(),
+    )
+    steps: dict[str, Callable[[], object]] = {"ours": ours.weight_step, "plain": plain.step, "fused": fused.step}
+    found = medians(steps, 10 * ROUNDS)
+    line = f"Optimizer's part of a weight step, {name}, CPU"
+    return [
+        share(line, found["ours"], "SGD as PyTorch comes", found["plain"], unit="ms", goal="≤ 1.15×"),
+        share(line, found["ours"], "fused SGD", found["fused"], unit="ms"),
+    ]
+
+
+def measure() -> list[Row]:
+    """Both networks of the reproduction report: ours alone, then in turn with all peers."""
+    rows = []
+    for name, num_classes, goal in (("wrn_22_2", 10, 7.5), ("resnet50", 100, 180.0)):
+        model, layers, masks = prepare(name, num_classes)
+
+        def ours(layers: dict[str, Layer] = layers, masks: MaskState = masks) -> MaskState:
+            return drop_and_grow(layers, masks, METHODS["rigl"], DROP_FRACTION)[0]
+
+        new, sorted_masks = ours(), by_sorting(layers, masks)
+        if not all(torch.equal(new.masks[layer], mask) for layer, mask in sorted_masks.items()):
             raise AssertionError("ours and the plain sort disagree about the new masks")
+        line, in_words = f"Topology step, {name}, S = 0.9, CPU", f"≤ {goal:g} ms"
+        alone = medians({"ours": ours}, 3 * ROUNDS)["ours"]
+        rows.append(Row(line=line, ours=alone, unit="ms", goal=in_words, note="alone"))
         steps: dict[str, Callable[[], object]] = {
-            "ours": lambda layers=layers, masks=masks: drop_and_grow(layers, masks, METHODS["rigl"], DROP_FRACTION),
-            "plain stable sort": lambda layers=layers, masks=masks: by_sorting(layers, masks),
-            "plain top-k": lambda layers=layers, masks=masks: by_top_k(layers, masks),
+            "ours": ours,
             "NumPy partition": lambda layers=layers, masks=masks: by_partition(layers, masks),
+            "plain top-k": lambda layers=layers, masks=masks: by_top_k(layers, masks),
+            "plain stable sort": lambda layers=layers, masks=masks: by_sorting(layers, masks),
         }
         peer = rigl_torch_step(model)
         if not isinstance(peer, str):
             steps["rigl-torch"] = peer
-        result = medians(steps)
-        for name, milliseconds in result.items():
-            print(f"{model_name:12} {name:18} {milliseconds:9.1f} {milliseconds / result['ours']:14.2f}")
+        found = medians(steps)
+        note = "in turn, after threads of others that still spin"
+        rows += [
+            speedup(line, found["ours"], name_of_peer, found[name_of_peer], unit="ms", note=note)
+            for name_of_peer in list(steps)[1:]
+        ]
         if isinstance(peer, str):
-            print(f"{model_name:12} {'rigl-torch':18} {peer}")
+            rows.append(not_measured(line, peer.removeprefix("not measured: "), peer="rigl-torch"))
+        rows += weight_step_rows(name, model, masks)
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    show(measure, __doc__)
