@@ -20,9 +20,9 @@ from rigl_core.train import TrainOutcome
 from studies.campaigns import create_campaign
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
+from studies.death import MAX_DEATHS
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import close_storage
-from studies.tickets import MAX_DEATHS
 from tests.acceptance.site import LONG, SPEC, Site, assert_equal, wait_until
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
