@@ -13,11 +13,12 @@ from optuna.trial import TrialState
 
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.death import MAX_DEATHS
 from studies.errors import BadInput, TicketLost
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Ticket
-from studies.tickets import MAX_DEATHS, TicketQueue
+from studies.tickets import TicketQueue
 from tests.studies.queues import make_result
 
 N_TRIALS = 4
