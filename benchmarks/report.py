@@ -124,13 +124,14 @@ def main() -> None:
     server = EmbeddedPostgres(home, fsync=False)
     try:
         url = server.ensure_running()
+        os.environ["RIGL_STUDY_STORAGE"] = url.revealed()  # not an argument, which every `ps` shows
         began = time.perf_counter()
         fill(url, arguments.trials, arguments.epochs)
         told = f"{arguments.trials:,} trials of {arguments.epochs} epochs in {PAIRS} pairs"
         print(f"{told}, filled in {time.perf_counter() - began:.1f} s", flush=True)
         out = home / "report"
         ways = {
-            "from Postgres": [NAME, "--storage", url.revealed(), "--out", str(out)],
+            "from Postgres": [NAME, "--out", str(out)],
             "from its own files": ["--from", str(out), "--out", str(home / "again")],
         }
         for way, command in ways.items():
