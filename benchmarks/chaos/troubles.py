@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.site import Site, Worker
-from studies.tickets import MAX_DEATHS
+from studies.death import MAX_DEATHS
 
 PATIENCE = 120.0
 """Seconds in which a thing that must come to pass has come to pass, or is a violation."""
