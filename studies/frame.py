@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from studies.attributes import FIXED_PARAMS_ATTR
 from studies.campaigns import open_campaign
 from studies.database.transactions import RETRY_OF_ATTR
+from studies.database.trial_store import trial_store
 from studies.search_space import Params, Value
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 
@@ -131,11 +132,10 @@ def load_frame(storage: BaseStorage, campaign: str) -> pd.DataFrame:
         BadInput: its creation was interrupted.
         SpecVersionError: it is stored in another format.
     """
-    stored = open_campaign(storage, campaign)
+    stored, store = open_campaign(storage, campaign), trial_store(storage)
     rows: list[dict[str, Any]] = []
     for queue in stored.queues:
-        trials = storage.get_all_trials(storage.get_study_id_from_name(queue.name), deepcopy=False)
-        rows.extend(_rows(queue.plan, sorted(trials, key=lambda trial: trial.number)))
+        rows.extend(_rows(queue.plan, store.trials(storage.get_study_id_from_name(queue.name))))
     return build_frame(rows, studies=[queue.name for queue in stored.queues], search=list(stored.spec.search))
 
 

@@ -237,9 +237,9 @@ def follow_campaign(database: "BaseStorage", name: str, options: ReportOptions) 
     shown: DataFrame | None = None
     try:
         while True:
+            began = time.monotonic()
             frame = load_frame(database, name)
             is_unfinished = bool(frame["state"].isin(["waiting", "running"]).any())
-            began = time.monotonic()
             if shown is None or not frame.equals(shown):
                 refresh = LIVE_SECONDS if is_unfinished else None
                 options.write(frame, provenance, database=database, refresh=refresh)

@@ -19,13 +19,13 @@ from sqlalchemy.dialects import postgresql
 from studies.database.transactions import Completed
 from studies.database.trial_tables import (
     PARAMS,
+    REPORTED_NUMBER,
     REPORTS,
     STUDY_ID,
     SYSTEM_ATTRS,
     TRIALS,
     VALUES,
     Distributions,
-    ReportType,
     final_value,
     reported_value,
 )
@@ -74,15 +74,9 @@ _LAST_OF_PRUNED = (
 # Values of these trials after one epoch. The ids are sent as text and Postgres answers with eight bytes a value: ten
 # thousand of them, as a list or as rows, would cost the training process milliseconds after every epoch.
 _IDS, _EPOCH = sa.bindparam("ids_", type_=sa.Text()), sa.bindparam("epoch_", type_=sa.Integer())
-_DOUBLE = postgresql.DOUBLE_PRECISION
-_NUMBER = sa.case(
-    (REPORTS.c.intermediate_value_type == ReportType.FINITE, REPORTS.c.intermediate_value),
-    (REPORTS.c.intermediate_value_type == ReportType.INF_POS, sa.cast("Infinity", _DOUBLE)),
-    (REPORTS.c.intermediate_value_type == ReportType.INF_NEG, sa.cast("-Infinity", _DOUBLE)),
-    else_=sa.cast("NaN", _DOUBLE),
-)
+_PACKED = sa.func.string_agg(sa.func.float8send(REPORTED_NUMBER), sa.cast(b"", postgresql.BYTEA))
 _REPORTED: Mapping[str, sa.Select[Any]] = {
-    "postgresql": sa.select(sa.func.string_agg(sa.func.float8send(_NUMBER), sa.cast(b"", postgresql.BYTEA))).where(
+    "postgresql": sa.select(_PACKED).where(
         REPORTS.c.step == _EPOCH, REPORTS.c.trial_id == sa.any_(sa.cast(_IDS, postgresql.ARRAY(sa.Integer)))
     ),
     "sqlite": sa.select(REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type).where(

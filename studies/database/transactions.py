@@ -205,6 +205,9 @@ class TrialStore(Protocol):
         last value they reported.
         """
 
+    def trials(self, study_id: int) -> "list[FrozenTrial]":
+        """All trials by number with everything that is stored of them, as Optuna reads them. Not to be changed."""
+
     def counts(self, study_id: int) -> Counts:
         """How far the study is, without reading its trials one by one.
 

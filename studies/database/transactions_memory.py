@@ -42,6 +42,10 @@ class MemoryStore:
         states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
         return self._memory.get_all_trials(study_id, deepcopy=False, states=states)
 
+    def trials(self, study_id: int) -> list[FrozenTrial]:
+        """See TrialStore."""
+        return self._memory.get_all_trials(study_id, deepcopy=False)
+
     def counts(self, study_id: int) -> Counts:
         """See TrialStore."""
         trials = self._memory.get_all_trials(study_id, deepcopy=False)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from studies.database import trial_tables as tables
 from studies.database.other_trials import BegunTrials, CompletedReports
 from studies.database.retrying import Retrier
+from studies.database.stored_trials import fetch, trials_of
 from studies.database.transactions import (
     CONTROL_ATTR,
     RETRY_OF_ATTR,
@@ -71,6 +72,10 @@ class RdbStore:
     def begun(self, study_id: int) -> list[FrozenTrial]:
         """See TrialStore."""
         return self._ask(self._known.begun(study_id).read)
+
+    def trials(self, study_id: int) -> list[FrozenTrial]:
+        """See TrialStore."""
+        return trials_of(self._ask(lambda connection: fetch(connection, study_id)))
 
     def counts(self, study_id: int) -> Counts:
         """See TrialStore."""

@@ -34,6 +34,15 @@ BEATS: sa.Table = _models.TrialHeartbeatModel.__table__
 _ValueType = _models.TrialValueModel.TrialValueType
 ReportType = _models.TrialIntermediateValueModel.TrialIntermediateValueType
 
+_DOUBLE = postgresql.DOUBLE_PRECISION
+REPORTED_NUMBER = sa.case(
+    (REPORTS.c.intermediate_value_type == ReportType.FINITE, REPORTS.c.intermediate_value),
+    (REPORTS.c.intermediate_value_type == ReportType.INF_POS, sa.cast("Infinity", _DOUBLE)),
+    (REPORTS.c.intermediate_value_type == ReportType.INF_NEG, sa.cast("-Infinity", _DOUBLE)),
+    else_=sa.cast("NaN", _DOUBLE),
+)
+"""A row of REPORTS as the number that it stands for (`reported_value`), in Postgres."""
+
 TRIAL_ID: sa.BindParameter[int] = sa.bindparam("trial_id_")
 STUDY_ID: sa.BindParameter[int] = sa.bindparam("study_id_")
 """Placeholders of the statements below; the underscore keeps them apart from columns."""
