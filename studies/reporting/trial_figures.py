@@ -21,10 +21,10 @@ from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_st
 from studies.reporting.wording import count, percent, setting
 from studies.search_space import Axis
 
-MAX_CURVES = 60
-"""A figure shows at most so many curves a study besides reference and best, and says so."""
-MAX_MARKS = 600
-"""A figure shows at most so many trials a study besides reference and best, and says so."""
+MAX_CURVES, MAX_CURVES_IN_ALL = 60, 240
+MAX_MARKS, MAX_MARKS_IN_ALL = 600, 1_200
+"""A figure shows at most so many trials a study, and in all, besides reference and best, and says so: a mark with its
+words takes 250 bytes of the page in each panel, a curve of 250 epochs 5,000."""
 
 EARLY: LineStyleType = (0, (1, 1.5))
 """The dotted line of a trial that was stopped early."""
@@ -51,7 +51,11 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
     ]
     description = " ".join([f"{count(len(trials), 'trial')} against {', '.join(columns)}.", *best])
     floor = marks.floor_of(trials.loc[trials["state"] == "complete", "value"], trials["value"], measure)
-    drawn = {pair.study: _drawn(trials, pair) for pair in analysis.pairs}
+    at_most = min(MAX_MARKS, MAX_MARKS_IN_ALL // len(analysis.pairs))
+    drawn = {
+        pair.study: marks.thin(trials[trials["study"] == pair.study], at_most, keep=marks.marked(pair))
+        for pair in analysis.pairs
+    }
     with house_style():
         figure, axes = panels(len(columns), columns=min(3, len(columns)), width=WIDTH, height=3.4)
         for ax, (name, column) in zip(axes, columns.items(), strict=True):
@@ -80,14 +84,14 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     if max(map(len, trials["curve"]), default=0) < 2:
         return None  # a point is no curve
     hover: Hover = {}
-    n_hidden = 0
+    at_most, n_hidden = min(MAX_CURVES, MAX_CURVES_IN_ALL // len(shown)), 0
     measure = analysis.measure
     title = "Learning curves"
     with house_style():
         figure, axes = panels(len(shown), columns=min(2, len(shown)), width=WIDTH, height=2.9)
         for i, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
             own = trials[trials["study"] == pair.study]
-            placed = marks.thin(own, MAX_CURVES, keep=marks.marked(pair))
+            placed = marks.thin(own, at_most, keep=marks.marked(pair))
             n_hidden += len(own) - len(placed)
             hover |= _curves(ax, placed, pair, measure, prefix=f"curve-{i}")
             ax.set_title(pair.label)
@@ -106,10 +110,6 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
 def _reached(trained: Setting, measure: Measure) -> str:
     spread = trained.val_accuracy
     return percent(spread) if measure.is_fraction else measure.text(spread.mean)
-
-
-def _drawn(trials: pd.DataFrame, pair: PairResult) -> pd.DataFrame:
-    return marks.thin(trials[trials["study"] == pair.study], MAX_MARKS, keep=marks.marked(pair))
 
 
 def _trial_marks(

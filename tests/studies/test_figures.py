@@ -16,7 +16,7 @@ from studies.analysis import analyse
 from studies.errors import UnknownName
 from studies.figures import comparison
 from studies.report import make_sections
-from studies.reporting import marks
+from studies.reporting import marks, trial_figures
 from studies.reporting.figure_style import STYLES, drawn_in
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.section import Evidence
@@ -227,6 +227,22 @@ def test_a_big_study_is_thinned_but_keeps_reference_and_best() -> None:
     assert any("reference" in text for text in texts)
     assert any("best" in text for text in texts)
     assert re.search(r"Not drawn: 1[34]\d trials of middling rank", drawing.caption)
+
+
+def test_the_marks_of_many_studies_are_limited_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec(sparsity=(0.8, 0.9), n_trials=20)
+    frame, _ = load(spec, realistic(spec, n_trials=20))
+    monkeypatch.setattr(trial_figures, "MAX_CURVES_IN_ALL", 10)
+    monkeypatch.setattr(trial_figures, "MAX_MARKS_IN_ALL", 8)
+    analysis = analyse(frame, "")
+    for drawing, n_panels, at_most in (
+        (curves(frame, analysis), 1, 10),
+        (parameters(frame, analysis, spec.search), len(spec.search), 8),
+    ):
+        assert drawing is not None
+        texts = hover_texts(drawing)
+        assert n_panels * at_most * 0.8 <= len(texts) <= n_panels * (at_most + 6)
+        assert "Not drawn: " in drawing.caption
 
 
 def test_the_users_matplotlib_settings_neither_matter_nor_change() -> None:
