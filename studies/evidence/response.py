@@ -249,7 +249,9 @@ def lines_of_pair(frame: pd.DataFrame, pair: PairResult) -> tuple[Line, ...]:
         return ()
     others = {name: column for name, column in columns.items() if name != "lr"}
     found = []
-    for _, rows in own.groupby(list(others.values()), sort=True, observed=True):
+    together = own.groupby(list(others.values()), observed=True)[columns["lr"]].transform("size")
+    # Where settings were drawn, nearly each is a group by itself: thousands of groups to look at for nothing.
+    for _, rows in own[together >= 3].groupby(list(others.values()), sort=True, observed=True):
         by_rate = rows.sort_values([columns["lr"], "number"], kind="stable").drop_duplicates(columns["lr"])
         if len(by_rate) >= 3:
             found.append(_line(by_rate, columns["lr"], others))
