@@ -66,8 +66,9 @@ def _answer(found: Comparison, member: Member) -> str:
         return f"{said} ({_sure(gap)})."
     tally = Counter(gap.sign for gap in gaps)
     words = {1: "better", -1: "worse", 0: "not told apart", None: "without seeds enough to tell"}
-    told = ", ".join(f"{word} in {tally[sign]}" for sign, word in words.items() if tally[sign])
-    return f"On test the best of {member.name} is, against that of {first} in {len(gaps)} pairs, {told}."
+    told = [f"{word} in {tally[sign]}" for sign, word in words.items() if tally[sign]]
+    told[0] += f" of {len(gaps)} pairs"
+    return f"On test the best of {member.name} is, against that of {first}, {', '.join(told)}."
 
 
 def _sure(gap: Gap) -> str:
@@ -89,7 +90,7 @@ def _page(found: Comparison, form: Form) -> Page:
         title=" against ".join(reversed(names)) if len(names) == 2 else f"{', '.join(names)}",
         description="",
         plan=f"{count(len(names), 'campaign')} · {count(n_trials, 'trial')}",
-        question=f"How do {', '.join(names[1:])} compare with {names[0]}?",
+        question=f"How {'does' if len(names) == 2 else 'do'} {', '.join(names[1:])} compare with {names[0]}?",
         answer=answer(found),
         concerns=_concerns(found),
         first=_first_screen(found),
@@ -106,7 +107,8 @@ def _concerns(found: Comparison) -> tuple[Concern, ...]:
     ]
     recipe = [name.rpartition(".")[2] for name in OF_RECIPE if name in found.differing]
     if recipe:
-        own.append(Concern("note", f"The campaigns differ in {', '.join(recipe)}, and so do their accuracies."))
+        effect = "which may explain differences between their accuracies"
+        own.append(Concern("note", f"The campaigns differ in {', '.join(recipe)}, {effect}."))
     return tuple(sorted(own, key=lambda concern: concern.weight != "warning"))
 
 
@@ -122,18 +124,21 @@ def _together(members: Sequence[Member]) -> Analysis:
 
 
 def _first_screen(found: Comparison) -> tuple[Block, ...]:
+    named = len(found.members) > 2  # of two, it is clear whose differences from the first they are
     rows = [
         (
             f"{gap.label}, {gap.role}",
-            gap.campaign,
+            *([gap.campaign] if named else []),
             points(gap.mean),
             NOT_KNOWN if gap.low is None or gap.high is None else f"{points(gap.low)} to {points(gap.high)}",
             str(gap.n_shared or "none"),
         )
         for gap in found.gaps
     ]
-    header = ("setting", "campaign", f"points above {found.members[0].name}, test", "95 % interval", "shared seeds")
-    table = Table("gaps", "Differences on test", header, tuple(rows), frozenset({2, 3, 4}), stacks=True)
+    numbers = (f"points above {found.members[0].name}, test", "95 % interval", "shared seeds")
+    header = ("setting", *(["campaign"] if named else []), *numbers)
+    numeric = frozenset(range(len(header) - len(numbers), len(header)))
+    table = Table("gaps", "Differences on test", header, tuple(rows), numeric, stacks=True)
     note = (
         "Paired by seed where two or more are shared. A reference was not chosen, so its difference is free of luck; "
         "each best is partly the luckiest of its campaign, the more so the more trials it was chosen from. Each "

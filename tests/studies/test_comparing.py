@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -100,7 +101,17 @@ def test_the_first_is_what_the_others_are_compared_with() -> None:
 def test_several_pairs_are_counted() -> None:
     first = campaign("first", (0.80, 0.81, 0.82), sparsity=(0.5, 0.9))
     other = campaign("other", (0.70, 0.71, 0.721), sparsity=(0.5, 0.9))
-    assert answer(compare([first, other])).endswith("against that of first in 2 pairs, worse in 2.")
+    assert (
+        answer(compare([first, other])) == "On test the best of other is, against that of first, worse in 2 of 2 pairs."
+    )
+
+
+def test_several_outcomes_are_counted_out_of_all_pairs() -> None:
+    found = compare([campaign("first", (0.80, 0.81, 0.82)), campaign("other", (0.70, 0.71, 0.721))])
+    [gap] = (one for one in found.gaps if one.role == "best")
+    better, alike = (replace(gap, low=low, high=0.3) for low in (0.1, -0.1))
+    told = answer(replace(found, gaps=(better, alike, alike, better, alike, alike)))
+    assert told == "On test the best of other is, against that of first, better in 2 of 6 pairs, not told apart in 4."
 
 
 def test_points_are_signed_but_for_nothing() -> None:
@@ -119,7 +130,10 @@ def test_the_page_and_its_numbers(reference: tuple[float, ...], best: tuple[floa
     assert summary["files"] == list(files)
     assert len(summary["differences"]) == (2 if reference else 1 if best else 0)
     assert {"key": "fixed.epochs", "values": ["5", "9"]} in summary["differing"]
-    assert "The campaigns differ in epochs" in str(files["report.md"])
+    page = str(files["report.md"])
+    assert "The campaigns differ in epochs, which may explain differences between their accuracies." in page
+    assert "How does other compare with first?" in page
+    assert "| setting | points above first, test |" in page  # whose they are need not be said of two
     assert not re.search(r"<script|https?://(?!www\.w3\.org)", str(files["report.html"]))
     assert files == render_comparison(found)
 
