@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from studies.frame import param_columns
 from studies.gain import noise_of_a_seed
 from studies.reporting import marks
 from studies.reporting.findings import PairResult
+from studies.reporting.section import Evidence
 from studies.response import MOST, Response, fit
 
 MOST_PAIRS = 12
@@ -96,3 +98,12 @@ def model_of(frame: pd.DataFrame, pair: PairResult) -> Model | None:
     error = noise / math.sqrt(by_seed.shape[1]) if freedom and noise > 1e-9 else math.nan
     response = fit(cube.points(thinned), looks, error, freedom, cube.groups)
     return None if response is None else Model(cube, columns, response, thinned, floor)
+
+
+def models_of(evidence: Evidence, pairs: Iterable[PairResult]) -> dict[str, Model | None]:
+    """The model of each of these pairs, by study. To fit one takes seconds, so it is done once a report."""
+    known: dict[str, Model | None] = evidence.memo.setdefault("models", {})
+    for pair in pairs:
+        if pair.study not in known:
+            known[pair.study] = model_of(evidence.frame, pair)
+    return known

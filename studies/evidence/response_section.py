@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.evidence.finished import MOST_PAIRS, Model, model_of
+from studies.evidence.finished import MOST_PAIRS, Model, models_of
 from studies.evidence.response import (
     FEWEST_BINNED,
     Curve,
@@ -41,7 +41,7 @@ def section(evidence: Evidence) -> Section | None:
     if not analysis.params:
         return None
     pairs = analysis.pairs[:MOST_PAIRS]
-    models = {pair.study: model_of(frame, pair) for pair in pairs}
+    models = models_of(evidence, pairs)
     curves = {pair.study: curves_of_pair(frame, pair, models[pair.study]) for pair in pairs}
     shown = [pair for pair in pairs if curves[pair.study]]
     if not shown:

@@ -15,11 +15,12 @@ import pandas as pd
 from scipy import stats
 
 from studies.coordinates import Array, Cube
-from studies.evidence.finished import MOST_PAIRS, Model, accuracies, finished, model_of
+from studies.evidence.finished import MOST_PAIRS, Model, accuracies, finished, models_of
 from studies.frame import param_columns
 from studies.gain import FAR, noise_of_a_seed, paired_gain
 from studies.reporting import marks
-from studies.reporting.findings import Analysis, PairResult, Verdict
+from studies.reporting.findings import PairResult, Verdict
+from studies.reporting.section import Evidence
 from studies.response import MOST, fit
 from studies.search_space import Params
 
@@ -99,9 +100,10 @@ class Transfer:
     likeness: tuple[Likeness, ...]
 
 
-def transfer(frame: pd.DataFrame, analysis: Analysis) -> Transfer | None:
+def transfer(evidence: Evidence) -> Transfer | None:
     """Costs and likeness of the first `MOST_PAIRS` pairs that have a best; None for fewer than two."""
-    pairs = [pair for pair in analysis.pairs if pair.best is not None][:MOST_PAIRS]
+    frame = evidence.frame
+    pairs = [pair for pair in evidence.analysis.pairs if pair.best is not None][:MOST_PAIRS]
     if len(pairs) < 2:
         return None
     costs: list[Cost] = []
@@ -111,7 +113,7 @@ def transfer(frame: pd.DataFrame, analysis: Analysis) -> Transfer | None:
         costs += own
         averages.append(average)
     references = [_reference_cost(pair) for pair in pairs]
-    models = {pair.study: model_of(frame, pair) for pair in pairs}
+    models = models_of(evidence, pairs)
     return Transfer(
         tuple(pair.label for pair in pairs),
         (*(cost for cost in references if cost is not None), *costs),

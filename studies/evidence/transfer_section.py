@@ -38,7 +38,7 @@ def section(evidence: Evidence) -> Section | None:
     analysis = evidence.analysis
     if not analysis.params or len(analysis.pairs) < 2:
         return None
-    found = transfer(evidence.frame, analysis)
+    found = transfer(evidence)
     if found is None or all(cost.kind == "unknown" for cost in found.costs):
         missing = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
         return Section(NAME, "Does it carry over", "Transfer", (Text(missing, "missing"),))

@@ -24,11 +24,13 @@ class Evidence:
         frame: the trials, from `studies.frame.load_frame`.
         analysis: what `studies.analysis.analyse` made of them.
         provenance: the specification and versions they come from.
+        memo: what one section has found out and another will ask for, by name; see `models_of`.
     """
 
     frame: pd.DataFrame
     analysis: Analysis
     provenance: Provenance
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def compared(*pairs: tuple[float, ...]) -> Transfer:
         search={"alpha": list(ALPHAS)}, reference={"alpha": 0.1}, sampler="grid", sparsity=(0.9, 0.98)[: len(pairs)]
     )
     evidence = evidence_of(spec, [told(values) for values in pairs])
-    found = transfer(evidence.frame, evidence.analysis)
+    found = transfer(evidence)
     assert found is not None
     return found
 
