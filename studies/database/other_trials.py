@@ -5,9 +5,7 @@ each look asks for the few above: those that run, and those that finished since.
 thousands, are never read.
 """
 
-import json
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +24,9 @@ from studies.database.trial_tables import (
     TRIALS,
     VALUES,
     Distributions,
+    attrs_by_trial,
     final_value,
+    params_by_trial,
     reported_value,
 )
 
@@ -178,14 +178,8 @@ class BegunTrials:
         last: Iterable[Any],
     ) -> Iterable[FrozenTrial]:
         value = {row.trial_id: final_value(row.value, row.value_type) for row in values}
-        params_of: dict[int, dict[str, Any]] = defaultdict(dict)
-        distributions_of: dict[int, dict[str, Any]] = defaultdict(dict)
-        for trial_id, name, internal, text in params:
-            distribution = distributions_of[trial_id][name] = self._distribution(text)
-            params_of[trial_id][name] = distribution.to_external_repr(internal)
-        attrs_of: dict[int, dict[str, Any]] = defaultdict(dict)
-        for trial_id, key, text in attrs:
-            attrs_of[trial_id][key] = json.loads(text)
+        params_of, distributions_of = params_by_trial(params, self._distribution)
+        attrs_of = attrs_by_trial(attrs)
         last_of = {trial_id: {step: reported_value(stored, kind)} for trial_id, step, stored, kind in last}
         for trial_id, number, state, _ in begun:
             if state == TrialState.FAIL:

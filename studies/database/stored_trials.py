@@ -5,7 +5,6 @@ objects; here a table is one statement, and on Postgres all values that a trial 
 what Optuna's `get_all_trials` gives.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,9 @@ from studies.database.trial_tables import (
     USER_ATTRS,
     VALUES,
     Distributions,
+    attrs_by_trial,
     final_value,
+    params_by_trial,
     reported_value,
 )
 
@@ -100,13 +101,8 @@ def trials_of(rows: StoredRows) -> list[FrozenTrial]:
     values: dict[int, dict[int, float]] = defaultdict(dict)
     for trial_id, objective, stored, kind in rows.values:
         values[trial_id][objective] = final_value(stored, kind)
-    params: dict[int, dict[str, Any]] = defaultdict(dict)
-    distributions: dict[int, dict[str, Any]] = defaultdict(dict)
-    distribution_of = Distributions()
-    for trial_id, name, internal, text in rows.params:
-        distribution = distributions[trial_id][name] = distribution_of(text)
-        params[trial_id][name] = distribution.to_external_repr(internal)
-    user_attrs, system_attrs = _attrs(rows.user_attrs), _attrs(rows.system_attrs)
+    params, distributions = params_by_trial(rows.params, Distributions())
+    user_attrs, system_attrs = attrs_by_trial(rows.user_attrs), attrs_by_trial(rows.system_attrs)
     reports = _REPORTED[rows.dialect](rows.reports)
     return [
         FrozenTrial(
@@ -125,13 +121,6 @@ def trials_of(rows: StoredRows) -> list[FrozenTrial]:
         )
         for trial_id, number, state, started, finished in rows.trials
     ]
-
-
-def _attrs(rows: Sequence[Any]) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = defaultdict(dict)
-    for trial_id, key, text in rows:
-        found[trial_id][key] = json.loads(text)
-    return found
 
 
 def _packed_reports(rows: Sequence[Any]) -> dict[int, dict[int, float]]:

@@ -8,7 +8,8 @@ it made the first time.
 
 import json
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -205,3 +206,23 @@ class Distributions:
         if found is None:
             found = self._known[text] = json_to_distribution(text)
         return found
+
+
+def params_by_trial(
+    rows: Iterable[Any], distribution: Distributions
+) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, BaseDistribution]]]:
+    """Rows of PARAMS (trial, name, internal value, distribution): values as users see them, and distributions."""
+    params: dict[int, dict[str, Any]] = defaultdict(dict)
+    distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)
+    for trial_id, name, internal, text in rows:
+        drawn_from = distributions[trial_id][name] = distribution(text)
+        params[trial_id][name] = drawn_from.to_external_repr(internal)
+    return params, distributions
+
+
+def attrs_by_trial(rows: Iterable[Any]) -> dict[int, dict[str, Any]]:
+    """Rows of an attribute table (trial, key, JSON), by trial and key."""
+    attrs: dict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, key, text in rows:
+        attrs[trial_id][key] = json.loads(text)
+    return attrs

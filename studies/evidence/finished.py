@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,10 +100,10 @@ def model_of(frame: pd.DataFrame, pair: PairResult) -> Model | None:
     return None if response is None else Model(cube, columns, response, thinned, floor)
 
 
-def models_of(evidence: Evidence, pairs: Iterable[PairResult]) -> dict[str, Model | None]:
+def models_of(evidence: Evidence, pairs: Sequence[PairResult]) -> dict[str, Model | None]:
     """The model of each of these pairs, by study. To fit one takes seconds, so it is done once a report."""
     known: dict[str, Model | None] = evidence.memo.setdefault("models", {})
     for pair in pairs:
         if pair.study not in known:
             known[pair.study] = model_of(evidence.frame, pair)
-    return known
+    return {pair.study: known[pair.study] for pair in pairs}

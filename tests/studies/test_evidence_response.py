@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from studies.evidence import response_section
-from studies.evidence.finished import model_of
+from studies.evidence import finished, response_section
+from studies.evidence.finished import model_of, models_of
 from studies.evidence.response import curves_of_pair, lines_of_pair, surface_params, surfaces
+from studies.reporting.findings import PairResult
 from studies.reporting.section import Text
 from tests.studies.evidence_of import evidence_of, evidence_of_case
 from tests.studies.sample_campaign import Told, make_spec
@@ -43,6 +44,21 @@ def test_the_curves_of_a_known_response() -> None:
     for curve in curves.values():
         assert all(low <= effect <= high for low, effect, high in zip(curve.low, curve.effect, curve.high, strict=True))
         assert sum(curve.effect) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_model_is_fitted_once_a_report_and_only_those_asked_for_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = evidence_of(make_spec(n_trials=2, sparsity=(0.8, 0.9)), [peaked(2), peaked(2)])
+    first, second = evidence.analysis.pairs
+    fitted: list[str] = []
+
+    def none(_frame: object, pair: PairResult) -> None:
+        fitted.append(pair.study)
+
+    monkeypatch.setattr(finished, "model_of", none)
+
+    assert models_of(evidence, [first, second]) == {first.study: None, second.study: None}
+    assert models_of(evidence, [second]) == {second.study: None}
+    assert fitted == [first.study, second.study]
 
 
 def test_the_surface_has_a_panel_a_third_of_the_learning_rates_and_every_trial_once() -> None:

@@ -41,7 +41,7 @@ def made(state: TrialState, kind: Any = None, **more: Any) -> FrozenTrial:
 TRIALS = [
     made(TrialState.COMPLETE, kind=True, value=None, values=[0.1, -math.inf], intermediate_values={9: 0.5, 2: 0.25}),
     made(TrialState.COMPLETE, kind=1.5, values=[math.inf, 3.0], user_attrs={"list": [1, None, "ü"], "nan": math.nan}),
-    made(TrialState.PRUNED, kind="a", intermediate_values=dict(enumerate(ODD))),
+    made(TrialState.PRUNED, kind="a", intermediate_values=dict(enumerate((*ODD, -0.0)))),
     made(TrialState.FAIL, user_attrs={"error": "out of memory"}, intermediate_values={0: math.nan}),
     made(TrialState.RUNNING, kind=2, datetime_complete=None),
     made(
