@@ -8,14 +8,12 @@ its own; then again from the files of that report, without the database.
 import argparse
 import os
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import sqlalchemy as sa
 
+from benchmarks.scratch import scratch
 from studies.campaigns import create_campaign
-from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
@@ -119,11 +117,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=250)
     arguments = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="rigl-study-benchmark-"))
-    home.chmod(0o755)  # root's Postgres runs as another user
-    server = EmbeddedPostgres(home, fsync=False)
-    try:
-        url = server.ensure_running()
+    with scratch() as (home, url):
         os.environ["RIGL_STUDY_STORAGE"] = url.revealed()  # not an argument, which every `ps` shows
         began = time.perf_counter()
         fill(url, arguments.trials, arguments.epochs)
@@ -139,8 +133,6 @@ def main() -> None:
             print(f"{way:<20} {wall:.1f} s, {computed:.1f} s of them computed, at most {size:,.0f} MiB")
         page, table = (out / name for name in ("report.html", "trials.csv"))
         print(f"report.html {page.stat().st_size / 1e6:.2f} MB, trials.csv {table.stat().st_size / 1e6:.1f} MB")
-    finally:
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import sqlalchemy as sa
 
+from benchmarks.scratch import scratch
 from studies.campaigns import create_campaign
-from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
@@ -95,11 +93,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="rigl-study-benchmark-"))
-    home.chmod(0o755)  # root's Postgres runs as another user
-    server = EmbeddedPostgres(home, fsync=False)
-    try:
-        url = server.ensure_running()
+    with scratch() as (_, url):
         began = time.perf_counter()
         fill(url, arguments.trials)
         print(f"{arguments.trials:,} trials in {STUDIES} studies, filled in {time.perf_counter() - began:.1f} s")
@@ -107,8 +101,6 @@ def main() -> None:
             times, computed = zip(*(seconds(command, url.revealed()) for _ in range(arguments.repeats)), strict=True)
             shown = f"median {statistics.median(times):.2f} s, {min(times):.2f} to {max(times):.2f} s"
             print(f"rigl-study {' '.join(command):<24} {shown}; {statistics.median(computed):.2f} s of them computed")
-    finally:
-        server.stop()
 
 
 if __name__ == "__main__":
