@@ -102,10 +102,19 @@ def update_mask(
         BadInput: a negative count or one that exceeds the layer.
     """
     for size, keep, grow in _by_layer(mask.numel(), n_keep, n_grow):
-        if keep < 0 or grow < 0 or keep + grow > size:
-            raise BadInput(f"cannot keep {keep} and grow {grow} weights of a layer of {size}.")
+        check_counts(size, keep, grow)
     kept = select_top(drop_score, n_keep, among=mask)
     return kept | select_top(grow_score, n_grow, among=~kept)
+
+
+def check_counts(size: int, n_keep: int, n_grow: int) -> None:
+    """Whether a layer of `size` can keep and grow so many weights.
+
+    Raises:
+        BadInput: a negative count or one that exceeds the layer.
+    """
+    if n_keep < 0 or n_grow < 0 or n_keep + n_grow > size:
+        raise BadInput(f"cannot keep {n_keep} and grow {n_grow} weights of a layer of {size}.")
 
 
 def _by_layer(size: int, n_keep: int | PerLayer, n_grow: int | PerLayer) -> Iterable[tuple[int, int, int]]:

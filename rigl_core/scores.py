@@ -45,22 +45,22 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
 Score = Callable[[Layer], Tensor]
 
 
-def magnitude(layer: Layer) -> Tensor:
-    """|w|: small weights matter least (Evci et al. 2020, §3 (3))."""
-    return layer.weight.abs()
+def weight(layer: Layer) -> Tensor:
+    """Weights: small ones matter least (Evci et al. 2020, §3 (3))."""
+    return layer.weight
 
 
 def gradient(layer: Layer) -> Tensor:
-    """|∂L/∂w|: a weight with a large gradient lowers the loss fastest (Evci et al. 2020, §3 (4))."""
-    return layer.gradient.abs()
+    """∂L/∂w: a weight with a large gradient lowers the loss fastest (Evci et al. 2020, §3 (4))."""
+    return layer.gradient
 
 
 def momentum(layer: Layer) -> Tensor:
-    """|momentum|: weights whose gradients keep pointing the same way (SNFS, Dettmers & Zettlemoyer 2019, §3).
+    """Momentum: weights whose gradients keep pointing the same way (SNFS, Dettmers & Zettlemoyer 2019, §3).
 
     Before the optimizer's first step there is none, and every weight scores 0.
     """
-    return torch.zeros_like(layer.weight) if layer.momentum is None else layer.momentum.abs()
+    return torch.zeros_like(layer.weight) if layer.momentum is None else layer.momentum
 
 
 def random(layer: Layer) -> Tensor:
@@ -68,9 +68,20 @@ def random(layer: Layer) -> Tensor:
     return torch.rand(layer.weight.shape, generator=layer.generator, device=layer.weight.device)
 
 
-SCORES: Mapping[str, Score] = MappingProxyType(
-    {"magnitude": magnitude, "gradient": gradient, "momentum": momentum, "random": random}
+SIGNED: Mapping[str, Score] = MappingProxyType(
+    {"magnitude": weight, "gradient": gradient, "momentum": momentum, "random": random}
 )
+"""What a score is the magnitude of: for what ranks by magnitude and needs no copy without signs."""
+
+
+def _magnitude_of(signed: Score) -> Score:
+    return lambda layer: signed(layer).abs()
+
+
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {name: signed if signed is random else _magnitude_of(signed) for name, signed in SIGNED.items()}
+)
+"""Scores by name, as methods have them; none is negative."""
 
 
 def momentum_of(state: Mapping[str, Any]) -> Tensor | None:

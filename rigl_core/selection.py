@@ -111,14 +111,24 @@ def _contenders(flat: Floats, n: int, candidate: Bools) -> Places:
 
 def _lower_bound(flat: Floats, fraction: float, candidate: Bools) -> float:
     """A score that a little more than this fraction of the candidates should reach; infinite where there is none."""
-    stride = round(STRIDE * len(flat) ** (1 / 3))
-    while stride % 2 == 0 or stride % 3 == 0:  # in step with a kernel's height and width it would see one corner of it
-        stride += 1
+    stride = sample_stride(len(flat))
     sample = flat[::stride][candidate[::stride]]
-    expected = fraction * len(sample)
-    wanted = math.ceil(expected + SPREAD * (math.sqrt(expected) + 1))
+    wanted = surely_reached(fraction * len(sample))
     bound = np.partition(sample, len(sample) - wanted)[len(sample) - wanted] if wanted <= len(sample) else -math.inf
     return float(bound) if math.isfinite(bound) else -math.inf
+
+
+def sample_stride(size: int) -> int:
+    """Every how many weights one of a layer of `size` is sampled."""
+    stride = round(STRIDE * math.cbrt(size))
+    while stride % 2 == 0 or stride % 3 == 0:  # in step with a kernel's height and width it would see one corner of it
+        stride += 1
+    return stride
+
+
+def surely_reached(expected: float) -> int:
+    """How many of a sample reach lower than the best of all do, of whom this many are expected in the sample."""
+    return math.ceil(expected + SPREAD * (math.sqrt(expected) + 1))
 
 
 def _best(values: Floats, n: int) -> Bools:

@@ -1,7 +1,7 @@
 """Topology steps over a whole network: drop and grow, or prune. Pure: tensors in, new masks and counts out.
 
 On a device layers are joined to flat tensors, each of which takes as many launches as one layer would; on a CPU they
-are worked on side by side, each while it is in the cache. The masks are the same.
+are worked on side by side, each while it is in the cache, by C of our own or by NumPy. The masks are the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,9 @@ from torch import Tensor
 from rigl_core.layerwise import each_layer
 from rigl_core.masks import MaskState, update_mask
 from rigl_core.methods import Method
+from rigl_core.native import drop_and_grow as native
 from rigl_core.redistribute import redistribute
-from rigl_core.scores import SCORES, Layer, flat, random
+from rigl_core.scores import SCORES, SIGNED, Layer, flat, random
 from rigl_core.selection import PerLayer, select_top, without_waiting
 
 Counts = Mapping[str, int]
@@ -50,7 +51,9 @@ def drop_and_grow(
     moving = {name: layer for name, layer in layers.items() if n_drop[name] or n_grow[name]}
     new = MaskState(dict(masks.masks), dict(masks.n_active))
     if moving:
-        update = updated_each if _on_cpu(moving) else updated_in_groups
+        update = updated_in_groups
+        if _on_cpu(moving):
+            update = updated_natively if native.suits(moving) else updated_each
         new.masks.update(update(moving, masks.masks, method, n_keep, n_grow))
     new.n_active.update({name: n_keep[name] + n_grow[name] for name in moving})
     return new, n_drop
@@ -75,6 +78,20 @@ def updated_each(
         )
 
     return each_layer(update, {name: layer.weight for name, layer in layers.items()})
+
+
+def updated_natively(
+    layers: Mapping[str, Layer], masks: Mapping[str, Tensor], method: Method, n_keep: Counts, n_grow: Counts
+) -> dict[str, Tensor]:
+    """The new masks of all layers, from one call of compiled code."""
+    drop, grow = SIGNED[method.drop or ""], SIGNED[method.grow or ""]
+    return native.drop_and_grow(
+        masks={name: masks[name] for name in layers},
+        drop_scores={name: drop(layer) for name, layer in layers.items()},
+        grow_scores={name: grow(layer) for name, layer in layers.items()},
+        n_keep=n_keep,
+        n_grow=n_grow,
+    )
 
 
 def updated_in_groups(

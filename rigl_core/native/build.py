@@ -1,4 +1,4 @@
-"""Compile and load the C of this package. Nothing is kept: it takes half a second, once in the life of a process."""
+"""Compile and load the C of this package. Nothing is kept: it takes under a second, once in the life of a process."""
 
 import ctypes
 import logging
@@ -23,17 +23,39 @@ class NoNativeCode(Exception):
 @cache
 def convolution() -> ctypes.CDLL | str:
     """The library made of `convolution.c`, or why this machine cannot have it. Asked once in a process."""
-    try:
-        library = _build("convolution.c")
-    except NoNativeCode as error:
-        log.info("convolutions are computed densely: %s", error)
-        return str(error)
-    return _typed(library)
+    library = _built("convolution.c", otherwise="convolutions are computed densely")
+    if isinstance(library, str):
+        return library
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    library.rigl_convolve.argtypes = [pointer] * 7 + [integer]
+    library.rigl_correlate.argtypes = [pointer] * 8 + [integer]
+    for function in (library.rigl_convolve, library.rigl_correlate):
+        function.restype = None
+    return library
+
+
+@cache
+def topology() -> ctypes.CDLL | str:
+    """The library made of `topology.c`, or why this machine cannot have it. Asked once in a process."""
+    library = _built("topology.c", otherwise="topology steps are computed by NumPy")
+    if isinstance(library, str):
+        return library
+    library.rigl_drop_and_grow.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int]
+    library.rigl_drop_and_grow.restype = ctypes.c_int
+    return library
 
 
 def c_compiler() -> str | None:
     """Where the C compiler of this machine is."""
     return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def _built(source: str, *, otherwise: str) -> ctypes.CDLL | str:
+    try:
+        return _build(source)
+    except NoNativeCode as error:
+        log.info("%s: %s", otherwise, error)
+        return str(error)
 
 
 def _build(source: str) -> ctypes.CDLL:
@@ -61,13 +83,3 @@ def _run(command: list[str], text: bytes = b"") -> None:
     if done.returncode:
         told = done.stderr.decode(errors="replace").strip().splitlines()
         raise NoNativeCode(f"{command[0]} failed ({told[0] if told else done.returncode})")
-
-
-def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library, told what its functions take."""
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
-    library.rigl_convolve.argtypes = [pointer] * 7 + [integer]
-    library.rigl_correlate.argtypes = [pointer] * 8 + [integer]
-    for function in (library.rigl_convolve, library.rigl_correlate):
-        function.restype = None
-    return library

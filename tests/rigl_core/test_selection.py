@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rigl_core import selection
 from rigl_core.selection import PerLayer, select_top
+from tests.rigl_core.score_kinds import KINDS
 
 T, F = True, False
 
@@ -66,19 +67,6 @@ def test_it_equals_a_stable_sort(select: Select, scores: list[float], data: st.D
         return
     taken = select(vector(*scores), n, torch.tensor(among))
     assert taken.nonzero().flatten().tolist() == by_a_stable_sort(scores, n, among)
-
-
-KINDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
-    "smooth": lambda rng, size: np.abs(rng.normal(size=size)),
-    "heavy tails": lambda rng, size: np.abs(rng.standard_cauchy(size)),
-    "sorted, so that places mean much": lambda rng, size: np.sort(rng.random(size)),
-    "best at the end": lambda rng, size: (np.arange(size) > 0.97 * size) * rng.random(size),
-    "mostly ties": lambda rng, size: rng.integers(0, 3, size).astype(float),
-    "periodic like a kernel": lambda rng, size: (np.arange(size) % 9 == 4) + 1e-3 * rng.random(size),
-    "all equal": lambda rng, size: np.zeros(size),
-    "some not a number": lambda rng, size: np.where(rng.random(size) < 0.3, np.nan, rng.random(size)),
-    "infinite": lambda rng, size: np.where(rng.random(size) < 0.5, np.inf, rng.random(size)),
-}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
