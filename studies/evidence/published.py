@@ -141,7 +141,8 @@ def section(evidence: Evidence) -> Section | None:
     blocks.append(
         Text(
             "Published by Sundar and Dwaraknath, “[Re] Rigging the Lottery: Making All Tickets Winners”, ML "
-            "Reproducibility Challenge 2020 (arXiv 2103.15767), taken from their repository rigl-reproducibility. "
+            "Reproducibility Challenge 2020 (arXiv 2103.15767), taken from the article and their repository "
+            "rigl-reproducibility. "
             f"{'; '.join(sources)}. The standard error is that of the difference of two independent means over seeds.",
             "note",
         )

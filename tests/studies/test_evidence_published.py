@@ -99,6 +99,7 @@ def test_the_table_names_settings_by_what_was_searched() -> None:
         ("static, S = 0.8 uniform", "the reference"),
         ("rigl, S = 0.8 uniform", "method rigl"),
         ("rigl, S = 0.9 uniform", "not trained yet"),
+        ("static, S = 0.9 uniform", "not trained yet"),
     ]
 
 
