@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
-from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern
+
+from studies.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
 
@@ -163,10 +164,9 @@ class _Between:
 
     def look(self, kernel: Kernel, noise: float) -> tuple[float, float, float]:
         """Log likelihood of the looks, and mean and variance of the difference; `noise` is a variance."""
-        process = GaussianProcessRegressor(kernel, alpha=max(noise, 1e-8), optimizer=None).fit(self.points, self.looks)
-        mean, covariance = process.predict(self.points[[self.best, self.reference]], return_cov=True)
-        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-        return process.log_marginal_likelihood_value_, float(mean[0] - mean[1]), max(float(variance), 1e-12)
+        process = GaussianProcess.through(kernel, self.points, self.looks, max(noise, 1e-8))
+        mean, std = process.contrasts(self.points[[self.best, self.reference]], np.array([[1.0, -1.0]]))
+        return process.likelihood, float(mean[0]), float(std[0] ** 2)
 
 
 @dataclass(frozen=True)
