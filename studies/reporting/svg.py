@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from studies.reporting.figure_style import WIDTH, current_style
@@ -149,7 +150,12 @@ def finish(figure: Figure, *, name: str, title: str, caption: str, description: 
 
 
 def _lay_out(figure: Figure) -> None:
-    """Find the layout, which is half the work, once for all files; before each, matplotlib would draw all in vain."""
+    """Find the layout, which is half the work, once for all files, by what an SVG measures.
+
+    Matplotlib would find it by drawing all of the figure in vain before it is saved.
+    """
+    FigureCanvasSVG(figure)
+    figure.set_dpi(72)  # as an SVG is written
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
