@@ -242,7 +242,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Known(optuna.Study):
-    """A study of trials that are known: to add them to a storage, which copies each, took as long as to look at them."""
+    """A study of known trials: to add them to a storage, which copies each, takes as long as to look at them."""
 
     def __init__(self, trials: list[FrozenTrial]) -> None:
         self._trials = trials

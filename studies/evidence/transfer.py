@@ -280,9 +280,7 @@ def _correlations(x: Array, y: Array) -> Array:
     return found
 
 
-def _told(
-    one: PairResult, two: PairResult, kind: str, n: int, found: Array, spread: Array
-) -> Likeness | None:
+def _told(one: PairResult, two: PairResult, kind: str, n: int, found: Array, spread: Array) -> Likeness | None:
     known = spread[np.isfinite(spread).all(1)]
     if not all(map(math.isfinite, found)) or not len(known):
         return None
