@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+from multiprocessing import Pipe
+from typing import Any
 
 import pytest
 
@@ -48,17 +52,25 @@ def test_a_second_process_that_dies_takes_nothing_with_it(caplog: pytest.LogCapt
     assert "ended early" in caplog.text
 
 
-def test_a_second_process_ends_with_the_report_that_was_given_up() -> None:
-    children = set(os.listdir("/proc"))
+def test_a_second_process_ends_with_the_report_that_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
     with pytest.raises(KeyboardInterrupt), sections_made_apart([waits], evidence_of_case("two_complete"), "screen"):
         raise KeyboardInterrupt
-    left = [pid for pid in set(os.listdir("/proc")) - children if pid.isdigit() and _is_ours(pid)]
-    assert left == []
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
-def _is_ours(pid: str) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline") as command:
-            return "second_process" in command.read()
-    except OSError:
-        return False
+def test_a_second_process_ends_with_a_first_that_was_killed() -> None:
+    ours, theirs = Pipe()  # the system closes a dead process's end
+    command = [sys.executable, "-m", second_process.__name__, str(theirs.fileno())]
+    with theirs:
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    with ours:
+        ours.send(([waits], evidence_of_case("two_complete"), "screen"))
+    assert process.wait(60) == 1
