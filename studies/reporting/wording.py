@@ -5,10 +5,11 @@ Accuracies are fractions everywhere else; here they become percent, and differen
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 
 from studies.gain import Gain
 from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting, Verdict
-from studies.search_space import Params, Value
+from studies.search_space import Axis, Params, Range, Value
 
 NOT_KNOWN = "–"
 """Stands in tables where there is no value."""
@@ -84,6 +85,15 @@ def number(value: Value) -> str:
 def setting(params: Params) -> str:
     """Parameters and values, "lr 0.1, alpha 0.3, delta_t 100"."""
     return ", ".join(f"{name} {number(value)}" for name, value in params.items())
+
+
+def searched(search: Mapping[str, Axis | None]) -> str:
+    """The axes of a search box, "searched: lr 0.01 to 1 (log); alpha 0.1, 0.3"; an axis of None is not known."""
+    axes = [
+        f"{name} {NOT_KNOWN if axis is None else axis}{' (log)' if isinstance(axis, Range) and axis.log else ''}"
+        for name, axis in search.items()
+    ]
+    return f"searched: {'; '.join(axes) or 'nothing'}"
 
 
 def multiple(value: float) -> str:
