@@ -35,7 +35,6 @@ from studies.reporting.sections import (
 from studies.reporting.summary import summarise
 from studies.reporting.trials_csv import trials_csv
 from studies.reporting.trials_parquet import trials_parquet
-from studies.search_space import Choice
 from studies.spec import StudySpec
 
 
@@ -204,10 +203,6 @@ def _question(spec: StudySpec, analysis: Analysis) -> str:
 def _plan(spec: StudySpec, analysis: Analysis) -> str:
     """What was asked for, in a line."""
     strategy = spec.strategy
-    axes = [
-        f"{name} {axis}" if isinstance(axis, Choice) else f"{name} {axis}{' (log)' if axis.log else ''}"
-        for name, axis in spec.search.items()
-    ]
     n_planned = sum(len(plan.tickets()) for plan in spec.plans())
     parts = [
         wording.count(len(analysis.pairs), "pair"),
@@ -216,7 +211,7 @@ def _plan(spec: StudySpec, analysis: Analysis) -> str:
         wording.count(spec.plans()[0].base_config.epochs, "epoch"),
     ]
     if spec.search:
-        parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", f"searched: {'; '.join(axes)}"]
+        parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", wording.searched(spec.search)]
     return " · ".join(parts)
 
 

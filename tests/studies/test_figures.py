@@ -22,7 +22,7 @@ from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.section import Evidence
 from studies.reporting.svg import MAX_PIXELS, THEME, WIDTH, Drawing, finish, house_style, inline, panels
 from studies.reporting.trial_figures import MAX_CURVES, curves, parameters
-from studies.search_space import Choice, Range
+from studies.search_space import Axis, Choice, Range
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, realistic
 from tests.studies.sample_cases import CASES, OTHER, done, load
 
@@ -271,6 +271,28 @@ def test_parameter_axes() -> None:
     assert ParameterAxis.of("one", Choice(values=(3,)), seen).choices == (3,)
     foreign = ParameterAxis.of("any", None, pd.Series([3.0, 1.0, 2.0]))
     assert (foreign.choices, foreign.limits) == (None, (0.9, 3.1))
+
+
+@pytest.mark.parametrize(
+    ("axis", "labels"),
+    {
+        "whole": (Range(low=1, high=5), ["1", "2", "3", "4", "5"]),
+        "two whole": (Range(low=1, high=2), ["1", "2"]),
+        "wide": (Range(low=1e-5, high=0.1, log=True), ["1e-05", "1e-04", "1e-03", "1e-02", "1e-01"]),
+        "from 0.0001": (Range(low=1e-4, high=0.1, log=True), ["0.0001", "0.001", "0.01", "0.1"]),
+        "small": (Range(low=1e-5, high=1e-4, log=True), ["1e-05", "3e-05", "1e-04"]),
+        "choices": (Choice(values=(2.5e-5, 0.001)), ["2.5e-05", "1e-03"]),
+    }.values(),
+)
+def test_ticks_are_values_that_can_be_had_in_one_notation(axis: Axis, labels: list[str]) -> None:
+    with house_style():
+        _, (ax,) = panels(1, columns=1, width=WIDTH, height=3.0)
+        layout = ParameterAxis.of("any", axis, pd.Series([1.0]))
+        layout.prepare(ax)
+        low, high = layout.limits
+        ticks = zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+
+    assert [label.get_text() for tick, label in ticks if low <= tick <= high] == labels
 
 
 def test_inline_has_its_own_identifiers_and_the_pages_colours() -> None:
