@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 MIB = 2**20
@@ -57,8 +58,13 @@ def first_step() -> float:
 
         rigl_core.train.Run.train_batch = timed  # type: ignore[method-assign]
         threads = len(os.sched_getaffinity(0))
+        place = WorkerSettings.storage_of(url)
         settings = WorkerSettings(
-            **WorkerSettings.storage_of(url), checkpoint_dir=f"{folder}/checkpoints", device="cpu", threads=threads
+            storage=place["storage"],
+            home=place["home"],
+            checkpoint_dir=f"{folder}/checkpoints",
+            device="cpu",
+            threads=threads,
         )
         began = time.perf_counter()
         work(settings, stop)
@@ -126,4 +132,5 @@ def resident() -> float:
 
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
-    print({"first_step": first_step, "peak": peak, "growth": growth}[name](*rest))
+    measures: dict[str, Callable[..., float]] = {"first_step": first_step, "peak": peak, "growth": growth}
+    print(measures[name](*rest))
