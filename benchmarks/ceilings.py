@@ -42,7 +42,7 @@ def arithmetic(device: str, size: int, dtype: torch.dtype) -> float:
     return 2 * size**3 / (milliseconds(lambda: a @ b, device, 3) / 1e3)
 
 
-class Traffic(TorchDispatchMode):
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of what each operation reads and writes; views move nothing.
 
     Attributes:
@@ -50,8 +50,8 @@ class Traffic(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -63,6 +63,7 @@ class Traffic(TorchDispatchMode):
 
 def traffic(compute: Callable[[], object]) -> int:
     """Bytes that the operations of one call read and write."""
-    with Traffic() as seen:
+    seen = Traffic()
+    with seen:
         compute()
     return seen.bytes

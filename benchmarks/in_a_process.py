@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 MIB = 2**20
@@ -62,8 +63,13 @@ def first_step() -> float:
 
         Replica.train_step = timed  # type: ignore[assignment, method-assign]
         threads = len(os.sched_getaffinity(0))
+        place = WorkerSettings.storage_of(url)
         settings = WorkerSettings(
-            **WorkerSettings.storage_of(url), checkpoint_dir=f"{folder}/checkpoints", device="cpu", threads=threads
+            storage=place["storage"],
+            home=place["home"],
+            checkpoint_dir=f"{folder}/checkpoints",
+            device="cpu",
+            threads=threads,
         )
         began = time.perf_counter()
         work(settings, stop)
@@ -131,4 +137,5 @@ def resident() -> float:
 
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
-    print({"first_step": first_step, "peak": peak, "growth": growth}[name](*rest))
+    measures: dict[str, Callable[..., float]] = {"first_step": first_step, "peak": peak, "growth": growth}
+    print(measures[name](*rest))

@@ -82,6 +82,6 @@ class PlainLoop:
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         self.optimizer.zero_grad()
         loss = functional.cross_entropy(self.model(images), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.item()

@@ -7,6 +7,7 @@ a top-k of PyTorch, a partition of NumPy, and rigl-torch's scheduler, if it is i
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -110,7 +111,8 @@ def rigl_torch_step(model: nn.Module) -> Callable[[], object] | str:
     scheduler.step = 99  # its hooks only collect gradients just before an update
     images = torch.randn(2, 3, 32, 32)
     model(images).sum().backward()  # fills the gradients its hooks collect
-    return scheduler._rigl_step
+    step: Callable[[], object] = scheduler._rigl_step
+    return step
 
 
 def medians(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
@@ -170,9 +172,9 @@ def measure() -> list[Row]:
         rows.append(Row(line=line, ours=alone, unit="ms", goal=in_words, note="alone"))
         steps: dict[str, Callable[[], object]] = {
             "ours": ours,
-            "NumPy partition": lambda layers=layers, masks=masks: by_partition(layers, masks),
-            "plain top-k": lambda layers=layers, masks=masks: by_top_k(layers, masks),
-            "plain stable sort": lambda layers=layers, masks=masks: by_sorting(layers, masks),
+            "NumPy partition": partial(by_partition, layers, masks),
+            "plain top-k": partial(by_top_k, layers, masks),
+            "plain stable sort": partial(by_sorting, layers, masks),
         }
         peer = rigl_torch_step(model)
         if not isinstance(peer, str):

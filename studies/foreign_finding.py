@@ -83,4 +83,4 @@ def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
     if not spread:
         return None
     found = estimate_gain(points, (looks / spread)[:, None], best=0, reference=1, groups=groups)
-    return found and Gain(**{name: spread * value for name, value in vars(found).items()})
+    return found and found.times(spread)

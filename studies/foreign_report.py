@@ -22,7 +22,7 @@ from studies.reporting.page import Page
 from studies.reporting.report_folder import replace_files
 from studies.reporting.section import Block, Section, Text
 from studies.reporting.trial_figures import curves, parameters
-from studies.reporting.wording import NOT_KNOWN, count, setting
+from studies.reporting.wording import NOT_KNOWN, count, searched, setting
 from studies.tables import Table, ranking_table
 
 
@@ -101,11 +101,8 @@ def _page(finding: Finding, form: Form) -> Page:
 
 
 def _plan(study: ForeignStudy) -> str:
-    axes = [f"{name} {NOT_KNOWN if axis is None else axis}" for name, axis in study.search.items()]
     goal = "less is better" if study.minimises else "more is better"
-    return " · ".join(
-        [count(len(study.frame), "trial"), f"{study.measure.name}, {goal}", f"searched: {'; '.join(axes) or 'nothing'}"]
-    )
+    return " · ".join([count(len(study.frame), "trial"), f"{study.measure.name}, {goal}", searched(study.search)])
 
 
 def _question(study: ForeignStudy) -> str:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
-from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern
+
+from studies.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
 
@@ -40,6 +41,9 @@ FEWEST = 3
 MOST = 200
 """The work grows with the cube of the trials; more of them are thinned out evenly, from best to worst."""
 
+MOST_SEEDS = 100
+"""Nobody trains more seeds to settle a verdict."""
+
 FAR = 0.02
 """Trials further below the best than this, or than ten times the noise, say nothing about what happens near it."""
 
@@ -57,6 +61,7 @@ class Gain:
         std: its standard deviation.
         noise: standard deviation of one network's test accuracy around its setting's, a seed's share taken out; NaN
             where one seed leaves it unknown.
+        freedom: degrees of freedom that its noise is known with.
     """
 
     mean: float
@@ -66,19 +71,33 @@ class Gain:
     at_most: float
     std: float
     noise: float
+    freedom: int
 
     def more_seeds(self, margin: float) -> int | None:
         """How many further seeds of best and reference would show that tuning pays, or that it gains below `margin`.
 
-        Supposing that they confirm the mean. None where the seeds there are settle it, or no number would be enough.
+        Supposing that they confirm the mean, and what is known of the noise. Each brings one more difference of the
+        two, with a variance of 2 `noise`², and one more degree of freedom to Student's t.
+
+        Returns:
+            The smallest number that is enough; None where the seeds there are settle it, where even `MOST_SEEDS` more
+            would not, or where one seed leaves the noise unknown.
         """
-        if self.at_least > 0 or self.at_most < margin or not math.isfinite(self.noise) or self.std == 0:
+        if self.at_least > 0 or self.at_most < margin or not math.isfinite(self.noise):
             return None
-        reach = max(self.mean, margin - self.mean)  # the nearer of the two findings
-        if reach <= 0:
-            return None
-        needed = reach / float(stats.norm.ppf(0.95))
-        return max(1, math.ceil(2 * self.noise**2 * (needed**-2 - self.std**-2)))
+        reaches = ((self.mean, self.mean - self.at_least), (margin - self.mean, self.at_most - self.mean))
+        now, n = stats.t.ppf(0.95, self.freedom), np.arange(1, MOST_SEEDS + 1)
+        quantiles = stats.t.ppf(0.95, self.freedom + n)
+        enough = np.zeros(MOST_SEEDS, bool)
+        for reach, width in reaches:
+            std = width / now
+            enough |= quantiles * std / np.sqrt(1 + n * (std / self.noise) ** 2 / 2) < reach
+        return int(n[enough][0]) if enough.any() else None
+
+    def times(self, scale: float) -> "Gain":
+        """The same gain in another unit, of which there are `scale` in one of this."""
+        lengths = {name: scale * value for name, value in vars(self).items() if name != "freedom"}
+        return Gain(**lengths, freedom=self.freedom)
 
 
 def paired_gain(by_seed: Sequence[float]) -> Gain | None:
@@ -163,10 +182,9 @@ class _Between:
 
     def look(self, kernel: Kernel, noise: float) -> tuple[float, float, float]:
         """Log likelihood of the looks, and mean and variance of the difference; `noise` is a variance."""
-        process = GaussianProcessRegressor(kernel, alpha=max(noise, 1e-8), optimizer=None).fit(self.points, self.looks)
-        mean, covariance = process.predict(self.points[[self.best, self.reference]], return_cov=True)
-        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-        return process.log_marginal_likelihood_value_, float(mean[0] - mean[1]), max(float(variance), 1e-12)
+        process = GaussianProcess.through(kernel, self.points, self.looks, max(noise, 1e-8))
+        mean, std = process.contrasts(self.points[[self.best, self.reference]], np.array([[1.0, -1.0]]))
+        return process.likelihood, float(mean[0]), float(std[0] ** 2)
 
 
 @dataclass(frozen=True)
@@ -188,7 +206,7 @@ class Mixture:
     def gain(self, noise: float) -> Gain:
         """This distribution as a result."""
         low, high, at_least, at_most = map(self.quantile, (0.025, 0.975, 0.05, 0.95))
-        return Gain(self.mean(), low, high, at_least, at_most, self.std(), noise)
+        return Gain(self.mean(), low, high, at_least, at_most, self.std(), noise, self.freedom)
 
     def mean(self) -> float:
         """Its expected value."""

@@ -3,24 +3,28 @@
 Everything is a pure function of frame and provenance, down to the bytes; only `write_report` touches the disk.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from studies import evidence, tables
 from studies.analysis import analyse
 from studies.figures import comparison
 from studies.frame import Provenance
-from studies.reporting import wording
+from studies.reporting import second_process, wording
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import MARGIN, Analysis
 from studies.reporting.health import concerns
 from studies.reporting.page import Page
 from studies.reporting.report_folder import replace_files
+from studies.reporting.second_process import sections_made_apart
 from studies.reporting.section import Block, Evidence, MakeSection, Section, Text
 from studies.reporting.sections import (
     curves_section,
@@ -31,7 +35,6 @@ from studies.reporting.sections import (
 from studies.reporting.summary import summarise
 from studies.reporting.trials_csv import trials_csv
 from studies.reporting.trials_parquet import trials_parquet
-from studies.search_space import Choice
 from studies.spec import StudySpec
 
 
@@ -70,6 +73,17 @@ class Form:
 FORM = Form()
 
 
+@contextlib.contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Linear algebra without threads.
+
+    The matrices are small, so threads cost more than they save; and on a machine with other cores they would add up in
+    another order, to other bytes.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
 def write_report(
     frame: pd.DataFrame, provenance: Provenance, out_dir: Path, margin: float = MARGIN, form: Form = FORM
 ) -> WrittenReport:
@@ -88,8 +102,10 @@ def write_report(
     Raises:
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
-    analysis = analyse(frame, provenance.campaign, margin)
-    folder = replace_files(out_dir, _render(frame, provenance, analysis, form))
+    with _on_one_core():
+        analysis = analyse(frame, provenance.campaign, margin)
+        files = _render(frame, provenance, analysis, form)
+    folder = replace_files(out_dir, files)
     return WrittenReport(folder, folder / "report.html", wording.headline(analysis), analysis)
 
 
@@ -97,7 +113,8 @@ def render_report(
     frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN, form: Form = FORM
 ) -> dict[str, str | bytes]:
     """The contents of a report's files by their names, relative to its folder."""
-    return _render(frame, provenance, analyse(frame, provenance.campaign, margin), form)
+    with _on_one_core():
+        return _render(frame, provenance, analyse(frame, provenance.campaign, margin), form)
 
 
 SECTIONS: tuple[MakeSection, ...] = (
@@ -110,9 +127,20 @@ SECTIONS: tuple[MakeSection, ...] = (
 """What stands below the first screen, in this order."""
 
 
-def make_sections(known: Evidence) -> tuple[Section, ...]:
-    """The sections that these trials have something to say in."""
-    return tuple(section for make in SECTIONS if (section := make(known)) is not None)
+def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ...]:
+    """The sections that these trials have something to say in, drawn in this style.
+
+    Of a large report a second process makes those of `evidence.MODELLED`, about half of the work.
+    """
+    is_large = len(known.frame) >= second_process.LARGE and (os.cpu_count() or 1) > 1
+    apart = evidence.MODELLED if is_large else ()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(drawn_in(style))
+        sent = evidence.without_courses(known)
+        made_apart = stack.enter_context(sections_made_apart(apart, sent, style)) if apart else tuple
+        made = {make: make(known) for make in SECTIONS if make not in apart}
+        made.update(zip(apart, made_apart(), strict=True))
+    return tuple(section for make in SECTIONS if (section := made[make]) is not None)
 
 
 def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis, form: Form) -> dict[str, str | bytes]:
@@ -136,7 +164,7 @@ def _page(known: Evidence, form: Form) -> Page:
         answer=wording.answer(analysis),
         concerns=concerns(known.frame, analysis, spec),
         first=_first_screen(analysis),
-        sections=make_sections(known),
+        sections=make_sections(known, form.style),
         refresh=form.refresh,
     )
 
@@ -175,10 +203,6 @@ def _question(spec: StudySpec, analysis: Analysis) -> str:
 def _plan(spec: StudySpec, analysis: Analysis) -> str:
     """What was asked for, in a line."""
     strategy = spec.strategy
-    axes = [
-        f"{name} {axis}" if isinstance(axis, Choice) else f"{name} {axis}{' (log)' if axis.log else ''}"
-        for name, axis in spec.search.items()
-    ]
     n_planned = sum(len(plan.tickets()) for plan in spec.plans())
     parts = [
         wording.count(len(analysis.pairs), "pair"),
@@ -187,7 +211,7 @@ def _plan(spec: StudySpec, analysis: Analysis) -> str:
         wording.count(spec.plans()[0].base_config.epochs, "epoch"),
     ]
     if spec.search:
-        parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", f"searched: {'; '.join(axes)}"]
+        parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", wording.searched(spec.search)]
     return " · ".join(parts)
 
 

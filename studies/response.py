@@ -1,7 +1,7 @@
 """What the trials of a pair say of any setting, tried or not. Pure functions of numbers.
 
 The same view as in `studies.gain`: trials are noisy looks at one response that changes smoothly with the parameters (a
-Gaussian process of scikit-learn), and nobody knows how smooth. `fit` weighs `DRAWS` degrees of smoothness by how well
+Gaussian process), and nobody knows how smooth. `fit` weighs `DRAWS` degrees of smoothness by how well
 each explains the trials and keeps `KEPT` of them in proportion, so that a question can be put to all of them.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.gaussian_process import GaussianProcessRegressor
 
 from studies.gain import NOISES, Mixture, kernels
+from studies.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
 
@@ -41,14 +41,14 @@ class Response:
         freedom: degrees of freedom of the noise.
     """
 
-    processes: tuple[GaussianProcessRegressor, ...]
+    processes: tuple[GaussianProcess, ...]
     centre: float
     scale: float
     freedom: int
 
     def at(self, points: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the accuracy at points (points by coordinates)."""
-        found = [process.predict(points, return_std=True) for process in self.processes]
+        found = [process.at(points) for process in self.processes]
         means, stds = (np.array(column) for column in zip(*found, strict=True))
         return self.centre + self.scale * means.mean(0), self.scale * np.sqrt((stds**2).mean(0) + means.var(0))
 
@@ -62,12 +62,9 @@ class Response:
         Returns:
             Means and standard deviations, each processes by contrasts.
         """
-        means, stds = [], []
-        for process in self.processes:
-            mean, covariance = process.predict(points, return_cov=True)
-            means.append(weights @ mean)
-            stds.append(np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", weights, covariance, weights), 1e-12)))
-        return self.scale * np.array(means), self.scale * np.array(stds)
+        found = [process.contrasts(points, weights) for process in self.processes]
+        means, stds = (np.array(column) for column in zip(*found, strict=True))
+        return self.scale * means, self.scale * stds
 
     def difference(self, points: Array, weights: Array) -> Mixture:
         """One contrast, `weights` has one number a point, as a distribution."""
@@ -76,7 +73,7 @@ class Response:
 
     def draw(self, points: Array, n: int) -> Array:
         """`n` responses a process as they may be, in one order for all points: draws by points."""
-        drawn = [process.sample_y(points, n, random_state=i).T for i, process in enumerate(self.processes)]
+        drawn = [process.draw(points, n, seed=i) for i, process in enumerate(self.processes)]
         return np.asarray(self.centre + self.scale * np.vstack(drawn), dtype=np.float64)
 
 
@@ -96,11 +93,11 @@ def fit(points: Array, looks: Array, error: float, freedom: int, groups: Sequenc
     errors = list(NOISES) if math.isnan(error) else [error / seen]
     scaled = (looks - looks.mean()) / seen
     processes = [
-        GaussianProcessRegressor(kernel, alpha=max(noise**2, 1e-6), optimizer=None).fit(points, scaled)
+        GaussianProcess.through(kernel, points, scaled, max(noise**2, 1e-6))
         for kernel in kernels(groups, DRAWS)
         for noise in errors
     ]
-    likelihood = np.array([process.log_marginal_likelihood_value_ for process in processes])
+    likelihood = np.array([process.likelihood for process in processes])
     weights = np.exp(likelihood - likelihood.max())
     ends = np.cumsum(weights / weights.sum())
     chosen = np.searchsorted(ends, (np.arange(KEPT) + 0.5) / KEPT)

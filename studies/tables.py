@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -178,8 +178,13 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
             rows.append((pair.label, name, *shown, reached))
     header = ("pair", "trial", *columns, measure.name)
     title = f"The best {RANKED} of each pair on validation"
-    texts = {2 + i for i, column in enumerate(columns.values()) if not pd.api.types.is_numeric_dtype(frame[column])}
+    texts = {2 + i for i, column in enumerate(columns.values()) if not _is_number(frame[column])}
     return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))) - texts)
+
+
+def _is_number(values: "pd.Series[Any]") -> bool:
+    """Whether a column holds numbers, which true and false are to pandas."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
 def provenance_table(frame: pd.DataFrame, provenance: Provenance) -> Table:

@@ -1,6 +1,7 @@
 """The evidence below the answer: a module a question, each with its numbers (pure functions), a section and `KEYS`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from studies.evidence import (
     cost,
@@ -13,7 +14,7 @@ from studies.evidence import (
     stopping_section,
     transfer_section,
 )
-from studies.reporting.section import MakeSection
+from studies.reporting.section import Evidence, MakeSection
 
 SECTIONS: tuple[MakeSection, ...] = (
     importance_section.section,
@@ -27,6 +28,18 @@ SECTIONS: tuple[MakeSection, ...] = (
     published.section,
 )
 """In the order of the report."""
+
+MODELLED: tuple[MakeSection, ...] = (importance_section.section, response_section.section, transfer_section.section)
+"""The ones that take longest, by models of a few trials; they do not look at any course."""
+
+COURSES = ("curve", "explored", "inference_flops_by_epoch", "layer_sparsity", "initial_layer_sparsity", "environment")
+"""Columns with many values a trial, by epoch or by layer: nearly all of what the trials weigh."""
+
+
+def without_courses(known: Evidence) -> Evidence:
+    """What the sections in `MODELLED` look at."""
+    return replace(known, frame=known.frame.drop(columns=list(COURSES)), memo={})
+
 
 KEYS: Mapping[str, str] = {
     **importance_section.KEYS,

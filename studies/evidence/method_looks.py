@@ -7,6 +7,8 @@ from matplotlib.typing import LineStyleType
 from rigl_core.methods import METHODS
 from studies.reporting import marks
 
+MARKERS = (*marks.PAIR_MARKERS, "p", "*")
+"""One for each of METHODS."""
 LINES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 
@@ -23,4 +25,4 @@ def look(method: str, position: int = 0) -> Look:
     """The look of a method; of one that METHODS does not have, that of its `position` behind those."""
     known = list(METHODS)
     i = known.index(method) if method in known else len(known) + position
-    return Look(marks.pair_colour(i), marks.pair_marker(i), LINES[i % len(LINES)])
+    return Look(marks.pair_colour(i), MARKERS[i % len(MARKERS)], LINES[i % len(LINES)])

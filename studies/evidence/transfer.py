@@ -255,33 +255,35 @@ def _likeness(
     if len(shared) >= FEWEST_SHARED:
         x, y = shared["value_x"].to_numpy(float), shared["value_y"].to_numpy(float)
         rng = np.random.default_rng(0)
-        rows = [rng.integers(len(x), size=len(x)) for _ in range(RESAMPLES)]
-        found = [_correlations(x, y), *(_correlations(x[row], y[row]) for row in rows)]
-        return _told(one, two, "shared", len(x), found[0], np.array(found[1:]))
+        rows = np.array([np.arange(len(x)), *(rng.integers(len(x), size=len(x)) for _ in range(RESAMPLES))])
+        found = _correlations(x[rows], y[rows])
+        return _told(one, two, "shared", len(x), found[0], found[1:])
     first, second = models[one.study], models[two.study]
     if first is None or second is None:
         return None
     every = pd.concat([first.trials, second.trials], ignore_index=True)
     places = every.iloc[np.unique(np.linspace(0, len(every) - 1, PLACES).astype(int))]
     draws = [model.response.draw(model.cube.points(places), RESAMPLES // 8) for model in (first, second)]
-    found_by_draw = np.array([_correlations(x, y) for x, y in zip(*draws, strict=True)])
-    middle = tuple(np.nanmean(found_by_draw, axis=0).tolist())
-    return _told(one, two, "model", len(places), (middle[0], middle[1]), found_by_draw)
+    found = _correlations(*draws)
+    return _told(one, two, "model", len(places), np.nanmean(found, axis=0), found)
 
 
-def _correlations(x: Array, y: Array) -> tuple[float, float]:
-    """Kendall's and Spearman's; NaN where all of one are the same."""
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan, math.nan
-    return float(stats.kendalltau(x, y).statistic), float(stats.spearmanr(x, y).statistic)
+def _correlations(x: Array, y: Array) -> Array:
+    """Kendall's and Spearman's of each row of x with that of y, rows by two; NaN where all of one are the same."""
+    found = np.full((len(x), 2), math.nan)
+    differs = (np.ptp(x, axis=1) > 0) & (np.ptp(y, axis=1) > 0)
+    x, y = x[differs], y[differs]
+    found[differs, 0] = [stats.kendalltau(*both, method="asymptotic").statistic for both in zip(x, y, strict=True)]
+    ranks = [stats.rankdata(values, axis=1) for values in (x, y)]  # of all rows at once; a rank correlation is of ranks
+    x, y = (own - own.mean(1, keepdims=True) for own in ranks)
+    found[differs, 1] = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return found
 
 
-def _told(
-    one: PairResult, two: PairResult, kind: str, n: int, found: tuple[float, float], spread: Array
-) -> Likeness | None:
+def _told(one: PairResult, two: PairResult, kind: str, n: int, found: Array, spread: Array) -> Likeness | None:
     known = spread[np.isfinite(spread).all(1)]
     if not all(map(math.isfinite, found)) or not len(known):
         return None
     low, high = np.quantile(known, [0.025, 0.975], axis=0)
-    kendall, spearman = ((found[i], float(low[i]), float(high[i])) for i in range(2))
+    kendall, spearman = ((float(found[i]), float(low[i]), float(high[i])) for i in range(2))
     return Likeness((one.label, two.label), kind, n, kendall, spearman)

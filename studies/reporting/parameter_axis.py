@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -22,6 +23,7 @@ class ParameterAxis:
         log: whether the number line is logarithmic.
         ticks: values to label, None to let the scale decide.
         limits: ends of the number line.
+        whole: whether only whole numbers are on it.
     """
 
     name: str
@@ -29,19 +31,21 @@ class ParameterAxis:
     log: bool
     ticks: tuple[float, ...] | None
     limits: tuple[float, float]
+    whole: bool = False
 
     @classmethod
     def of(cls, name: str, axis: Axis | None, seen: "pd.Series[Any]") -> Self:
         """The layout for an axis of the search box; without one, for the values seen."""
         if isinstance(axis, Range):
-            return cls(name, None, axis.log, None, _padded(axis.low, axis.high, log=axis.log))
+            return cls(name, None, axis.log, None, _padded(axis.low, axis.high, log=axis.log), axis.is_integer)
         values = list(axis.values) if axis is not None else sorted(seen.dropna().unique().tolist(), key=_order)
         if len(values) < 2 or any(isinstance(value, bool | str) for value in values):
             return cls(name, tuple(values), False, None, (-0.6, len(values) - 0.4))
         low, high = float(min(values)), float(max(values))
         log = low > 0 and high / low >= 10
         ticks = tuple(float(value) for value in values) if axis is not None else None
-        return cls(name, None, log, ticks, _padded(low, high, log=log))
+        whole = all(isinstance(value, int) for value in values)
+        return cls(name, None, log, ticks, _padded(low, high, log=log), whole)
 
     def position(self, value: Value) -> float:
         """Where a value lies."""
@@ -53,7 +57,6 @@ class ParameterAxis:
 
     def prepare(self, ax: Axes, *, vertical: bool = False) -> None:
         """Give `ax` this axis, as its horizontal one unless told otherwise."""
-        plain = FuncFormatter(lambda value, _position: number(float(value)))
         which = ax.yaxis if vertical else ax.xaxis
         if self.choices is not None:
             which.set_ticks(range(len(self.choices)), [number(choice) for choice in self.choices])
@@ -63,13 +66,29 @@ class ParameterAxis:
             which.set_major_locator(LogLocator(subs=_subs(*self.limits)))
             which.set_minor_formatter(NullFormatter())
         else:
-            which.set_major_locator(MaxNLocator(5))
+            which.set_major_locator(MaxNLocator(5, integer=self.whole))
         if self.ticks is not None and len(self.ticks) <= 8:
             which.set_ticks(self.ticks)
             which.set_minor_locator(NullLocator())
         if self.choices is None:
-            which.set_major_formatter(plain)
+            which.set_major_formatter(_TickLabels(self.limits))
         (ax.set_ylim if vertical else ax.set_xlim)(*self.limits)
+
+
+class _TickLabels(FuncFormatter):
+    """Numbers as everywhere in a report; all of them as powers of ten where one within `limits` has to be."""
+
+    def __init__(self, limits: tuple[float, float]) -> None:
+        super().__init__(lambda value, _position: number(float(value)))
+        self._limits = limits
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        low, high = self._limits
+        plain = [number(float(value)) for value in values]
+        if not any("e" in text for text, value in zip(plain, values, strict=True) if low <= value <= high):
+            return plain
+        rounded = [float(f"{value:.3g}") for value in values]  # NumPy's own rounding would leave "3.e-05"
+        return [np.format_float_scientific(x, trim="-", exp_digits=2) if x else "0" for x in rounded]
 
 
 def _order(value: Value) -> tuple[bool, Value]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from studies.evidence import KEYS as EVIDENCE_KEYS
 from studies.frame import STATES
-from studies.gain import Gain
+from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Difference, Estimate, PairResult, Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.section import Evidence, Section
@@ -61,7 +61,9 @@ _GAIN = {
         "number?", "standard deviation of one network's test accuracy around its setting's; null for one seed"
     ),
     "more_seeds": Key(
-        "integer?", "further seeds that would settle an undecided verdict; null if it is settled or none are enough"
+        "integer?",
+        f"further seeds that would settle an undecided verdict; null if it is settled, if {MOST_SEEDS} would not be "
+        "enough, or if one seed leaves the noise unknown",
     ),
 }
 KEYS: Mapping[str, Key | str] = {

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from studies.reporting.figure_style import WIDTH, current_style
@@ -142,10 +143,23 @@ def finish(figure: Figure, *, name: str, title: str, caption: str, description: 
         hover: what to show over which mark.
     """
     _fit_legends(figure)
+    _lay_out(figure)
     svg = _svg(figure, title=title, description=description, hover=hover)
-    figure.set_layout_engine(None)  # the other files have the same layout; finding it is half the work
     images = {suffix: _WRITERS[suffix](figure, title, description) for suffix in current_style().files}
     return Drawing(name, title, caption, description, svg, images)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Find the layout, which is half the work, once for all files, by what an SVG measures.
+
+    Matplotlib would find it by drawing all of the figure in vain before it is saved.
+    """
+    FigureCanvasSVG(figure)
+    figure.set_dpi(72)  # as an SVG is written
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)
 
 
 def _fit_legends(figure: Figure) -> None:

@@ -152,7 +152,9 @@ def _parameter_keys(trials: pd.DataFrame, analysis: Analysis) -> list[Line2D]:
         look: dict[str, Any] = {"marker": marker, "markersize": size, "color": colour, "label": label}
         return Line2D([], [], linestyle="none", markerfacecolor="none" if hollow else colour, **look)
 
-    keys = [key(p.label, marks.pair_marker(i), 6, marks.pair_colour(i)) for i, p in enumerate(analysis.pairs)]
+    # The only pair of another program's study is the study, after which nobody would call a dot.
+    labels = ["trial" if pair.label == analysis.campaign else pair.label for pair in analysis.pairs]
+    keys = [key(label, marks.pair_marker(i), 6, marks.pair_colour(i)) for i, label in enumerate(labels)]
     if any(pair.reference for pair in analysis.pairs):
         keys.append(key("reference", "+", 9, _INK))
     if any(pair.best for pair in analysis.pairs):

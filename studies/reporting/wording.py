@@ -5,10 +5,11 @@ Accuracies are fractions everywhere else; here they become percent, and differen
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 
-from studies.gain import Gain
+from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting, Verdict
-from studies.search_space import Params, Value
+from studies.search_space import Axis, Params, Range, Value
 
 NOT_KNOWN = "–"
 """Stands in tables where there is no value."""
@@ -65,11 +66,17 @@ def claim(pair: PairResult) -> str:
             most = f"with 95 % confidence tuning gains at most {100 * max(gain.at_most, 0):.{max(digits, 2)}f} points"
             return f"{most}: not worth it at a margin of {margin}"
         case _:
-            n = gain.more_seeds(pair.margin)
-            settle = (
-                f"about {count(n, 'more seed')} would settle it" if n else "no number of seeds is sure to settle it"
-            )
-            return f"tuning gains {interval(gain)} points (95 % interval): undecided, {settle}"
+            return f"tuning gains {interval(gain)} points (95 % interval): undecided, {_settled_by(gain, pair.margin)}"
+
+
+def _settled_by(gain: Gain, margin: float) -> str:
+    """What it would take to decide, in a clause."""
+    n = gain.more_seeds(margin)
+    if n is not None:
+        return f"about {count(n, 'more seed')} would settle it"
+    if math.isnan(gain.noise):
+        return "with one seed it cannot be told how many would settle it"
+    return f"it would take more than {count(MOST_SEEDS, 'more seed')} to settle it"
 
 
 def number(value: Value) -> str:
@@ -84,6 +91,15 @@ def number(value: Value) -> str:
 def setting(params: Params) -> str:
     """Parameters and values, "lr 0.1, alpha 0.3, delta_t 100"."""
     return ", ".join(f"{name} {number(value)}" for name, value in params.items())
+
+
+def searched(search: Mapping[str, Axis | None]) -> str:
+    """The axes of a search box, "searched: lr 0.01 to 1 (log); alpha 0.1, 0.3"; an axis of None is not known."""
+    axes = [
+        f"{name} {NOT_KNOWN if axis is None else axis}{' (log)' if isinstance(axis, Range) and axis.log else ''}"
+        for name, axis in search.items()
+    ]
+    return f"searched: {'; '.join(axes) or 'nothing'}"
 
 
 def multiple(value: float) -> str:

@@ -247,3 +247,11 @@ CASES: dict[str, Callable[[], Case]] = {
         *(_text, _lottery, _side_by_side, _beside_the_published),
     )
 }
+
+
+def few_with_all_figures() -> Case:
+    """As few trials as there is every figure of the case "whole" for: where reports are drawn again and again."""
+    search = {"lr": {"low": 0.01, "high": 0.3, "log": True}, "alpha": {"low": 0.1, "high": 0.6}}
+    reference = {"lr": 0.1, "alpha": 0.3}
+    spec = make_spec("few", sparsity=(0.9, 0.98), search=search, reference=reference, n_trials=8)
+    return Case(spec, realistic(spec, n_trials=8), "2 pairs")

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rigl_core.methods
 from studies.evidence import methods
 from studies.evidence.arms import arms_of
 from studies.evidence.holm import holm
+from studies.evidence.method_looks import look
 from studies.evidence.methods import compare_methods
 from studies.reporting.section import Section, Text
 from tests.studies.evidence_of import evidence_of
@@ -33,6 +35,10 @@ def test_holm_lies_between_the_p_values_and_bonferroni_and_keeps_their_order(p_v
         assert p <= c <= min(1.0, len(p_values) * p) + 1e-12
     ranked = sorted(range(len(p_values)), key=lambda i: p_values[i])
     assert [corrected[i] for i in ranked] == sorted(corrected)
+
+
+def test_every_method_has_a_shape_of_its_own() -> None:
+    assert len({look(method).marker for method in rigl_core.methods.METHODS}) == len(rigl_core.methods.METHODS)
 
 
 def told(method: str, test: tuple[float, ...], val: float = 0.8, **more: object) -> Told:

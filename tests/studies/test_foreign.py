@@ -34,6 +34,7 @@ from studies.reporting.findings import Verdict
 from studies.search_space import Params
 from studies.storage import close_storage, open_read_only, open_storage
 from studies.summary_schemas import published_schema
+from studies.tables import ranking_table
 from tests.studies.sample_campaign import make_spec, store
 from tests.studies.sample_cases import done
 
@@ -99,6 +100,22 @@ def test_less_is_better_where_the_study_says_so() -> None:
     assert summary["reference"]["value"] == 0.5
     assert "has RMSE 0.3, the reference 0.5: better by 0.2." in summary["answer"]
     assert "trials are too few" in summary["answer"]
+
+
+def test_the_page_says_what_a_campaigns_page_says() -> None:
+    page = str(render_foreign(find(load_foreign(make_study(MIXED), "other/svm", REFERENCE)))["report.html"])
+    legend = re.findall(r"<text[^>]*>([^<]*)</text>", page)
+
+    assert "searched: C 0.01 to 100.0 (log); units 16 to 256; " in page
+    assert "trial" in legend
+    assert "other/svm" not in legend
+
+
+def test_true_and_false_are_set_as_texts() -> None:
+    study = load_foreign(make_study(MIXED), "other/svm", REFERENCE)
+    table = ranking_table(study.frame, find(study).analysis)
+
+    assert [name for i, name in enumerate(table.header) if i in table.numeric] == ["C", "units", "degree", "RMSE"]
 
 
 def test_more_is_better_where_the_study_says_so() -> None:

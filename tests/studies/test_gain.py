@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
-from studies.gain import Gain, estimate_gain, noise_of_a_seed, paired_gain
+from studies.gain import MOST_SEEDS, Gain, estimate_gain, noise_of_a_seed, paired_gain
 from studies.reporting.findings import MARGIN
 
 Array = NDArray[np.float64]
@@ -101,13 +104,64 @@ def test_one_seed_gives_a_wide_interval_and_no_number_of_seeds() -> None:
     assert one.more_seeds(MARGIN) is None
 
 
-def test_more_seeds_shrink_the_interval_to_where_it_decides() -> None:
-    # A mean of 0.2 points ± 0.2 with a noise of 0.3: reach 0.2, to be 1.64485 standard deviations, so these must
-    # shrink to 0.12159; 2 · 0.3² · (1/0.12159² − 1/0.2²) = 7.67.
-    gain = Gain(mean=0.002, low=-0.002, high=0.006, at_least=-0.0013, at_most=0.0053, std=0.002, noise=0.003)
-    assert gain.more_seeds(MARGIN) == 8
-    assert Gain(0.002, 0.001, 0.003, 0.0012, 0.0028, 0.0005, 0.003).more_seeds(MARGIN) is None  # pays already
-    assert Gain(0.0, -0.002, 0.002, -0.0015, 0.0015, 0.001, 0.003).more_seeds(MARGIN) is None  # does not pay
+def with_spread(n: int, mean: float, std: float) -> list[float]:
+    """`n` differences with exactly this mean and standard deviation."""
+    shape = stats.zscore(np.arange(n, dtype=float), ddof=1)
+    return [float(value) for value in mean + std * shape]
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "mean", "std", "more"),
+    {
+        # Half width t(0.95, n - 1) · std / √n against a reach of max(mean, 0.25 - mean), all in points.
+        "two": (2, 0.5, 0.2, 1),  # 6.314 · 0.2/√2 = 0.89 > 0.5; three: 2.920 · 0.2/√3 = 0.34
+        "two, wider": (2, 0.5, 0.4, 2),  # three: 0.67 > 0.5; four: 2.353 · 0.4/√4 = 0.47
+        "a small gain": (3, 0.3, 0.4, 4),  # six: 2.015 · 0.4/√6 = 0.329 > 0.3; seven: 1.943 · 0.4/√7 = 0.294
+        "nothing": (3, 0.0, 0.2, 1),  # three: 0.34 > 0.25; four: 2.353 · 0.2/√4 = 0.235
+        "between": (2, 0.125, 0.5, 44),  # 45: 1.6802 · 0.5/√45 = 0.1252 > 0.125; 46: 1.6794 · 0.5/√46 = 0.1238
+        "hopeless": (2, 0.125, 10.0, None),
+        "settled, it pays": (3, 0.5, 0.1, None),
+        "settled, it does not": (3, 0.0, 0.1, None),
+    }.values(),
+)
+def test_more_seeds_by_students_table(n_seeds: int, mean: float, std: float, more: int | None) -> None:
+    gain = paired_gain(with_spread(n_seeds, mean / 100, std / 100))
+    assert gain is not None
+    assert gain.more_seeds(MARGIN) == more
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 12), st.floats(-0.02, 0.02), st.floats(1e-4, 0.02))
+def test_so_many_more_seeds_settle_it_and_one_fewer_does_not(n_seeds: int, mean: float, std: float) -> None:
+    def settled(n: int) -> bool:
+        gain = paired_gain(with_spread(n, mean, std))
+        assert gain is not None
+        return gain.at_least > 1e-9 or gain.at_most < MARGIN - 1e-9
+
+    gain = paired_gain(with_spread(n_seeds, mean, std))
+    assert gain is not None
+    more = gain.more_seeds(MARGIN)
+    if more is None:
+        assert settled(n_seeds) or not settled(n_seeds + MOST_SEEDS)
+    else:
+        assert settled(n_seeds + more)
+        assert not settled(n_seeds + more - 1)
+
+
+def test_more_seeds_of_a_response_count_beside_what_its_trials_say() -> None:
+    # Half width 0.33 points at 10 degrees of freedom, t = 1.8125: a standard deviation of 0.18207. One seed more, with
+    # a noise of 0.3: 1.7959 · 0.18207/√(1 + 0.18207²/0.18) = 0.3005 > 0.25; three: 1.7709 · 0.18207/√1.5525 = 0.2588;
+    # four: 1.7613 · 0.18207/√1.7366 = 0.2433.
+    gain = Gain(0.0025, -0.0016, 0.0066, 0.0025 - 0.0033, 0.0025 + 0.0033, 0.0018, 0.003, 10)
+    assert gain.more_seeds(MARGIN) == 4
+
+
+def test_a_gain_in_another_unit_is_known_as_well() -> None:
+    gain = Gain(0.002, -0.002, 0.006, -0.0013, 0.0053, 0.002, math.nan, 7).times(10)
+    assert (gain.mean, gain.low, gain.high, gain.at_least, gain.at_most) == pytest.approx(
+        (0.02, -0.02, 0.06, -0.013, 0.053)
+    )
+    assert (gain.std, gain.freedom) == (pytest.approx(0.02), 7)
 
 
 def test_the_luck_of_the_winner_is_taken_off() -> None:
