@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
@@ -46,12 +47,12 @@ Score = Callable[[Layer], Tensor]
 
 
 def weight(layer: Layer) -> Tensor:
-    """Weights: small ones matter least (Evci et al. 2020, §3 (3))."""
+    """Weights, of which small |w| matter least (Evci et al. 2020, §3 (3))."""
     return layer.weight
 
 
 def gradient(layer: Layer) -> Tensor:
-    """∂L/∂w: a weight with a large gradient lowers the loss fastest (Evci et al. 2020, §3 (4))."""
+    """Gradients ∂L/∂w: a weight with a large one lowers the loss fastest (Evci et al. 2020, §3 (4))."""
     return layer.gradient
 
 
@@ -75,7 +76,11 @@ SIGNED: Mapping[str, Score] = MappingProxyType(
 
 
 def _magnitude_of(signed: Score) -> Score:
-    return lambda layer: signed(layer).abs()
+    @wraps(signed)
+    def score(layer: Layer) -> Tensor:
+        return signed(layer).abs()
+
+    return score
 
 
 SCORES: Mapping[str, Score] = MappingProxyType(
