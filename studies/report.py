@@ -130,7 +130,7 @@ SECTIONS: tuple[MakeSection, ...] = (
 def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ...]:
     """The sections that these trials have something to say in, drawn in this style.
 
-    Of a large report a second process makes those of `evidence.MODELLED`, about half of the work.
+    Of a large report a second process makes those of `evidence.MODELLED`, a little less than half of the work.
     """
     is_large = len(known.frame) >= second_process.LARGE and (os.cpu_count() or 1) > 1
     apart = evidence.MODELLED if is_large else ()

@@ -29,8 +29,8 @@ SECTIONS: tuple[MakeSection, ...] = (
 )
 """In the order of the report."""
 
-MODELLED: tuple[MakeSection, ...] = (importance_section.section, response_section.section, transfer_section.section)
-"""The ones that take longest, by models of a few trials; they do not look at any course."""
+MODELLED: tuple[MakeSection, ...] = (response_section.section, transfer_section.section)
+"""The ones that share models of the response, which take long; they do not look at any course."""
 
 COURSES = ("curve", "explored", "inference_flops_by_epoch", "layer_sparsity", "initial_layer_sparsity", "environment")
 """Columns with many values a trial, by epoch or by layer: nearly all of what the trials weigh."""
