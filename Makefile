@@ -21,7 +21,7 @@ study: setup  ## train the first study and write its report (SCALE=smoke for a q
 	$(BIN)/rigl-study run fashion-lenet-$(SCALE) --workers $(WORKERS) --fallback-dataset digits --out reports/fashion-lenet-$(SCALE)
 
 test: setup
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(TEST_ARGS)
 
 test-containers: setup  ## docker-compose.yml from build to down, on the engine of this machine
 	$(BIN)/python -m pytest -n 0 -m containers tests/acceptance

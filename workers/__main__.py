@@ -81,13 +81,13 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
                     log.warning("%s", error)
         return found
 
+    mine = queues()
     # Only now: to load torch takes seconds, and what is wrong with the campaign should show before.
     from rigl_core.plan import make_plan
     from rigl_core.runtime import set_threads
     from workers.objective import Means, run_ticket
     from workers.tidy import tidy
 
-    mine = queues()
     set_threads(settings.threads)
     checkpoint_dir = Path(settings.checkpoint_dir)
     # In the folder that workers share anyway, so that those in other containers of this machine see the locks.

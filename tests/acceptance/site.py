@@ -17,6 +17,7 @@ from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
+from tests.forked import Worker
 from workers.pool import WorkerSettings
 
 HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
@@ -35,6 +36,7 @@ SPEC = {
     "search": {"lr": [0.1]},
     "strategy": {"sampler": "grid", "seeds": [0, 1]},
 }
+AnyWorker = Worker | subprocess.Popen[str]
 _RUN = "runpy.run_module('workers', run_name='__main__', alter_sys=True)"
 
 
@@ -45,7 +47,7 @@ class Site:
         self.url, self.folder, self.checkpoints, self.grace = url, folder, folder / "checkpoints", grace
         self.storage: BaseStorage = open_storage(url, heartbeat_interval=HEARTBEAT, grace_period=grace)
         self.queue: TicketQueue = create_campaign(self.storage, StudySpec.model_validate({**SPEC, **changes}))[0]
-        self.workers: list[subprocess.Popen[str]] = []
+        self.workers: list[AnyWorker] = []
 
     def settings(self, **changes: Any) -> WorkerSettings:
         settings: dict[str, Any] = {
@@ -58,28 +60,35 @@ class Site:
         }
         return WorkerSettings(**{**settings, **changes})
 
-    def start_worker(
-        self, environment: Mapping[str, str] | None = None, before: str = "", **changes: Any
-    ) -> subprocess.Popen[str]:
+    def start_worker(self, before: str = "", **changes: Any) -> Worker:
         """A worker process; `before` is Python that it runs first."""
-        program = ["-m", "workers"] if not before else ["-c", f"{before}; import runpy; {_RUN}"]
-        with (self.folder / f"worker-{len(self.workers)}.log").open("w") as log:
+        worker = Worker(self.settings(index=len(self.workers) + 1, **changes), self._log(), before)
+        self.workers.append(worker)
+        return worker
+
+    def start_by_itself(self, environment: Mapping[str, str], before: str) -> "subprocess.Popen[str]":
+        """A worker process that is not forked, so that it can have an environment from its first instruction."""
+        with self._log().open("w") as log:
             worker = subprocess.Popen(
-                [sys.executable, *program],
+                [sys.executable, "-c", f"{before}; import runpy; {_RUN}"],
                 stdin=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **environment},
             )
         self.workers.append(worker)
         assert worker.stdin is not None
-        worker.stdin.write(self.settings(index=len(self.workers), **changes).to_json() + "\n")
+        worker.stdin.write(self.settings(index=len(self.workers)).to_json() + "\n")
         worker.stdin.flush()
         return worker
 
-    def said(self, worker: subprocess.Popen[str]) -> str:
+    def _log(self) -> Path:
+        return self.folder / f"worker-{len(self.workers)}.log"
+
+    def said(self, worker: AnyWorker) -> str:
         """What it wrote so far."""
-        return (self.folder / f"worker-{self.workers.index(worker)}.log").read_text()
+        log = self.folder / f"worker-{self.workers.index(worker)}.log"
+        return log.read_text() if log.exists() else ""
 
     def trials(self) -> list[FrozenTrial]:
         return self.storage.get_all_trials(self.storage.get_study_id_from_name(self.queue.name))
@@ -87,16 +96,18 @@ class Site:
     def wait_for_epoch(self, epoch: int, number: int = 0) -> None:
         wait_until(lambda: len(self.trials()) > number and epoch in self.trials()[number].intermediate_values)
 
-    def owner(self, number: int = 0) -> subprocess.Popen[str]:
+    def owner(self, number: int = 0) -> AnyWorker:
         """Who has claimed the trial: HOST:PID:RANDOM:TOKEN."""
         pid = int(self.trials()[number].system_attrs["claim"].split(":")[1])
         return next(worker for worker in self.workers if worker.pid == pid)
 
     def close(self) -> None:
         for worker in self.workers:
-            if worker.poll() is None:
+            if isinstance(worker, Worker):
+                worker.close()
+            else:
                 worker.kill()
-            worker.communicate()
+                worker.communicate()
         close_storage(self.storage)
 
 
@@ -104,7 +115,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = LONG) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(0.05)  # each look may read all trials
 
 
 def assert_equal(trial: FrozenTrial, undisturbed: TrainOutcome) -> None:

@@ -25,6 +25,7 @@ from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
+from tests.forked import Worker
 from workers.heartbeat import Heartbeat
 from workers.pool import WorkerSettings
 
@@ -77,15 +78,11 @@ def connect(url: StorageUrl) -> Any:
 
 
 @pytest.fixture
-def start_worker(tmp_path: Path) -> Iterator[Callable[[StorageUrl], "subprocess.Popen[str]"]]:
-    """Starts a worker process, as the pool does."""
-    workers = []
+def start_worker(tmp_path: Path) -> Iterator[Callable[[StorageUrl], Worker]]:
+    """Starts a worker process."""
+    workers: list[Worker] = []
 
-    def start(url: StorageUrl) -> "subprocess.Popen[str]":
-        pipe = subprocess.PIPE
-        worker = subprocess.Popen([sys.executable, "-m", "workers"], stdin=pipe, stderr=pipe, text=True)
-        workers.append(worker)
-        assert worker.stdin is not None
+    def start(url: StorageUrl) -> Worker:
         settings = WorkerSettings(
             storage=url.secret(),
             checkpoint_dir=str(tmp_path),
@@ -94,15 +91,12 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[StorageUrl], "subprocess.
             grace_period=20,
             poll_seconds=0.2,
         )
-        worker.stdin.write(settings.to_json() + "\n")
-        worker.stdin.flush()
-        return worker
+        workers.append(Worker(settings, tmp_path / f"worker-{len(workers)}.log"))
+        return workers[-1]
 
     yield start
     for worker in workers:
-        if worker.poll() is None:
-            worker.kill()
-        worker.communicate()
+        worker.close()
 
 
 def create(storage: BaseStorage, **changes: Any) -> TicketQueue:
@@ -113,7 +107,7 @@ def create(storage: BaseStorage, **changes: Any) -> TicketQueue:
 def test_a_worker_has_two_connections_at_most(
     postgres_url: StorageUrl,
     opened: Callable[..., Any],
-    start_worker: Callable[[StorageUrl], "subprocess.Popen[str]"],
+    start_worker: Callable[[StorageUrl], Worker],
 ) -> None:
     storage = opened(postgres_url)
     queue = create(storage)
@@ -200,7 +194,7 @@ def take_all(url: StorageUrl) -> list[Any]:
 def test_workers_wait_while_the_server_has_no_connection_left(
     own_server: EmbeddedPostgres,
     opened: Callable[..., Any],
-    start_worker: Callable[[StorageUrl], "subprocess.Popen[str]"],
+    start_worker: Callable[[StorageUrl], Worker],
     wait_until: Callable[..., bool],
 ) -> None:
     url = StorageUrl.parse(own_server.ensure_running().secret())  # without the home: as one of another machine
@@ -209,17 +203,12 @@ def test_workers_wait_while_the_server_has_no_connection_left(
     close_storage(storage)
     hog = take_all(url)
     worker = start_worker(url)
-    said: list[str] = []
-    assert worker.stderr is not None
-    reader = threading.Thread(target=lambda: said.extend(iter(worker.stderr.readline, "")))  # type: ignore[union-attr]
-    reader.start()
-    assert wait_until(lambda: any("is away, waiting" in line for line in said), 60), said
+    assert wait_until(lambda: "is away, waiting" in worker.said(), 60), worker.said()
     assert worker.poll() is None
-    assert any(re.search(FULL, line) for line in said)
+    assert re.search(FULL, worker.said())
     for connection in hog:
         connection.close()
     assert worker.wait(120) == 0
-    reader.join()
     assert queue.counts().complete + queue.counts().pruned == 6
 
 
@@ -229,7 +218,7 @@ def test_everything_works_through_pgbouncer(
     mode: Any,
     postgres_url: StorageUrl,
     opened: Callable[..., Any],
-    start_worker: Callable[[StorageUrl], "subprocess.Popen[str]"],
+    start_worker: Callable[[StorageUrl], Worker],
 ) -> None:
     # Fewer server connections than clients have: by transaction they share them. By session each keeps its own.
     with pgbouncer(postgres_url, mode, pool_size=4 if mode == "transaction" else 20) as through:

@@ -1,12 +1,9 @@
 """Each way of dying on the page docs/operating.md, with real workers, and what it leaves behind."""
 
-import os
 import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -24,6 +21,7 @@ from studies.death import MAX_DEATHS
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import close_storage
 from tests.acceptance.site import LONG, SPEC, Site, assert_equal, wait_until
+from tests.forked import Command
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
@@ -144,7 +142,7 @@ def test_a_worker_that_the_kernel_kills_for_its_memory(
     [(SPEC_VERSION + 1, "finish it with the version that created it"), (SPEC_VERSION - 1, "update rigl-study here")],
 )
 def test_a_worker_of_another_version_leaves_the_ticket_waiting(site: Site, worker_version: int, advice: str) -> None:
-    before = f"import studies.spec; studies.spec.SPEC_VERSION = {worker_version}"
+    before = f"import studies.attributes; studies.attributes.SPEC_VERSION = {worker_version}"
     worker = site.start_worker(before=before, campaigns=("survival",))
     assert worker.wait(LONG) == 1
     (line,) = site.said(worker).splitlines()
@@ -174,7 +172,7 @@ def test_workers_whose_clocks_are_an_hour_apart(postgres_url: StorageUrl, tmp_pa
         before = datetime.now() - timedelta(seconds=2)
         for offset in ("+1800s", "-1800s"):
             fake = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-            site.start_worker(fake, before="import time; print('clock', time.time(), file=__import__('sys').stderr)")
+            site.start_by_itself(fake, "import time; print('clock', time.time(), file=__import__('sys').stderr)")
         assert [worker.wait(LONG) for worker in site.workers] == [0, 0]
         after = datetime.now() + timedelta(seconds=2)
         clocks = [float(re.findall(r"clock ([\d.]+)", site.said(worker))[0]) for worker in site.workers]
@@ -197,13 +195,8 @@ def test_a_trial_that_kills_its_workers_is_failed_and_show_says_why(site: Site) 
     counts = site.queue.counts()
     assert (counts.waiting, counts.running, counts.failed, counts.retried) == (0, 0, 1, MAX_DEATHS - 1)
     study = site.queue.name.partition("/")[2]
-    shown = subprocess.run(
-        [sys.executable, "-m", "studies", "show", "survival", f"{study}/{MAX_DEATHS - 1}"],
-        env={**os.environ, "RIGL_STUDY_STORAGE": site.url.secret()},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    show = ("show", "survival", f"{study}/{MAX_DEATHS - 1}")
+    shown = Command(*show, variables={"RIGL_STUDY_STORAGE": site.url.secret()}).finish()
     (error,) = (line for line in shown.stdout.splitlines() if line.startswith("error"))
     assert "died" in error
     assert "none an epoch further; it is not tried again (poison)" in error

@@ -3,8 +3,6 @@
 import hashlib
 import os
 import string
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from rigl_core.masks_file import load_masks
 from rigl_core.source import Source, masks_file_of
 from studies.spec import NAME_PATTERN, StudySpec
 from studies.spec_file import apply_override, validate
+from tests.forked import Command
 
 CHECKPOINTS = Path("/checkpoints/of/ours")
 # Plain text finds no holes: these are the pieces that holes are made of.
@@ -149,7 +148,7 @@ def test_a_worker_sets_a_malicious_checkpoint_aside_and_trains(tmp_path: Path, m
     planted.parent.mkdir(parents=True)
     save_checkpoint(planted, TrainConfig(dataset="digits"), {"device": Evil(marker)})
     for command in (["create", "tiny.toml"], ["work", "--checkpoints", "checkpoints"]):
-        done = subprocess.run([sys.executable, "-m", "studies", *command], capture_output=True, text=True, check=False)
+        done = Command(*command).finish()
         assert done.returncode == 0, done.stderr
     assert "is damaged or not a checkpoint" in done.stderr
     assert planted.with_suffix(".unusable").exists()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import Command
+
 ROOT = Path(__file__).parents[2]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 SPEC = """
@@ -39,9 +41,9 @@ def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
     Path("tiny.toml").write_text(SPEC)
-    command = [sys.executable, "-m", "studies"]
-    subprocess.run([*command, "create", "tiny.toml"], check=True, capture_output=True)
-    with subprocess.Popen([*command, "dashboard", "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
+    assert Command("create", "tiny.toml").finish().returncode == 0
+    command = [sys.executable, "-m", "studies", "dashboard", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)

@@ -11,7 +11,7 @@ from studies.foreign import load_foreign
 from studies.foreign_report import write_foreign
 from studies.report import write_report
 from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
-from tests.studies.sample_cases import CASES
+from tests.studies.sample_cases import CASES, few_with_all_figures
 from tests.studies.test_foreign import MIXED, REFERENCE, make_study
 
 SCREENS = {"light": ("light", 1100), "dark": ("dark", 1100), "phone": ("light", 400)}
@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 
 def _comparison(folder: Path) -> Path:
-    return write_comparison([CASES[name]().load() for name in ("whole", "unfinished")], folder).html
+    return write_comparison([case.load() for case in (few_with_all_figures(), CASES["unfinished"]())], folder).html
 
 
 def _foreign(folder: Path) -> Path:
@@ -45,8 +45,8 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("report")
     if request.param in OTHERS:
         return OTHERS[request.param](folder)
-    frame, provenance = CASES[request.param]().load()
-    return write_report(frame, provenance, folder).html
+    case = few_with_all_figures() if request.param == "whole" else CASES[request.param]()
+    return write_report(*case.load(), folder).html
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -78,8 +78,8 @@ def test_colours_follow_the_theme(browser: Any, report: Path) -> None:
         page = browser.new_page(color_scheme=scheme)
         page.goto(report.as_uri())
         grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        for text in page.query_selector_all("svg text"):
-            assert text.evaluate("e => getComputedStyle(e).fill") != grounds[scheme]
+        fills = page.evaluate("[...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)")
+        assert grounds[scheme] not in fills
         page.close()
 
     assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 25)"}

@@ -1,10 +1,7 @@
 """A password with every printable character works everywhere, and is seen nowhere."""
 
 import json
-import os
 import string
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +16,7 @@ from psycopg2 import sql
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
+from tests.forked import Command
 
 PRINTABLE = string.digits + string.ascii_letters + string.punctuation + " "
 CANARIES = ("cAnArY7391", "kAnArI8264")  # a part of it is as bad as the whole
@@ -47,20 +45,18 @@ class Watched:
     processes: set[str] = field(default_factory=set)
 
     def run(self, *arguments: str, storage: str | None = None, code: int | None = 0, **variables: str) -> str:
-        environment = {**os.environ, "RIGL_STUDY_STORAGE": storage or self.url, **variables}
-        pipe = subprocess.PIPE
-        command = [sys.executable, "-m", "studies", *arguments]
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
-            ended = threading.Event()
-            watch = threading.Thread(target=self._watch, args=[process.pid, ended])
-            watch.start()
-            out, err = process.communicate()
-            ended.set()
-            watch.join()
-        self.said[f"{len(self.said)}: {' '.join(arguments)}"] = out + err
+        process = Command(*arguments, variables={"RIGL_STUDY_STORAGE": storage or self.url, **variables})
+        ended = threading.Event()
+        watch = threading.Thread(target=self._watch, args=[process.pid, ended])
+        watch.start()
+        done = process.finish()
+        ended.set()
+        watch.join()
+        text = done.stdout + done.stderr
+        self.said[f"{len(self.said)}: {' '.join(arguments)}"] = text
         if code is not None:
-            assert process.returncode == code, f"{arguments}: {err}"
-        return out + err
+            assert done.returncode == code, f"{arguments}: {done.stderr}"
+        return text
 
     def _watch(self, pid: int, ended: threading.Event) -> None:
         """Command lines of all that runs below `pid`, itself included, and environments of all but itself."""

@@ -73,10 +73,8 @@ def test_sigterm_gives_the_ticket_back(site: Site, undisturbed: TrainOutcome) ->
 def test_a_worker_whose_parent_is_gone_gives_the_ticket_back(site: Site) -> None:
     worker = site.start_worker()
     site.wait_for_epoch(2)
-    assert worker.stdin is not None
-    worker.stdin.close()
+    worker.hang_up()
     assert worker.wait(LONG) == 0
-    worker.stdin = None
     assert site.trials()[0].system_attrs["given_back"] == "the parent process is gone"
 
 

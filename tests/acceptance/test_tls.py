@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import psycopg2
 import pytest
 
 from studies.database.keeper import identity
+from tests.forked import Command
 
 PASSWORD = "s3cr3t"
 SPEC = """
@@ -105,9 +105,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, storage: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "studies", *arguments]
-    environment = {**os.environ, "RIGL_STUDY_STORAGE": storage, "RIGL_STUDY_PATIENCE": "60"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return Command(*arguments, variables={"RIGL_STUDY_STORAGE": storage, "RIGL_STUDY_PATIENCE": "60"}).finish()
 
 
 def test_everything_works_over_tls(server: Server) -> None:

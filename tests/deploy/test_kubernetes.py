@@ -4,14 +4,15 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from studies.cli import app
 from tests.deploy.overlay import Document, containers, pod_spec, render
 
 ROOT = Path(__file__).parents[2]
@@ -217,9 +218,8 @@ def test_the_commands_and_options_exist(overlay: str) -> None:
     for arguments in called(overlay):
         words = tuple(word for word in arguments if re.fullmatch(r"[a-z]+", word))
         if words not in helps:
-            command = [sys.executable, "-m", "studies", *words, "--help"]
-            helps[words] = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert helps[words].returncode == 0, (words, helps[words].stderr)
+            helps[words] = CliRunner().invoke(app, [*words, "--help"])
+        assert helps[words].exit_code == 0, (words, helps[words].stderr)
         for option in (word.partition("=")[0] for word in arguments if word.startswith("--")):
             assert option in helps[words].stdout, (words, option)
     assert len(helps) >= 3

@@ -1,10 +1,8 @@
 """The queue under real contention: several processes on one Postgres."""
 
-import json
-import subprocess
-import sys
 import threading
 from itertools import product
+from typing import Any
 
 from optuna.storages import BaseStorage
 
@@ -13,29 +11,27 @@ from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
+from studies.trial import TrialResult
+from tests.forked import CONTEXT
 
 N_PROCESSES = 8
 
-WORKER = """
-import json, sys
-from studies.trial import TrialResult
-from studies.storage import open_storage
-from studies.database.storage_url import StorageUrl
-from studies.tickets import TicketQueue
 
-queue = TicketQueue.open(open_storage(StorageUrl.parse(sys.stdin.readline().strip())), "grid/rigl-s0.9-erk")
-print("ready", flush=True)
-sys.stdin.readline()  # all begin at the same moment
-while (ticket := queue.claim(sys.argv[1])) is not None:
-    config = ticket.spec.config
-    assert not ticket.report(0, config.alpha)
-    result = TrialResult(
-        seeds=config.seeds, val_accuracy=[config.alpha], test_accuracy=[0.0], loss=[0.0], inference_flops=1.0,
-        train_flops=1.0, dense_flops=1.0, n_parameters=1, n_active=1, realised_sparsity=0.9, epochs=1, seconds=0.0,
-    )
-    assert ticket.complete(result)
-    print(json.dumps([ticket.number, config.alpha, config.delta_t]), flush=True)
-"""
+def work(url: StorageUrl, worker: str, begin: Any, told: Any) -> None:
+    """Claim and complete until nothing waits; `told` is what was trained."""
+    queue = TicketQueue.open(open_storage(url), "grid/rigl-s0.9-erk")
+    begin.wait()
+    trained = []
+    while (ticket := queue.claim(worker)) is not None:
+        config = ticket.spec.config
+        assert not ticket.report(0, config.alpha)
+        result = TrialResult(
+            seeds=config.seeds, val_accuracy=(config.alpha,), test_accuracy=(0.0,), loss=(0.0,), inference_flops=1.0,
+            train_flops=1.0, dense_flops=1.0, n_parameters=1, n_active=1, realised_sparsity=0.9, epochs=1, seconds=0.0,
+        )  # fmt: skip
+        assert ticket.complete(result)
+        trained.append((ticket.number, config.alpha, config.delta_t))
+    told.put(trained)
 
 
 def test_eight_processes_train_each_of_64_grid_points_once(postgres_url: StorageUrl) -> None:
@@ -45,27 +41,17 @@ def test_eight_processes_train_each_of_64_grid_points_once(postgres_url: Storage
     storage = open_storage(postgres_url)
     (queue,) = create_campaign(storage, StudySpec.model_validate(spec))
 
+    begin, told = CONTEXT.Barrier(N_PROCESSES, timeout=120), CONTEXT.Queue()
     workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, f"worker-{i}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for i in range(N_PROCESSES)
+        CONTEXT.Process(target=work, args=(postgres_url, f"worker-{i}", begin, told)) for i in range(N_PROCESSES)
     ]
     for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write(postgres_url.secret() + "\n")
-        worker.stdin.flush()
+        worker.start()
+    trained = [ticket for _ in workers for ticket in told.get(timeout=120)]
     for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    lines = [line for worker in workers for line in worker.communicate(timeout=120)[0].splitlines()]
-    assert [worker.returncode for worker in workers] == [0] * N_PROCESSES
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * N_PROCESSES
 
-    trained = [json.loads(line) for line in lines]
     assert sorted(number for number, _, _ in trained) == list(range(64)), "each ticket claimed once"
     assert sorted((alpha, delta_t) for _, alpha, delta_t in trained) == sorted(product(alphas, delta_ts))
     counts = queue.counts()

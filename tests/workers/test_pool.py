@@ -168,7 +168,7 @@ def test_a_machine_without_room_for_another_process_is_asked_again(
 def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
     postgres_url: StorageUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.02)  # to be there in the middle of the trial
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.1)  # to be there in the middle of the trial
     spec = {
         "name": "crash",
         "fixed": {

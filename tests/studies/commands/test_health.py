@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import Command
+
 SPEC = """
 name = "tiny"
 [fixed]
@@ -30,11 +32,11 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def health() -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*RIGL_STUDY, "health", "h"], capture_output=True, text=True, check=False)
+    return Command("health", "h").finish()
 
 
 def test_workers_say_that_they_are_there_and_no_more_when_they_have_ended(wait_until: Callable[..., bool]) -> None:
-    subprocess.run([*RIGL_STUDY, "create", "tiny.toml"], check=True, capture_output=True)
+    assert Command("create", "tiny.toml").finish().returncode == 0
     command = [*RIGL_STUDY, "work", "--health-file", "h", "--checkpoints", "checkpoints"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as worker:
         assert wait_until(lambda: Path("h").exists() and json.loads(Path("h").read_text())["alive"] == 1)

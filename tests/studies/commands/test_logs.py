@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import Command
+
 SPEC = """
 name = "tiny"
 [fixed]
@@ -28,8 +30,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "studies", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return Command(*arguments).finish()
 
 
 def test_workers_and_their_parent_say_where_they_are() -> None:

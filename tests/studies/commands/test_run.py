@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import Command
+
 SPEC = """
 name = "tiny"
 [fixed]
@@ -40,7 +42,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*RIGL_STUDY, *arguments], capture_output=True, text=True, check=False)
+    return Command(*arguments).finish()
 
 
 def counts() -> list[tuple[int, int]]:
@@ -104,14 +106,14 @@ def test_work_ends_after_max_trials_and_a_failing_worker_shows_in_the_exit_code(
 
 
 def test_train_goes_on_from_its_checkpoint_to_the_same_result() -> None:
-    command = [*RIGL_STUDY, "train", "--dataset", "digits", "--delta-t", "5", "--epochs", "30", "--json"]
+    command = ["train", "--dataset", "digits", "--delta-t", "5", "--epochs", "30", "--json"]
     kept = [*command, "--checkpoint", "run.pt"]
-    code, rest = stopped_after("epoch 2/30", kept, signal.SIGINT)
+    code, rest = stopped_after("epoch 2/30", [*RIGL_STUDY, *kept], signal.SIGINT)
 
     assert code == 130
     assert "the same command goes on from run.pt" in rest
-    resumed = subprocess.run(kept, capture_output=True, text=True, check=True)
-    straight = subprocess.run(command, capture_output=True, text=True, check=True)
+    resumed, straight = run(*kept), run(*command)
+    assert (resumed.returncode, straight.returncode) == (0, 0), resumed.stderr + straight.stderr
     first, second, *_ = resumed.stderr.splitlines()
     at = int(first.removeprefix("rigl-study: resumed at epoch ").removesuffix("/30"))
     assert at > 1

@@ -1,8 +1,6 @@
 """What an operator does with a database, as commands on a real one."""
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +12,7 @@ import sqlalchemy as sa
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
-
-RIGL_STUDY = [sys.executable, "-m", "studies"]
+from tests.forked import Command
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +21,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, storage: str | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, **({} if storage is None else {"RIGL_STUDY_STORAGE": storage}), **variables}
-    return subprocess.run([*RIGL_STUDY, *arguments], capture_output=True, text=True, check=False, env=environment)
+    if storage is not None:
+        variables["RIGL_STUDY_STORAGE"] = storage
+    return Command(*arguments, variables=variables).finish()
 
 
 def query(url: StorageUrl, statement: str) -> Any:
