@@ -6,7 +6,7 @@ Everything is a pure function of frame and provenance, down to the bytes; only `
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,14 @@ class Form:
 FORM = Form()
 
 
-@contextlib.contextmanager
-def _on_one_core() -> Iterator[None]:
+def _on_one_core() -> contextlib.AbstractContextManager[object]:
     """Linear algebra without threads.
 
     The matrices are small, so threads cost more than they save; and on a machine with other cores they would add up in
     another order, to other bytes.
     """
-    with threadpool_limits(1, user_api="blas"):
-        yield
+    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def write_report(
@@ -136,10 +135,12 @@ def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ..
     apart = evidence.MODELLED if is_large else ()
     with contextlib.ExitStack() as stack:
         stack.enter_context(drawn_in(style))
-        sent = evidence.without_courses(known)
-        made_apart = stack.enter_context(sections_made_apart(apart, sent, style)) if apart else tuple
+        if apart:
+            sent = evidence.without_courses(known)
+            made_apart = stack.enter_context(sections_made_apart(apart, sent, style))
         made = {make: make(known) for make in SECTIONS if make not in apart}
-        made.update(zip(apart, made_apart(), strict=True))
+        if apart:
+            made.update(zip(apart, made_apart(), strict=True))
     return tuple(section for make in SECTIONS if (section := made[make]) is not None)
 
 

@@ -31,11 +31,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # or no test could press Ctrl-C
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of containers: for minutes they do little but wait, and others can run beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("containers") is None)
-
-
 @pytest.fixture(autouse=True)
 def _no_real_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that forgets to say where its database is must not touch, nor start, the developer's own."""

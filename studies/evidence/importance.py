@@ -10,25 +10,21 @@ added, the shuffled values of one of the others (a shadow, as in Boruta: Kursa a
 Software 2010). The most that a shadow seemed to explain is exceeded by a parameter that does nothing once in twenty.
 """
 
-import copy
 import itertools
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
 from studies.coordinates import Array, Cube
 from studies.evidence.finished import finished, varied
+from studies.evidence.known_study import KnownStudy, known_trial
 
 FEWEST = 12
 """Fewer trials say nothing about which parameter matters."""
@@ -215,45 +211,12 @@ def _evaluate(evaluator: Any, table: Tried) -> Array:
         column.tolist() if n is None else column.astype(int).tolist()
         for column, n in zip(table.codes.T, table.n_choices, strict=True)
     ]
-    rows = enumerate(zip(table.levels.tolist(), *values, strict=True))
-    trials = [_trial(i, level, row, distributions) for i, (level, *row) in rows]
-    with _quiet():
-        found = evaluator.evaluate(_Known(trials))
+    trials = [
+        known_trial(i, level, dict(zip(distributions, row, strict=True)), distributions)
+        for i, (level, *row) in enumerate(zip(table.levels.tolist(), *values, strict=True))
+    ]
+    found = evaluator.evaluate(KnownStudy(trials))
     return np.array([float(found[name]) for name in distributions])
-
-
-def _trial(number: int, level: float, row: list[Any], distributions: dict[str, BaseDistribution]) -> FrozenTrial:
-    params = dict(zip(distributions, row, strict=True))
-    nothing: dict[str, Any] = {"datetime_start": None, "datetime_complete": None, "intermediate_values": {}}
-    attributes: dict[str, Any] = {"user_attrs": {}, "system_attrs": {}}
-    told: dict[str, Any] = {"params": params, "distributions": distributions, **nothing, **attributes}
-    return FrozenTrial(number=number, trial_id=number, state=TrialState.COMPLETE, value=level, **told)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's line about each study."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
-class _Known(optuna.Study):
-    """A study of known trials: to add them to a storage, which copies each, takes as long as to look at them."""
-
-    def __init__(self, trials: list[FrozenTrial]) -> None:
-        self._trials = trials
-        storage = optuna.storages.InMemoryStorage()
-        storage.create_new_study([StudyDirection.MAXIMIZE], "known")
-        super().__init__("known", storage)
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """As of any study."""
-        trials = [trial for trial in self._trials if states is None or trial.state in states]
-        return copy.deepcopy(trials) if deepcopy else trials
 
 
 def interactions(table: Tried, n_trees: int) -> Array:

@@ -249,6 +249,13 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
+ALL_FIGURES = (
+    *("comparison", "parameters", "curves", "importance", "response", "surface", "transfer", "stopping"),
+    *("cost", "layers", "timeline"),
+)
+"""Those of the case "whole"."""
+
+
 def few_with_all_figures() -> Case:
     """As few trials as there is every figure of the case "whole" for: where reports are drawn again and again."""
     search = {"lr": {"low": 0.01, "high": 0.3, "log": True}, "alpha": {"low": 0.1, "high": 0.6}}
