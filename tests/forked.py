@@ -23,8 +23,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 """Forks processes for other tests, too."""
 CONTEXT.set_forkserver_preload(
     [
-        *("tests.forked", "studies.campaigns", "studies.storage", "studies.overview", "sqlalchemy.dialects.postgresql"),
-        *("workers.objective", "workers.tidy"),
+        *("tests.forked", "studies.campaigns", "studies.storage", "studies.overview", "studies.report"),
+        *("sqlalchemy.dialects.postgresql", "workers.objective", "workers.tidy"),
         "torch._dynamo",  # what the first step of any optimizer loads
     ]
 )

@@ -18,7 +18,8 @@ from rigl_core.masks_file import load_masks
 from rigl_core.source import Source, masks_file_of
 from studies.spec import NAME_PATTERN, StudySpec
 from studies.spec_file import apply_override, validate
-from tests.forked import Command
+from tests.forked import Command, Worker
+from workers.pool import WorkerSettings
 
 CHECKPOINTS = Path("/checkpoints/of/ours")
 # Plain text finds no holes: these are the pieces that holes are made of.
@@ -147,10 +148,12 @@ def test_a_worker_sets_a_malicious_checkpoint_aside_and_trains(tmp_path: Path, m
     planted = Path("checkpoints/tiny/rigl-s0.5-erk/0.pt")
     planted.parent.mkdir(parents=True)
     save_checkpoint(planted, TrainConfig(dataset="digits"), {"device": Evil(marker)})
-    for command in (["create", "tiny.toml"], ["work", "--checkpoints", "checkpoints"]):
-        done = Command(*command).finish()
-        assert done.returncode == 0, done.stderr
-    assert "is damaged or not a checkpoint" in done.stderr
+    assert Command("create", "tiny.toml").finish().returncode == 0
+    settings = WorkerSettings(storage="sqlite:///study.db", checkpoint_dir="checkpoints", device="cpu")
+    worker = Worker(settings, Path("worker.log"))
+    assert worker.wait(200) == 0, worker.said()
+    worker.close()
+    assert "is damaged or not a checkpoint" in worker.said()
     assert planted.with_suffix(".unusable").exists()
     assert not marker.exists()
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
-from tests.forked import Command
+from tests.forked import Command, Worker
+from workers.pool import WorkerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -115,16 +116,22 @@ def files(folder: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
+def work(storage: str, max_trials: int | None = None) -> None:
+    """A worker, until nothing is left to do for it."""
+    settings = WorkerSettings(storage=storage, checkpoint_dir="checkpoints", device="cpu", max_trials=max_trials)
+    worker = Worker(settings, Path("worker.log"))
+    assert worker.wait(200) == 0, worker.said()
+    worker.close()
+
+
 @pytest.mark.parametrize("kind", ["postgres", "sqlite"])
 def test_a_campaign_comes_back_from_its_backup_and_goes_on(kind: str, request: pytest.FixtureRequest) -> None:
     Path("tiny.toml").write_text(SPEC)
     here, there = "sqlite:///here.db", "sqlite:///there.db"
     if kind == "postgres":
         here, there = (request.getfixturevalue(name).secret() for name in ("postgres_url", "another_url"))
-    work = ["work", "--checkpoints", "checkpoints"]
     assert run("create", "tiny.toml", storage=here).returncode == 0
-    trained = run(*work, "--max-trials", "1", storage=here)
-    assert trained.returncode == 0, trained.stderr
+    work(here, max_trials=1)
     assert run("report", "tiny", "--out", "before", storage=here).returncode == 0
 
     assert "is in b.backup, " in said(run("storage", "backup", "b.backup", storage=here), 0)
@@ -135,7 +142,7 @@ def test_a_campaign_comes_back_from_its_backup_and_goes_on(kind: str, request: p
 
     again = run("storage", "restore", "b.backup", storage=there)
     assert "holds 1 studies; restore into an empty database, or replace them for good with --replace" in said(again, 2)
-    assert run(*work, storage=there).returncode == 0
+    work(there)
     assert '"complete": 2' in run("status", "tiny", "--json", storage=there).stdout
     said(run("storage", "restore", "b.backup", "--replace", storage=there), 0)
     assert '"complete": 1' in run("status", "tiny", "--json", storage=there).stdout
