@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -60,21 +60,60 @@ def postgres_server(
     assert wait_until(lambda: not is_alive(keeper)), "the session's server left its keeper behind"
 
 
-@pytest.fixture
-def postgres_url(postgres_server: EmbeddedPostgres) -> Iterator[StorageUrl]:
-    """A new, empty database of its own."""
-    server_url = sa.make_url(postgres_server.ensure_running().secret())
+@contextmanager
+def _database(server: EmbeddedPostgres, template: str = "template1") -> Iterator[StorageUrl]:
+    """A new database, which is a copy of another."""
+    server_url = sa.make_url(server.ensure_running().secret())
     name = f"test_{uuid4().hex[:12]}"
-    _execute(server_url, f"CREATE DATABASE {name}")
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield StorageUrl.parse(server_url.set(database=name).render_as_string(hide_password=False))
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: EmbeddedPostgres) -> Iterator[StorageUrl]:
+    """A new, empty database of its own."""
+    with _database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres_tables(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The name of a database with Optuna's tables: to create them takes longer than most tests."""
+    from studies.storage import close_storage, open_storage
+
+    with _database(postgres_server) as url:
+        close_storage(open_storage(url))
+        yield url.secret().rpartition("/")[2].partition("?")[0]
+
+
+@pytest.fixture
+def postgres_url(postgres_server: EmbeddedPostgres, _postgres_tables: str) -> Iterator[StorageUrl]:
+    """A new database of its own, with Optuna's tables and nothing in them."""
+    with _database(postgres_server, _postgres_tables) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from studies.storage import close_storage, open_storage
+
+    path = tmp_path_factory.mktemp("tables") / "study.db"
+    close_storage(open_storage(StorageUrl.parse(f"sqlite:///{path}")))
+    return path
+
+
+@pytest.fixture
+def sqlite_url(_sqlite_tables: Path, tmp_path: Path) -> StorageUrl:
+    """A new file of its own, with Optuna's tables and nothing in them."""
+    return StorageUrl.parse(f"sqlite:///{shutil.copy(_sqlite_tables, tmp_path)}")
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> StorageUrl:
     """Every kind of storage in turn, each of them empty."""
     if request.param == "postgres":
-        url: StorageUrl = request.getfixturevalue("postgres_url")
+        url: StorageUrl = request.getfixturevalue("empty_postgres_url")
         return url
     return StorageUrl.parse("memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'study.db'}")
 

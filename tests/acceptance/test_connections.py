@@ -216,12 +216,12 @@ def test_workers_wait_while_the_server_has_no_connection_left(
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_everything_works_through_pgbouncer(
     mode: Any,
-    postgres_url: StorageUrl,
+    empty_postgres_url: StorageUrl,
     opened: Callable[..., Any],
     start_worker: Callable[[StorageUrl], Worker],
 ) -> None:
     # Fewer server connections than clients have: by transaction they share them. By session each keeps its own.
-    with pgbouncer(postgres_url, mode, pool_size=4 if mode == "transaction" else 20) as through:
+    with pgbouncer(empty_postgres_url, mode, pool_size=4 if mode == "transaction" else 20) as through:
         made = []
 
         def make() -> None:
@@ -246,7 +246,7 @@ def test_everything_works_through_pgbouncer(
         workers = [start_worker(through) for _ in range(2)]
         assert [worker.wait(120) for worker in workers] == [0, 0]
         assert trained.counts().complete + trained.counts().pruned == 6
-        with closing(connect(postgres_url)) as connection, connection.cursor() as cursor:
+        with closing(connect(empty_postgres_url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
             assert cursor.fetchone() == (0,), "a lock that was taken on one connection and let go on another"
         close_storage(storage)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from optuna.storages import BaseStorage
@@ -22,19 +21,20 @@ def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "RESAMPLES", 16)
 
 
-@pytest.fixture
-def storage(storage_url: StorageUrl) -> Iterator[BaseStorage]:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def storage(request: pytest.FixtureRequest) -> Iterator[BaseStorage]:
     """Every kind of storage in turn."""
-    storage = open_storage(storage_url, heartbeat_interval=1, grace_period=GRACE)
+    memory = request.param == "memory"
+    url = StorageUrl.parse("memory://") if memory else request.getfixturevalue(f"{request.param}_url")
+    storage = open_storage(url, heartbeat_interval=1, grace_period=GRACE)
     yield storage
     close_storage(storage)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RetryingStorage]:
+def database(request: pytest.FixtureRequest) -> Iterator[RetryingStorage]:
     """A storage that knows who is dead, which memory does not."""
-    sqlite = StorageUrl.parse(f"sqlite:///{tmp_path / 'study.db'}")
-    url = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    url = request.getfixturevalue(f"{request.param}_url")
     storage = open_storage(url, heartbeat_interval=1, grace_period=GRACE)
     assert isinstance(storage, RetryingStorage)
     yield storage

@@ -158,11 +158,11 @@ def test_malformed_arguments_are_refused(arguments: list[str], told: str) -> Non
     refused(*arguments, told=told)
 
 
-def test_a_refused_study_leaves_no_trace_in_postgres(postgres_url: StorageUrl) -> None:
-    url = sa.make_url(postgres_url.secret())
+def test_a_refused_study_leaves_no_trace_in_postgres(empty_postgres_url: StorageUrl) -> None:
+    url = sa.make_url(empty_postgres_url.secret())
     for text, told in SPECS.values():
         Path("study.toml").write_text(text)
-        refused("create", "study.toml", "--storage", postgres_url.secret(), told=told)
+        refused("create", "study.toml", "--storage", empty_postgres_url.secret(), told=told)
 
     where = url.translate_connect_args(username="user", database="dbname")
     with closing(psycopg2.connect(**where)) as connection, connection.cursor() as cursor:

@@ -285,13 +285,13 @@ def test_nothing_can_be_written_to_what_is_only_read(tmp_path: Path, postgres_ur
             close_storage(storage)
 
 
-def test_tables_are_not_created_by_looking(tmp_path: Path, postgres_url: StorageUrl) -> None:
+def test_tables_are_not_created_by_looking(tmp_path: Path, empty_postgres_url: StorageUrl) -> None:
     path = tmp_path / "empty.db"
     path.touch()
-    for url in (StorageUrl.parse(f"sqlite:///{path}"), postgres_url):
+    for url in (StorageUrl.parse(f"sqlite:///{path}"), empty_postgres_url):
         with pytest.raises(NotFound, match="holds no Optuna studies"):
             open_read_only(url, patience=0)
-    engine = sa.create_engine(postgres_url.secret())
+    engine = sa.create_engine(empty_postgres_url.secret())
     assert sa.inspect(engine).get_table_names() == []
     engine.dispose()
     assert path.read_bytes() == b""

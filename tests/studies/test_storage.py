@@ -1,6 +1,5 @@
 """Opening a database: which one, by whom its tables are created, and what is refused."""
 
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +16,11 @@ from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError, StorageUrlError
 from studies.storage import open_storage, resolve_storage, wait_until_reachable
+from tests.forked import CONTEXT
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 
 Opened = Callable[..., RetryingStorage]
-StartPython = Callable[[str, StorageUrl], "subprocess.Popen[str]"]
 
 
 def query(url: StorageUrl, statement: str) -> Any:
@@ -60,26 +59,22 @@ def test_heartbeat_periods_that_make_no_sense(interval: int, grace: int) -> None
         open_storage(StorageUrl.parse("memory://"), heartbeat_interval=interval, grace_period=grace)
 
 
-def test_eight_processes_may_open_an_empty_database_at_once(
-    start_python: StartPython, postgres_url: StorageUrl
-) -> None:
-    script = """
-print("ready", flush=True)
-sys.stdin.readline()
-storage = open_storage(url)
-print(len(storage.get_all_studies()))
-"""
-    processes = [start_python(script, postgres_url) for _ in range(8)]
+def open_at_once(url: StorageUrl, begin: Any, told: Any) -> None:
+    begin.wait()
+    told.put(len(open_storage(url).get_all_studies()))
+
+
+def test_eight_processes_may_open_an_empty_database_at_once(empty_postgres_url: StorageUrl) -> None:
+    begin, told = CONTEXT.Barrier(8, timeout=120), CONTEXT.Queue()
+    processes = [CONTEXT.Process(target=open_at_once, args=(empty_postgres_url, begin, told)) for _ in range(8)]
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        process.start()
+    assert [told.get(timeout=120) for _ in processes] == [0] * 8
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-    outputs = [process.communicate()[0] for process in processes]
-    assert outputs == ["0\n"] * 8
-    assert len(query(postgres_url, "SELECT * FROM alembic_version")) == 1
-    assert len(query(postgres_url, "SELECT * FROM version_info")) == 1
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert len(query(empty_postgres_url, "SELECT * FROM alembic_version")) == 1
+    assert len(query(empty_postgres_url, "SELECT * FROM version_info")) == 1
 
 
 def test_tables_that_were_half_created_are_completed(opened: Opened, postgres_url: StorageUrl) -> None:

@@ -36,13 +36,13 @@ def query(url: StorageUrl, statement: str) -> Any:
     return rows
 
 
-def test_init_creates_the_tables_once(postgres_url: StorageUrl) -> None:
+def test_init_creates_the_tables_once(empty_postgres_url: StorageUrl) -> None:
     for _ in range(2):
-        done = run("storage", "init", storage=postgres_url.secret())
+        done = run("storage", "init", storage=empty_postgres_url.secret())
         assert (done.returncode, done.stdout) == (0, "")
-        assert done.stderr == f"rigl-study: the tables in {postgres_url} are ready\n"
-    assert len(query(postgres_url, "SELECT * FROM alembic_version")) == 1
-    assert query(postgres_url, "SELECT * FROM studies") == []
+        assert done.stderr == f"rigl-study: the tables in {empty_postgres_url} are ready\n"
+    assert len(query(empty_postgres_url, "SELECT * FROM alembic_version")) == 1
+    assert query(empty_postgres_url, "SELECT * FROM studies") == []
 
 
 def test_init_makes_a_sqlite_file() -> None:
@@ -129,7 +129,7 @@ def test_a_campaign_comes_back_from_its_backup_and_goes_on(kind: str, request: p
     Path("tiny.toml").write_text(SPEC)
     here, there = "sqlite:///here.db", "sqlite:///there.db"
     if kind == "postgres":
-        here, there = (request.getfixturevalue(name).secret() for name in ("postgres_url", "another_url"))
+        here, there = (request.getfixturevalue(name).secret() for name in ("empty_postgres_url", "another_url"))
     assert run("create", "tiny.toml", storage=here).returncode == 0
     work(here, max_trials=1)
     assert run("report", "tiny", "--out", "before", storage=here).returncode == 0
@@ -150,40 +150,40 @@ def test_a_campaign_comes_back_from_its_backup_and_goes_on(kind: str, request: p
     assert not [name for name in left if name.startswith(".")], "no half-written file stays"
 
 
-def test_a_restore_that_fails_changes_nothing(postgres_url: StorageUrl) -> None:
+def test_a_restore_that_fails_changes_nothing(empty_postgres_url: StorageUrl) -> None:
     Path("tiny.toml").write_text(SPEC)
-    storage = postgres_url.secret()
+    storage = empty_postgres_url.secret()
     assert run("create", "tiny.toml", storage=storage).returncode == 0
     said(run("storage", "backup", "b.backup", storage=storage), 0)
     whole = Path("b.backup").read_bytes()
     Path("b.backup").write_bytes(whole[: len(whole) // 2])
-    before = query(postgres_url, "SELECT * FROM trials ORDER BY trial_id")
+    before = query(empty_postgres_url, "SELECT * FROM trials ORDER BY trial_id")
     told = said(run("storage", "restore", "b.backup", "--replace", storage=storage), 1)
-    assert told.startswith(f"pg_restore of Postgres failed on {postgres_url}: ")
-    assert query(postgres_url, "SELECT * FROM trials ORDER BY trial_id") == before
+    assert told.startswith(f"pg_restore of Postgres failed on {empty_postgres_url}: ")
+    assert query(empty_postgres_url, "SELECT * FROM trials ORDER BY trial_id") == before
     assert '"waiting": 2' in run("status", "tiny", "--json", storage=storage).stdout
 
 
-def test_tables_of_somebody_else_are_not_restored_over(postgres_url: StorageUrl) -> None:
-    storage = postgres_url.secret()
+def test_tables_of_somebody_else_are_not_restored_over(empty_postgres_url: StorageUrl) -> None:
+    storage = empty_postgres_url.secret()
     said(run("storage", "init", storage=storage), 0)
     said(run("storage", "backup", "b.backup", storage=storage), 0)
-    query(postgres_url, "CREATE TABLE mine (x int)")
+    query(empty_postgres_url, "CREATE TABLE mine (x int)")
     assert "holds tables (" in said(run("storage", "restore", "b.backup", storage=storage), 2)
-    query(postgres_url, "DROP TABLE mine")
+    query(empty_postgres_url, "DROP TABLE mine")
     assert "holds 0 studies again" in said(run("storage", "restore", "b.backup", storage=storage), 0)
 
 
-def test_nobody_else_may_be_connected(postgres_url: StorageUrl) -> None:
-    storage = postgres_url.secret()
+def test_nobody_else_may_be_connected(empty_postgres_url: StorageUrl) -> None:
+    storage = empty_postgres_url.secret()
     said(run("storage", "init", storage=storage), 0)
     said(run("storage", "backup", "b.backup", storage=storage), 0)
-    query(postgres_url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    query(empty_postgres_url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
     engine = sa.create_engine(storage)
     with engine.connect():
         for command in (["restore", "b.backup"], ["upgrade"]):
             told = said(run("storage", *command, storage=storage), 2)
-            assert told.startswith(f"1 other connection uses {postgres_url}; stop all workers, ")
+            assert told.startswith(f"1 other connection uses {empty_postgres_url}; stop all workers, ")
     engine.dispose()
 
 
@@ -223,7 +223,7 @@ def test_older_tables_are_backed_up_and_upgraded(kind: str, request: pytest.Fixt
     Path("tiny.toml").write_text(SPEC)
     url = StorageUrl.parse(f"sqlite:///{tmp_path}/s.db")
     if kind == "postgres":
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("empty_postgres_url")
     assert run("create", "tiny.toml", storage=url.secret()).returncode == 0
     downgrade(url)
     refused = said(run("status", "tiny", storage=url.secret()), 1)
@@ -242,20 +242,20 @@ def test_older_tables_are_backed_up_and_upgraded(kind: str, request: pytest.Fixt
     assert "upgraded" in said(run("storage", "upgrade", storage=url.secret()), 0)
 
 
-def test_tables_of_a_newer_optuna_are_left_alone(postgres_url: StorageUrl) -> None:
-    said(run("storage", "init", storage=postgres_url.secret()), 0)
-    query(postgres_url, "UPDATE alembic_version SET version_num = 'v99'")
-    told = said(run("storage", "upgrade", storage=postgres_url.secret()), 1)
+def test_tables_of_a_newer_optuna_are_left_alone(empty_postgres_url: StorageUrl) -> None:
+    said(run("storage", "init", storage=empty_postgres_url.secret()), 0)
+    query(empty_postgres_url, "UPDATE alembic_version SET version_num = 'v99'")
+    told = said(run("storage", "upgrade", storage=empty_postgres_url.secret()), 1)
     assert "have version v99" in told
     assert "install the newer Optuna" in told
-    assert query(postgres_url, "SELECT version_num FROM alembic_version") == [("v99",)]
+    assert query(empty_postgres_url, "SELECT version_num FROM alembic_version") == [("v99",)]
 
 
-def test_an_upgrade_that_fails_changes_nothing(postgres_url: StorageUrl) -> None:
-    said(run("storage", "init", storage=postgres_url.secret()), 0)
-    query(postgres_url, "CREATE INDEX trials_study_id_key ON trials (study_id)")  # which the migration creates
-    query(postgres_url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
-    told = said(run("storage", "upgrade", storage=postgres_url.secret()), 1)
-    assert told.startswith(f"the tables in {postgres_url} could not be upgraded: ")
+def test_an_upgrade_that_fails_changes_nothing(empty_postgres_url: StorageUrl) -> None:
+    said(run("storage", "init", storage=empty_postgres_url.secret()), 0)
+    query(empty_postgres_url, "CREATE INDEX trials_study_id_key ON trials (study_id)")  # which the migration creates
+    query(empty_postgres_url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    told = said(run("storage", "upgrade", storage=empty_postgres_url.secret()), 1)
+    assert told.startswith(f"the tables in {empty_postgres_url} could not be upgraded: ")
     assert "trials_study_id_key" in told
-    assert query(postgres_url, "SELECT version_num FROM alembic_version") == [("v3.0.0.d",)]
+    assert query(empty_postgres_url, "SELECT version_num FROM alembic_version") == [("v3.0.0.d",)]

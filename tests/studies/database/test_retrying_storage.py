@@ -1,8 +1,6 @@
 """The retrying storage keeps Optuna's contract, and takes effect once when a connection is lost during COMMIT."""
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import optuna
 import pytest
@@ -15,26 +13,18 @@ from optuna.trial import TrialState
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import StorageError
-from studies.storage import close_storage, open_storage
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 
 Opened = Callable[..., RetryingStorage]
 
 
-@pytest.fixture(scope="module")
-def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "study.db"
-    close_storage(open_storage(StorageUrl.parse(f"sqlite:///{path}")))
-    return path
-
-
 class TestOptunasContract(StorageTestCase):
     """Optuna's own suite for storages. On SQLite, because every test wants a new database."""
 
     @pytest.fixture
-    def storage(self, opened: Opened, with_tables: Path, tmp_path: Path) -> BaseStorage:
-        return opened(StorageUrl.parse(f"sqlite:///{shutil.copy(with_tables, tmp_path)}"))
+    def storage(self, opened: Opened, sqlite_url: StorageUrl) -> BaseStorage:
+        return opened(sqlite_url)
 
     def test_pickle_storage(self, storage: BaseStorage) -> None:
         """Each process opens its own: locks, hooks and connections do not travel."""
