@@ -3,10 +3,14 @@
 The order of reading is part of the method: `select_best` first throws the test column away and chooses on validation
 accuracy; only then is test accuracy looked up. The best of n is better partly by luck, on test too, so what counts is
 the gain that `studies.gain` leaves of it.
+
+Tuning is a choice among settings of one and the same thing. A dense network is no well-tuned sparse one, nor is less
+sparsity a better learning rate: where a search varies what is trained, too (`NOT_TUNED`), only trials that train what
+the reference trains are candidates.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +23,13 @@ from studies.gain import FAR, MOST, Gain, estimate_gain, noise_of_a_seed, paired
 from studies.reporting.findings import CONFIDENCE, MARGIN, Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.search_space import Params
 
+NOT_TUNED = ("method", "sparsity", "distribution", "model", "dataset", "epochs", "train_multiplier")
+"""Settings that say what is trained and for how long. Their values are compared; none of them is the tuned one."""
 
-def analyse(frame: pd.DataFrame, campaign: str, margin: float = MARGIN) -> Analysis:
+
+def analyse(
+    frame: pd.DataFrame, campaign: str, margin: float = MARGIN, not_tuned: Collection[str] = NOT_TUNED
+) -> Analysis:
     """Every pair of the frame, in its order; a gain below `margin` (a fraction) is not worth tuning for."""
     complete = frame[frame["state"] == "complete"]
     return Analysis(
@@ -28,15 +37,22 @@ def analyse(frame: pd.DataFrame, campaign: str, margin: float = MARGIN) -> Analy
         params=tuple(param_columns(frame)),
         margin=margin,
         pairs=tuple(
-            analyse_pair(str(study), trials, margin)
+            analyse_pair(str(study), trials, margin, not_tuned)
             for study, trials in frame.groupby("study", observed=False, sort=True)
         ),
         n_seeds=min((len(seeds) for seeds in complete["seeds"]), default=None),
+        compared=tuple(name for name in param_columns(frame) if name in not_tuned),
     )
 
 
-def analyse_pair(study: str, trials: pd.DataFrame, margin: float = MARGIN) -> PairResult:
+def analyse_pair(
+    study: str, trials: pd.DataFrame, margin: float = MARGIN, not_tuned: Collection[str] = NOT_TUNED
+) -> PairResult:
     """One study's trials: choose on validation, then compare on test."""
+    columns = param_columns(trials)
+    is_tuned = not columns.keys() <= set(not_tuned)
+    every = trials
+    trials = _candidates(trials, [column for name, column in columns.items() if name in not_tuned], is_tuned=is_tuned)
     reference_row = find_reference(trials)
     best_row = select_best(trials)
     if best_row is not None and trials.loc[best_row, "is_reference"]:
@@ -44,25 +60,45 @@ def analyse_pair(study: str, trials: pd.DataFrame, margin: float = MARGIN) -> Pa
     reference = None if reference_row is None else setting_of(trials, reference_row)
     best = None if best_row is None else setting_of(trials, best_row)
     val = test = gain = None
-    if best is not None and reference is not None and best.number != reference.number:
+    if is_tuned and best is not None and reference is not None and best.number != reference.number:
         val = difference(best.val_by_seed, reference.val_by_seed)
         test = difference(best.test_by_seed, reference.test_by_seed)
         gain = _gain(trials, test, best, reference)
-    counts = {state: int((trials["state"] == state).sum()) for state in STATES}
+    counts = {state: int((every["state"] == state).sum()) for state in STATES}
     return PairResult(
         study=study,
-        label=pair_label(study, trials),
+        label=pair_label(study, every),
         counts=counts,
         reference=reference,
         reference_state=_reference_state(trials),
         best=best,
-        n_compared=counts["complete"] + counts["pruned"],
+        n_compared=int(trials["state"].isin(("complete", "pruned")).sum()),
         val_difference=val,
         test_difference=test,
         gain=gain,
         margin=margin,
-        verdict=_verdict(best, reference, test, gain, margin, searched=bool(param_columns(trials))),
+        verdict=_verdict(best, reference, test, gain, margin, searched=bool(columns), is_tuned=is_tuned),
     )
+
+
+def _candidates(trials: pd.DataFrame, columns: Sequence[str], *, is_tuned: bool) -> pd.DataFrame:
+    """The trials that the best is chosen from.
+
+    Args:
+        trials: of a study.
+        columns: of the searched parameters that are not tuned.
+        is_tuned: whether others were searched.
+    """
+    if not columns:
+        return trials
+    if not is_tuned:
+        sparse = trials[trials["method"].ne("dense").fillna(True) | trials["is_reference"]]
+        return trials if select_best(sparse) is None else sparse
+    reference = trials[trials["is_reference"]]
+    if reference.empty:
+        return trials
+    alike = (trials[list(columns)] == reference.iloc[0][list(columns)]).all(axis=1)
+    return trials[alike]
 
 
 def select_best(trials: pd.DataFrame) -> int | None:
@@ -178,11 +214,14 @@ def _verdict(
     margin: float,
     *,
     searched: bool,
+    is_tuned: bool,
 ) -> Verdict:
     if best is None:
         return Verdict.NOTHING_COMPLETE
     if not searched:
         return Verdict.NOT_SEARCHED
+    if not is_tuned:
+        return Verdict.NOT_TUNED
     if reference is None:
         return Verdict.NO_REFERENCE
     if best.number == reference.number:

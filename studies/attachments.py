@@ -28,7 +28,7 @@ ARTIFACT_ATTR = "artifacts:"
 OURS = UUID("0f6a6b5e-6c0b-4a53-8a0e-5d0f4f6b7c11")
 """The identifiers of our artifacts are made of this, the study and the file: the same ones each time."""
 
-FIGURES = ("comparison", "surface", "layers")
+FIGURES = ("comparison", "methods", "surface", "layers")
 """Figures that are attached, of those that the report has."""
 
 BEGIN, END = "[//]: # (rigl-study report)", "[//]: # (end of rigl-study report)"

@@ -57,7 +57,7 @@ class Finding:
 
 def find(study: ForeignStudy, margin: float = 0.0) -> Finding:
     """What the trials of a study say about its best and its reference."""
-    found = analyse(study.frame, study.name)
+    found = analyse(study.frame, study.name, not_tuned=())  # whatever the other program searched, it tuned
     pair = dataclasses.replace(found.pairs[0], label=study.name)
     analysis = Analysis(study.name, found.params, (pair,), None, margin, study.measure)
     return Finding(study, analysis, _gain(study.frame, pair), margin)

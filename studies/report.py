@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from studies import evidence, tables
 from studies.analysis import analyse
+from studies.evidence import methods_first
 from studies.figures import comparison
 from studies.frame import Provenance
 from studies.reporting import second_process, wording
@@ -151,7 +152,7 @@ def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis, for
     files = {**page.files(), "trials.csv": trials_csv(frame)}
     if form.parquet:
         files["trials.parquet"] = trials_parquet(frame)
-    summary = summarise(known, page.concerns, page.sections, [*files, "summary.json"])
+    summary = summarise(known, page.answer, page.concerns, page.sections, [*files, "summary.json"])
     return {**files, "summary.json": _json(summary)}
 
 
@@ -162,22 +163,35 @@ def _page(known: Evidence, form: Form) -> Page:
         description=spec.description,
         plan=_plan(spec, analysis),
         question=_question(spec, analysis),
-        answer=wording.answer(analysis),
+        answer=_answer(known),
         concerns=concerns(known.frame, analysis, spec),
-        first=_first_screen(analysis),
+        first=_first_screen(known),
         sections=make_sections(known, form.style),
         refresh=form.refresh,
     )
 
 
-def _first_screen(analysis: Analysis) -> tuple[Block, ...]:
+def _answer(known: Evidence) -> str:
+    of_methods, of_tuning = methods_first.answer(known), wording.answer(known.analysis)
+    return " ".join(filter(None, [of_methods, of_tuning if known.analysis.tuned or not of_methods else None]))
+
+
+def _first_screen(known: Evidence) -> tuple[Block, ...]:
+    of_methods, analysis = methods_first.first_screen(known), known.analysis
+    return (*of_methods, *(_tuning(analysis) if analysis.tuned or not of_methods else ()))
+
+
+def _tuning(analysis: Analysis) -> tuple[Block, ...]:
+    """Reference and best of each pair."""
     note = "± is the standard deviation over seeds."
-    if analysis.params:
+    if analysis.tuned:
         note += (
             " The best was chosen on validation accuracy alone; test accuracy was read afterwards. The winner of many "
             "is partly the luckiest, on test too: the gain is what the trials around it and the spread over seeds "
             f"leave of its lead. Below {100 * analysis.margin:g} points it is not worth tuning for (--margin)."
         )
+    if analysis.tuned and analysis.compared:
+        note += f" Candidates were the trials with the reference's {wording.listed(analysis.compared)}."
     blocks: list[Block] = [tables.answer_table(analysis), Text(note, "note")]
     bits = tables.bits_table(analysis)
     if bits.rows:
@@ -195,10 +209,9 @@ def _question(spec: StudySpec, analysis: Analysis) -> str:
     on_what = "" if "dataset" in spec.search else f" on {config.dataset}"
     if not spec.search:
         return f"What does {config.method} reach with {of_what}{on_what}?"
-    *others, last = analysis.params
-    what = f"{', '.join(others)} and {last}" if others else last
+    what, gain = wording.listed(analysis.params), ", and what does tuning gain" if analysis.tuned else ""
     who = "one" if "method" in spec.search else config.method
-    return f"Which {what} should {who} use for {of_what}{on_what}, and what does tuning gain?"
+    return f"Which {what} should {who} use for {of_what}{on_what}{gain}?"
 
 
 def _plan(spec: StudySpec, analysis: Analysis) -> str:

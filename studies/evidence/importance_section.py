@@ -10,7 +10,7 @@ from studies.evidence.importance import FEWEST, FEWEST_PED, MOST, Importance, Ra
 from studies.reporting import marks
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count
+from studies.reporting.wording import count, listed
 
 NAME = "importance"
 KEYS: Mapping[str, str] = {
@@ -60,7 +60,7 @@ def _finding(one: Importance) -> str:
     if len(below) == len(others):
         return f"{lead}: it matters most."
     unclear = [_name(share) for share in others if _name(share) not in below]
-    return f"{lead}, but that it matters more than {_join(unclear)} cannot be told."
+    return f"{lead}, but that it matters more than {listed(unclear)} cannot be told."
 
 
 def _sentence(one: Importance) -> str:
@@ -79,12 +79,12 @@ def _sentence(one: Importance) -> str:
             continue
         shown = ", ".join(f"{_name(share)} {_range(share)}" for share in told)
         verb = "stands" if len(told) < 2 else "stand"
-        others = f"; {_join(not_told)} {'does' if len(not_told) < 2 else 'do'} not" if told and not_told else ""
+        others = f"; {listed(not_told)} {'does' if len(not_told) < 2 else 'do'} not" if told and not_told else ""
         parts.append(f"{name}: {shown or 'nothing'} {verb} out{others}.")
         zero = [_name(share) for share in told if share.low <= 0]
         if zero:
             several = len(zero) > 1
-            parts.append(f"The interval{'s' * several} of {_join(zero)} reach{'es' * (not several)} down to 0.")
+            parts.append(f"The interval{'s' * several} of {listed(zero)} reach{'es' * (not several)} down to 0.")
     of_what = f"Among {_SCOPES[one.scope]} ({count(one.n_trials, 'trial')}): "
     return of_what + " ".join(parts)
 
@@ -184,8 +184,3 @@ def _range(share: Share) -> str:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %" if fraction >= 0.095 or fraction == 0 else f"{100 * fraction:.1f} %"
-
-
-def _join(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

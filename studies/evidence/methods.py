@@ -101,6 +101,11 @@ def _corrected(found: Sequence[MethodsAt]) -> tuple[MethodsAt, ...]:
     )
 
 
+def is_question(spec: StudySpec) -> bool:
+    """Whether methods, or how long they train, were varied to compare them: then the first screen does."""
+    return bool({"method", "train_multiplier"} & spec.search.keys())
+
+
 def section(evidence: Evidence) -> Section | None:
     """Which method is better where; None for campaigns with one method."""
     spec = evidence.provenance.spec
@@ -112,11 +117,11 @@ def section(evidence: Evidence) -> Section | None:
         only = f"only {next(iter(methods))} has" if methods else "no method has"
         missing = Text(f"There is nothing to compare: {only} a complete trial.", "missing")
         return Section("methods", "Methods side by side", "Methods", (missing,), {"places": []})
-    reference = (spec.strategy.reference or {}).get("method")
-    blocks: list[Block] = [Text(_finding(found, reference), "finding")]
-    drawing = accuracies([arm for at in found for arm in at.arms])
-    if drawing is not None:
-        blocks.append(drawing)
+    blocks: list[Block] = []
+    if not is_question(spec):  # else they stand on the first screen
+        blocks.append(Text(finding(found, spec.fixed.get("method")), "finding"))
+        drawing = accuracies([arm for at in found for arm in at.arms])
+        blocks += [drawing] if drawing is not None else []
     blocks.append(_reached_table(found))
     tables = [_differences_table(at) for at in found if at.comparisons]
     if tables:
@@ -133,8 +138,8 @@ def section(evidence: Evidence) -> Section | None:
     return Section("methods", "Methods side by side", "Methods", tuple(blocks), summary(found))
 
 
-def _finding(found: Sequence[MethodsAt], reference: object) -> str:
-    """What is sure; the differences from the reference come first, as they are what was asked."""
+def finding(found: Sequence[MethodsAt], reference: object) -> str:
+    """What is sure; differences of sparse methods from the reference come first, as they are what was asked."""
     every = [(at.place, comparison) for at in found for comparison in at.comparisons]
     tested = [(place, c) for place, c in every if c.p is not None]
     if not tested:
@@ -153,8 +158,9 @@ def _finding(found: Sequence[MethodsAt], reference: object) -> str:
     return f"{said}: {named}{more}."
 
 
-def _rank(comparison: Comparison, reference: object) -> tuple[bool, float]:
-    return reference not in (comparison.method, comparison.other), comparison.corrected or 0.0
+def _rank(comparison: Comparison, reference: object) -> tuple[bool, bool, float]:
+    both = (comparison.method, comparison.other)
+    return "dense" in both, reference not in both, comparison.corrected or 0.0
 
 
 def _in_words(place: str, comparison: Comparison) -> str:

@@ -16,6 +16,8 @@ from studies.reporting.wording import count, percent
 
 HOPELESS = 0.05
 """A method so much below where the others lie is drawn on the lower edge, so that it does not flatten them."""
+DENSE = "dense"
+"""Is no sparse method but what they are held against: a line through all of them."""
 NAME, TITLE = "methods", "Test accuracy of the methods"
 
 
@@ -49,6 +51,10 @@ def _by_sparsity(
                 shift = 0.5 * ((j + 0.5) / len(looks) - 0.5)
                 x = [sparsities.index(arm.sparsity) + shift for arm in own]
                 hover |= _line(ax, x, own, drawn, floor, gid=f"method-{i}-{j}")
+                if name == DENSE:
+                    places = np.array([sparsities.index(arm.sparsity) for arm in own])
+                    y = np.maximum([arm.trained.test_accuracy.mean for arm in own], floor)
+                    ax.hlines(y, places - 0.5, places + 0.5, color=drawn.colour, linewidth=1.4)
         marks.accuracy_axis(ax, floor, top)
         ax.set_xticks(range(len(sparsities)), [f"{sparsity:g}" for sparsity in sparsities])
         ax.set_xlim(-0.5, len(sparsities) - 0.5)
@@ -63,7 +69,8 @@ def _by_sparsity(
     figure.legend(handles=keys, loc="outside lower left", ncols=min(6, len(keys)), handlelength=3)
     n_below = int((means < floor).sum())
     omitted = f" On the lower edge: {count(n_below, 'setting')} below {100 * floor:.3g} %." if n_below else ""
-    caption = f"Mean and standard deviation over seeds; methods stand side by side at each sparsity.{omitted}"
+    line = " The dense network is the line across." if DENSE in looks else ""
+    caption = f"Mean and standard deviation over seeds; methods stand side by side at each sparsity.{line}{omitted}"
     return finish(figure, name=NAME, title=TITLE, caption=caption, description=description, hover=hover)
 
 
@@ -71,7 +78,8 @@ def _line(ax: Axes, x: Sequence[float], arms: Sequence[Arm], drawn: Look, floor:
     means = np.array([arm.trained.test_accuracy.mean for arm in arms])
     spread = np.nan_to_num([arm.trained.test_accuracy.std for arm in arms])
     y = np.maximum(means, floor)
-    ax.plot(x, y, color=drawn.colour, linestyle=drawn.line, linewidth=1.4)
+    if arms[0].name != DENSE:
+        ax.plot(x, y, color=drawn.colour, linestyle=drawn.line, linewidth=1.4)
     ax.vlines(x, np.maximum(means - spread, floor), np.maximum(means + spread, floor), color=drawn.colour, lw=1.4)
     ax.scatter(x, y, s=30, marker=drawn.marker, color=drawn.colour, linewidths=0, zorder=3, gid=gid, clip_on=False)
     return {gid: [f"{arm.name} at {arm.place}: {percent(arm.trained.test_accuracy)}" for arm in arms]}
@@ -95,6 +103,8 @@ def _by_method(
             ax.scatter(seeds, [row + 0.22] * len(seeds), s=9, color=LIGHT["muted"], linewidths=0)
             ax.scatter([reached.mean], [row], s=46, marker=drawn.marker, color=drawn.colour, zorder=3, gid=gid)
             hover[gid] = [f"{arm.name} at {arm.place}: {percent(reached)}"]
+            if arm.name == DENSE:
+                ax.axvline(reached.mean, color=drawn.colour, linewidth=1, linestyle=(0, (5, 2)), zorder=1)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
@@ -104,7 +114,8 @@ def _by_method(
         ax.xaxis.set_major_formatter(marks.PERCENT)
         ax.set_title(next(arm.place for arm in arms if arm.distribution == distribution))
         ax.set_xlabel("test accuracy")
-    caption = "Mean and standard deviation over seeds, and each seed as a dot below."
+    line = " The dense network is the broken line." if DENSE in looks else ""
+    caption = f"Mean and standard deviation over seeds, and each seed as a dot below.{line}"
     return finish(figure, name=NAME, title=TITLE, caption=caption, description=description, hover=hover)
 
 

@@ -33,6 +33,8 @@ class Verdict(enum.StrEnum):
     "Nothing beat the reference on validation."
     NOT_SEARCHED = "not_searched"
     "There was only one setting to train."
+    NOT_TUNED = "not_tuned"
+    "Trials differ only in what is trained, such as the method, which is compared and not tuned."
     NO_REFERENCE = "no_reference"
     "No reference was named or it has not finished; there is nothing to compare with."
     NO_TEST = "no_test"
@@ -131,7 +133,8 @@ class PairResult:
         counts: number of trials in each of `STATES`.
         reference: the finished reference, if any.
         reference_state: where the reference stands: one of `STATES`, or None if no trial has its parameters.
-        best: the finished trial with the highest validation accuracy; the reference where it is as high.
+        best: the finished trial with the highest validation accuracy; the reference where it is as high. Of those that
+            train what the reference trains; where nothing else varied, of all but the dense network.
         n_compared: trials the best was chosen from: complete, or stopped early because others were better.
         val_difference: best minus reference on validation: biased upwards, because it was selected for.
         test_difference: best minus reference on test: on average too high as well, because both accuracies of a network
@@ -168,6 +171,7 @@ class Analysis:
         n_seeds: the smallest number of seeds among finished trials, None before one has finished.
         margin: the gain, a fraction, below which tuning does not pay.
         measure: what trials were compared by.
+        compared: those of `params` that say what is trained, so that only trials which agree in them tell of tuning.
     """
 
     campaign: str
@@ -176,6 +180,12 @@ class Analysis:
     n_seeds: int | None
     margin: float
     measure: Measure = ACCURACY
+    compared: tuple[str, ...] = ()
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The other parameters."""
+        return tuple(name for name in self.params if name not in self.compared)
 
     def total(self, state: str) -> int:
         """Number of trials in this state over all pairs."""

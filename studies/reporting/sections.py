@@ -6,9 +6,11 @@ from studies.reporting.trial_figures import curves, parameters
 from studies.reporting.wording import verdict
 
 
-def pairs_section(evidence: Evidence) -> Section:
-    """Each pair's verdict in a sentence, and what selection saw."""
+def pairs_section(evidence: Evidence) -> Section | None:
+    """Each pair's verdict in a sentence, and what selection saw; None where there was nothing to choose."""
     analysis = evidence.analysis
+    if analysis.params and not analysis.tuned:
+        return None
     blocks: list[Block] = [Terms(tuple((pair.label, verdict(pair)) for pair in analysis.pairs))]
     if analysis.params:
         blocks += [

@@ -13,7 +13,7 @@ from studies.reporting.findings import Difference, Estimate, PairResult, Setting
 from studies.reporting.health import Concern
 from studies.reporting.section import Evidence, Section
 from studies.reporting.summary_schema import Key, object_schema
-from studies.reporting.wording import answer, headline, verdict
+from studies.reporting.wording import headline, verdict
 
 SCHEMA_VERSION = 2
 GENERATOR = "rigl-study report"
@@ -110,7 +110,7 @@ def schema() -> dict[str, Any]:
 
 
 def summarise(
-    evidence: Evidence, concerns: Sequence[Concern], sections: Sequence[Section], files: Sequence[str]
+    evidence: Evidence, answer: str, concerns: Sequence[Concern], sections: Sequence[Section], files: Sequence[str]
 ) -> dict[str, Any]:
     """The contents of summary.json, made of what JSON has: NaN is None."""
     frame, analysis, provenance = evidence.frame, evidence.analysis, evidence.provenance
@@ -118,7 +118,7 @@ def summarise(
         "generator": GENERATOR,
         "schema_version": SCHEMA_VERSION,
         "campaign": analysis.campaign,
-        "answer": answer(analysis),
+        "answer": answer,
         "headline": headline(analysis).splitlines(),
         "concerns": [{"weight": concern.weight, "text": concern.text} for concern in concerns],
         "params": list(analysis.params),

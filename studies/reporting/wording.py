@@ -5,7 +5,7 @@ Accuracies are fractions everywhere else; here they become percent, and differen
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting, Verdict
@@ -135,6 +135,12 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, "lr, alpha and delta_t"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def headline(analysis: Analysis) -> str:
     """One line a pair: the reference, the best and what lies between them."""
     return "\n".join(pair_headline(pair) for pair in analysis.pairs)
@@ -177,6 +183,9 @@ def verdict(pair: PairResult) -> str:
         case Verdict.NOT_SEARCHED if pair.best:
             reached = pair.best.test_accuracy
             return f"Nothing was searched: the one setting reached {percent(reached)} on test over {seeds(reached.n)}."
+        case Verdict.NOT_TUNED if pair.best:
+            varied = listed(list(pair.best.params))
+            return f"Nothing was tuned: trials differ in {varied} alone, that is in what is trained."
         case Verdict.NO_REFERENCE:
             return f"No comparison: {_why_no_reference(pair)}."
         case Verdict.NO_TEST:
@@ -202,6 +211,7 @@ def answer(analysis: Analysis) -> str:
 _UNANIMOUS = {
     Verdict.NOTHING_COMPLETE: "No trial has finished its training, so there is nothing to compare yet.",
     Verdict.NOT_SEARCHED: "Nothing was searched: the table shows what the one setting of each pair reached.",
+    Verdict.NOT_TUNED: "Nothing was tuned: trials differ in what is trained, which the sections below compare.",
     Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
     Verdict.REFERENCE_IS_BEST: "Tuning does not pay: nothing beat the reference on validation in any pair.",
     Verdict.DOES_NOT_PAY: (
@@ -219,6 +229,7 @@ _IN_PAIRS = {
     Verdict.NO_REFERENCE: "there is no finished reference",
     Verdict.NO_TEST: "valid test accuracies are missing",
     Verdict.NOT_SEARCHED: "nothing was searched",
+    Verdict.NOT_TUNED: "nothing was tuned",
     Verdict.NOTHING_COMPLETE: "no trial has finished",
 }
 

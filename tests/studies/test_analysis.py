@@ -13,8 +13,9 @@ from studies.analysis import analyse, difference, select_best
 from studies.reporting.findings import Estimate, PairResult, Verdict
 from studies.reporting.health import concerns
 from studies.reporting.wording import answer, duration, headline, number, pair_headline, percent, points, verdict
+from studies.search_space import Params
 from tests.studies.sample_campaign import ENVIRONMENT, REFERENCE, Told, make_spec, realistic
-from tests.studies.sample_cases import CASES, OTHER, THIRD, Case, load
+from tests.studies.sample_cases import CASES, OTHER, THIRD, Case, done, load
 
 ONE_PAIR = make_spec(seeds=(0, 1, 2))
 
@@ -137,6 +138,53 @@ def test_drawing_the_reference_again_is_no_discovery() -> None:
     assert pair.best.number == 0
 
 
+def test_methods_are_compared_and_not_tuned() -> None:
+    methods = ["dense", "static", "rigl"]
+    spec = make_spec(search={"method": methods}, reference={"method": "static"}, sampler="grid", seeds=(0, 1, 2))
+    reached = {"dense": 0.94, "static": 0.90, "rigl": 0.92}
+    frame, _ = load(spec, [[told({"method": m}, (reached[m],) * 3, (0.9, 0.91, 0.93)) for m in methods]])
+    analysis = analyse(frame, "sample")
+    (pair,) = analysis.pairs
+
+    assert (analysis.params, analysis.compared, analysis.tuned) == (("method",), ("method",), ())
+    assert pair.verdict is Verdict.NOT_TUNED
+    assert pair.best is not None
+    assert pair.best.params == {"method": "rigl"}  # a dense network is no way to train a sparse one
+    assert (pair.n_compared, pair.gain, pair.test_difference) == (2, None, None)
+    assert "uning gains" not in pair_headline(pair)
+    assert verdict(pair) == "Nothing was tuned: trials differ in method alone, that is in what is trained."
+
+
+def test_only_trials_of_the_references_method_tell_what_tuning_gains() -> None:
+    search = {"method": ["dense", "rigl"], "lr": [0.1, 0.2, 0.4]}
+    reference: Params = {"method": "rigl", "lr": 0.1}
+    spec = make_spec(search=search, reference=reference, sampler="grid", seeds=(0, 1, 2))
+    trials = [
+        told(reference, (0.850, 0.851, 0.852), (0.840, 0.842, 0.844)),
+        told({"method": "rigl", "lr": 0.2}, (0.860, 0.861, 0.862), (0.844, 0.847, 0.850)),
+        told({"method": "dense", "lr": 0.2}, (0.95,) * 3, (0.95, 0.94, 0.96)),
+    ]
+    frame, _ = load(spec, [trials])
+    (pair,) = analyse(frame, "sample").pairs
+    alone, _ = load(spec, [trials[:2]])
+    (expected,) = analyse(alone, "sample").pairs
+
+    assert pair.best is not None
+    assert (pair.best.number, pair.n_compared, pair.verdict) == (1, 2, Verdict.PAYS)
+    assert pair.gain == expected.gain
+    assert pair.counts["complete"] == 3
+    (pair,) = analyse(frame, "sample", not_tuned=()).pairs  # as of a study of another program
+    assert pair.best is not None
+    assert pair.best.number == 2
+
+
+def test_less_sparsity_is_no_tuning() -> None:
+    spec = CASES["any_sparsity"]().spec
+    frame, _ = load(spec, [[done({"sparsity": s, "distribution": "erk"}, 0.9 - s / 9, 0.8) for s in (0.5, 0.9)]])
+
+    assert analyse(frame, "free").pairs[0].verdict is Verdict.NOT_TUNED
+
+
 def test_pruned_failed_and_nan_trials_cannot_win() -> None:
     pair = pair_of(
         told(REFERENCE, (0.8,) * 3, (0.7,) * 3),
@@ -204,6 +252,7 @@ def test_difference_without_common_seeds_or_with_nan() -> None:
         "no_reference": Verdict.NO_REFERENCE,
         "reference_pruned": Verdict.NO_REFERENCE,
         "no_search": Verdict.NOT_SEARCHED,
+        "side_by_side": Verdict.NOT_TUNED,
         "not_a_number": Verdict.NO_TEST,
         "no_test": Verdict.NO_TEST,
         "one_seed": Verdict.NO_INTERVAL,
