@@ -282,7 +282,12 @@ class Chaos:
                 self.site.start(slot, self.campaign)
 
 
+def at_last(samples: list[int]) -> float:
+    """The median of the last quarter."""
+    return statistics.median(samples[-max(1, len(samples) // 4) :] or [0])
+
+
 def growth(samples: list[int]) -> float:
     """How much more it was in the last quarter than in the second, by the medians; in the first, workers begin."""
     quarter = max(1, len(samples) // 4)
-    return statistics.median(samples[-quarter:] or [0]) - statistics.median(samples[quarter : 2 * quarter] or [0])
+    return at_last(samples) - statistics.median(samples[quarter : 2 * quarter] or [0])
