@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from studies import evidence, report
+from studies import report
 from studies.evidence import methods, transfer_section
 from studies.report import make_sections
 from studies.reporting import second_process
@@ -35,7 +35,7 @@ def waits(known: Evidence) -> Section:
 def test_two_processes_make_the_same_report(monkeypatch: pytest.MonkeyPatch) -> None:
     known = evidence_of_case("side_by_side")
     monkeypatch.setattr(report, "SECTIONS", (methods.section, transfer_section.section, provenance_section))
-    monkeypatch.setattr(evidence, "MODELLED", (transfer_section.section,))
+    monkeypatch.setattr(report, "APART", (transfer_section.section,))
     alone = make_sections(known, "paper")
     monkeypatch.setattr(second_process, "LARGE", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
