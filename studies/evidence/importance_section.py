@@ -21,7 +21,7 @@ from studies.evidence.importance import (
 from studies.reporting import marks
 from studies.reporting.section import Block, Searched, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count, listed
+from studies.reporting.wording import count, listed, shortened
 
 NAME = "importance"
 KEYS: Mapping[str, str] = {
@@ -181,7 +181,7 @@ def _panel(ax: Axes, ranking: Ranking, gid: str) -> Hover:
             [share.share], [row], s=40, color=face, edgecolors=blue, linewidths=1.5, zorder=3, gid=f"{gid}-{row}"
         )
         hover[f"{gid}-{row}"] = [f"{_name(share)}: {_range(share)}; noise up to {_percent(share.noise)}"]
-    ax.set_yticks(range(len(ranking.shares)), [_name(share) for share in ranking.shares])
+    ax.set_yticks(range(len(ranking.shares)), [" × ".join(map(_in_figure, share.params)) for share in ranking.shares])
     top = max(share.high for share in ranking.shares)
     ax.set_xlim(-0.02 * max(top, noise), 1.05 * min(max(top, noise), 1))
     ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -206,6 +206,10 @@ def _title(one: Importance, ranking: Ranking) -> str:
 
 def _name(share: Share) -> str:
     return " × ".join(share.params)
+
+
+def _in_figure(name: str) -> str:
+    return shortened(name, at_most=16)
 
 
 def _range(share: Share) -> str:

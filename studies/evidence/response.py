@@ -213,7 +213,7 @@ def surface_params(frame: pd.DataFrame, changes: Mapping[str, float] | None = No
 
     Args:
         frame: the trials; what only some of them have makes no surface.
-        changes: how much each parameter changes; not known where it is not there.
+        changes: how much each parameter that was varied changes; None where that is not known.
     """
     columns, partly = param_columns(frame), conditional(finished(frame))
     numbers = [
@@ -223,6 +223,8 @@ def surface_params(frame: pd.DataFrame, changes: Mapping[str, float] | None = No
     ]
     if {"alpha", "delta_t"} <= set(numbers):
         return ("alpha", "delta_t")
+    if changes is not None:
+        numbers = [name for name in numbers if name in changes]
     ranked = sorted(numbers, key=lambda name: (name == "lr", -(changes or {}).get(name, 0.0)))
     return (ranked[0], ranked[1]) if len(ranked) > 1 else None
 

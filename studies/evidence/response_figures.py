@@ -18,7 +18,7 @@ from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import listed, number, setting
+from studies.reporting.wording import listed, number, setting, shortened
 from studies.search_space import Axis
 
 DASHES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
@@ -54,7 +54,7 @@ def curves_figure(
                 if column % columns == 0:
                     ax.set_ylabel(measure.label if len(shown) == 1 else f"{pair.label}\n{measure.label}")
                 if row == 0:
-                    ax.set_title(name)
+                    ax.set_title(shortened(name))
                 if name in by_name:
                     hover |= _curve(ax, by_name[name], pair, search.get(name), measure, gid=f"response-{row}-{column}")
                 else:

@@ -131,6 +131,7 @@ def _surface_blocks(
             found[pair.study] = surfaces(model, params, pair.best.params)
     if not any(found.values()):
         why = f"{_none_has(evidence.analysis)} {FEWEST} finished trials that vary {params[0]} and {params[1]}"
+        why += f" and differ in {measure.name.removeprefix('validation ')}"
         return [Text(f"{why}, so there is no surface of the two.", "missing")]
     described = " ".join(
         f"{pair.label}{_at_lr(one)}: best at {params[0]} {_at(one, 1)}, {params[1]} {_at(one, 0)} with "

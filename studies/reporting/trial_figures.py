@@ -18,7 +18,7 @@ from studies.reporting.findings import Analysis, PairResult, Setting
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count, percent, setting
+from studies.reporting.wording import count, percent, setting, shortened
 from studies.search_space import Axis
 
 MAX_CURVES, MAX_CURVES_IN_ALL = 60, 240
@@ -63,7 +63,7 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
             axis = ParameterAxis.of(name, search.get(name), trials[column])
             axis.prepare(ax)
             marks.accuracy_axis(ax, floor, float(trials["value"].max()), measure)
-            ax.set_title(name)
+            ax.set_title(shortened(name))
             for i, pair in enumerate(analysis.pairs):
                 placed = drawn[pair.study][drawn[pair.study][column].notna()]
                 x = [axis.position(value) + axis.dodge(i, len(analysis.pairs)) for value in placed[column].tolist()]

@@ -89,6 +89,11 @@ def number(value: Value) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def shortened(name: str, at_most: int = 26) -> str:
+    """A parameter's name where there is little room; other programs' names may be sentences."""
+    return name if len(name) <= at_most else f"{name[: at_most - 1]}…"
+
+
 def setting(params: Params) -> str:
     """Parameters and values, "lr 0.1, alpha 0.3, delta_t 100"."""
     return ", ".join(f"{name} {number(value)}" for name, value in params.items())

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from optuna.storages import BaseStorage
@@ -9,6 +10,7 @@ from optuna.storages import BaseStorage
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.evidence import importance, transfer
+from studies.reporting.figure_style import STYLES
 from studies.storage import close_storage, open_storage
 from tests.studies.queues import GRACE
 
@@ -49,3 +51,9 @@ def own_log() -> Iterator[None]:
     yield
     logger.handlers = handlers
     logger.setLevel(level)
+
+
+@pytest.fixture
+def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures without their PNG, which takes as long again as the rest of them."""
+    monkeypatch.setitem(STYLES, "screen", replace(STYLES["screen"], files=()))

@@ -26,6 +26,8 @@ from studies.tables import answer_table
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, store
 from tests.studies.sample_cases import OTHER
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 SCHEMA = Draft202012Validator(published_schema())
 
 

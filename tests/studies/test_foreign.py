@@ -38,6 +38,8 @@ from studies.tables import ranking_table
 from tests.studies.sample_campaign import make_spec, store
 from tests.studies.sample_cases import done
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 SCHEMA = Draft202012Validator(published_schema())
 AXES: Mapping[str, BaseDistribution] = {
     "C": FloatDistribution(0.01, 100, log=True),

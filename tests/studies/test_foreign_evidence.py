@@ -16,7 +16,8 @@ from optuna.trial import create_trial
 from studies.attributes import METRIC_NAMES_ATTR
 from studies.evidence import importance_section, response_section
 from studies.evidence.finished import conditional, model_of
-from studies.evidence.importance import MOST_TOGETHER, importances
+from studies.evidence.importance import MOST_TOGETHER, Importance, Ranking, Share, importances
+from studies.evidence.importance_section import importance_figure
 from studies.evidence.response import Curve, curves_of_pair, surface_params
 from studies.evidence.response_figures import curves_figure
 from studies.foreign import load_foreign
@@ -27,6 +28,8 @@ from studies.reporting.trial_figures import parameters
 from studies.search_space import Params
 from studies.summary_schemas import published_schema
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 SCHEMA = Draft202012Validator(published_schema())
 AXES: Mapping[str, BaseDistribution] = {
     "lr": FloatDistribution(1e-4, 1, log=True),
@@ -36,13 +39,6 @@ AXES: Mapping[str, BaseDistribution] = {
     "depth": IntDistribution(1, 9),  # of kind "forest" only
     **{f"x{i}": FloatDistribution(0, 1) for i in range(8)},
 }
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether the spread of shares is right is tested elsewhere."""
-    monkeypatch.setattr("studies.evidence.importance.SHADOWS", 2)
-    monkeypatch.setattr("studies.evidence.importance.RESAMPLES", 2)
 
 
 def finding_of(trials: Sequence[tuple[Params, float]], direction: str = "minimize") -> Finding:
@@ -173,6 +169,15 @@ def test_every_row_of_panels_says_what_its_axis_is() -> None:
     assert trials is not None
     assert trials.svg.count(">loss</text>") == 3  # eight panels in rows of three
     assert response.svg.count(">loss, + is better</text>") == 3
+
+
+def test_a_name_that_is_a_sentence_leaves_room_for_its_panel() -> None:
+    name = "the regularisation of the last of all steps of the pipeline"
+    share = Share((name, "depth"), 0.5, 0.4, 0.6, 0.1, is_told=True)
+    drawing = importance_figure([Importance("all", 20, 20, (Ranking("interaction", (share,), ()),))])
+
+    assert "the regularisat… × depth" in drawing.svg
+    assert f"{name} × depth" in drawing.description
 
 
 def test_the_page_has_the_evidence_in_the_studys_own_words() -> None:

@@ -19,6 +19,8 @@ from studies.foreign_stopping import section
 from studies.reporting.section import Section, Text
 from studies.summary_schemas import published_schema
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 SCHEMA = Draft202012Validator(published_schema())
 EARLY = (50.0, 60.0, 70.0, 80.0, 90.0)
 FINAL = (80.1, 81.8, 84.0, 86.2, 87.9)
