@@ -2,13 +2,16 @@
 
 Fills a Postgres of its own with one campaign of eight pairs and three seeds by the queue's own `create`, gives the
 trials states, parameters, results and reports of every epoch by SQL, and runs `rigl-study report` on it as a process of
-its own; then again from the files of that report, without the database.
+its own; then again from the files of that report, without the database, which must give the same files.
 """
 
 import argparse
+import contextlib
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -101,14 +104,39 @@ def fill(url: StorageUrl, n_trials: int, epochs: int) -> None:
 
 
 def report(*arguments: str) -> tuple[float, float, float]:
-    """Wall time of `rigl-study report`, seconds that it computed, and its largest size in MiB."""
+    """Wall time of `rigl-study report`, seconds that it computed, and the most MiB of its processes at any time."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "studies", "report", *arguments]
-    pid = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, used = os.wait4(pid, 0)
+    process = subprocess.Popen([sys.executable, "-m", "studies", "report", *arguments])
+    size = 0.0
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        size = max(size, memory(process.pid))
+        time.sleep(0.2)
+    wall = time.perf_counter() - began
+    _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"rigl-study report {' '.join(arguments)} ended with status {status}.")
-    return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return wall, used.ru_utime + used.ru_stime, size
+
+
+def memory(pid: int) -> float:
+    """MiB of a process and its children; what they share counts once."""
+    found = 0.0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                found += int(line.split()[1]) / 1024
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += memory(int(child))
+    return found
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Names of files that two folders do not have byte for byte in common."""
+    found = [
+        {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (one, other)
+    ]
+    return sorted(name for name in found[0].keys() | found[1].keys() if found[0].get(name) != found[1].get(name))
 
 
 def main() -> None:
@@ -123,14 +151,15 @@ def main() -> None:
         fill(url, arguments.trials, arguments.epochs)
         told = f"{arguments.trials:,} trials of {arguments.epochs} epochs in {PAIRS} pairs"
         print(f"{told}, filled in {time.perf_counter() - began:.1f} s", flush=True)
-        out = home / "report"
+        out, again = home / "report", home / "again"
         ways = {
             "from Postgres": [NAME, "--out", str(out)],
-            "from its own files": ["--from", str(out), "--out", str(home / "again")],
+            "from its own files": ["--from", str(out), "--out", str(again)],
         }
         for way, command in ways.items():
             wall, computed, size = report(*command)
             print(f"{way:<20} {wall:.1f} s, {computed:.1f} s of them computed, at most {size:,.0f} MiB")
+        print("files that differ:", ", ".join(differing(out, again)) or "none")
         page, table = (out / name for name in ("report.html", "trials.csv"))
         print(f"report.html {page.stat().st_size / 1e6:.2f} MB, trials.csv {table.stat().st_size / 1e6:.1f} MB")
 

@@ -6,7 +6,7 @@ Everything is a pure function of frame and provenance, down to the bytes; only `
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,37 +126,52 @@ SECTIONS: tuple[MakeSection, ...] = (
 )
 """What stands below the first screen, in this order."""
 
+APART: tuple[MakeSection, ...] = (
+    parameters_section,
+    evidence.response_section.section,
+    evidence.transfer_section.section,
+    evidence.cost.section,
+)
+"""Of a large report a second process makes these: half of the work, and none of them looks at a course of training."""
 
-def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ...]:
-    """The sections that these trials have something to say in, drawn in this style.
 
-    Of a large report a second process makes those of `evidence.MODELLED`, a little less than half of the work.
-    """
+@contextlib.contextmanager
+def sections_begun(known: Evidence, style: str) -> Iterator[Callable[[], tuple[Section, ...]]]:
+    """Have the second process of a large report begin; what is given makes the other sections and waits for its."""
     is_large = len(known.frame) >= second_process.LARGE and (os.cpu_count() or 1) > 1
-    apart = evidence.MODELLED if is_large else ()
+    apart = APART if is_large else ()
     with contextlib.ExitStack() as stack:
         stack.enter_context(drawn_in(style))
-        if apart:
-            sent = evidence.without_courses(known)
-            made_apart = stack.enter_context(sections_made_apart(apart, sent, style))
-        made = {make: make(known) for make in SECTIONS if make not in apart}
-        if apart:
+        sent = evidence.without_courses(known) if apart else known
+        made_apart = stack.enter_context(sections_made_apart(apart, sent, style)) if apart else tuple
+
+        def sections() -> tuple[Section, ...]:
+            made = {make: make(known) for make in SECTIONS if make not in apart}
             made.update(zip(apart, made_apart(), strict=True))
-    return tuple(section for make in SECTIONS if (section := made[make]) is not None)
+            return tuple(section for make in SECTIONS if (section := made[make]) is not None)
+
+        yield sections
+
+
+def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ...]:
+    """The sections that these trials have something to say in, drawn in this style."""
+    with sections_begun(known, style) as sections:
+        return sections()
 
 
 def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis, form: Form) -> dict[str, str | bytes]:
     known = Evidence(frame, analysis, provenance)
-    with drawn_in(form.style):
-        page = _page(known, form)
-    files = {**page.files(), "trials.csv": trials_csv(frame)}
+    with sections_begun(known, form.style) as sections:
+        table = trials_csv(frame)  # takes seconds, too, which are better spent here than after a wait
+        page = _page(known, form, sections)
+    files = {**page.files(), "trials.csv": table}
     if form.parquet:
         files["trials.parquet"] = trials_parquet(frame)
     summary = summarise(known, page.answer, page.concerns, page.sections, [*files, "summary.json"])
     return {**files, "summary.json": _json(summary)}
 
 
-def _page(known: Evidence, form: Form) -> Page:
+def _page(known: Evidence, form: Form, sections: Callable[[], tuple[Section, ...]]) -> Page:
     spec, analysis = known.provenance.spec, known.analysis
     return Page(
         title=analysis.campaign,
@@ -166,7 +181,7 @@ def _page(known: Evidence, form: Form) -> Page:
         answer=_answer(known),
         concerns=concerns(known.frame, analysis, spec),
         first=_first_screen(known),
-        sections=make_sections(known, form.style),
+        sections=sections(),
         refresh=form.refresh,
     )
 

@@ -29,15 +29,12 @@ SECTIONS: tuple[MakeSection, ...] = (
 )
 """In the order of the report."""
 
-MODELLED: tuple[MakeSection, ...] = (response_section.section, transfer_section.section)
-"""The ones that share models of the response, which take long; they do not look at any course."""
-
 COURSES = ("curve", "explored", "inference_flops_by_epoch", "layer_sparsity", "initial_layer_sparsity", "environment")
 """Columns with many values a trial, by epoch or by layer: nearly all of what the trials weigh."""
 
 
 def without_courses(known: Evidence) -> Evidence:
-    """What the sections in `MODELLED` look at."""
+    """What a section has to do with that looks at none of them, and is quickly sent to another process."""
     return replace(known, frame=known.frame.drop(columns=list(COURSES)), memo={})
 
 

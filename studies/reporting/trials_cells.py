@@ -6,7 +6,7 @@ Nothing in a file is trusted: a cell is data, never a formula and never a progra
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -109,14 +109,22 @@ def _is_written(cell: str, value: Value) -> bool:
     return _NUMBER.fullmatch(cell) is not None and float(cell) == value
 
 
-def _json(cell: str) -> Any:
-    def refuse(constant: str) -> Any:
-        raise BadInput(f"has {constant}, which is no JSON")
+def _refuse(constant: str) -> Any:
+    raise BadInput(f"has {constant}, which is no JSON")
 
+
+_DECODE = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def _json(cell: str) -> Any:
     try:
-        return json.loads(cell, parse_constant=refuse)
+        return _DECODE(cell)
     except json.JSONDecodeError as error:
         raise BadInput(f"is no JSON ({error.msg})") from None
+
+
+# A table has millions of numbers in lists: their types and ends are looked at together, not one by one.
+_NUMBERS = {int, float}
 
 
 def seeds(cell: str) -> tuple[int, ...]:
@@ -130,7 +138,7 @@ def seeds(cell: str) -> tuple[int, ...]:
 def numbers(cell: str) -> tuple[Any, ...]:
     """A JSON list of numbers; null is NaN."""
     value = _json(cell)
-    if not isinstance(value, list) or not all(type(inner) in (int, float, type(None)) for inner in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {*_NUMBERS, type(None)}:
         raise BadInput("is no JSON list of numbers")
     return tuple(math.nan if inner is None else inner for inner in value)
 
@@ -138,9 +146,13 @@ def numbers(cell: str) -> tuple[Any, ...]:
 def fractions(cell: str) -> tuple[float, ...]:
     """The same with numbers from 0 to 1."""
     value = numbers(cell)
-    if any(inner < 0 or inner > 1 for inner in value):
+    if not _are_fractions([inner for inner in value if inner is not math.nan]):
         raise BadInput("has no fractions from 0 to 1 only")
     return value
+
+
+def _are_fractions(values: Collection[float]) -> bool:
+    return not values or (min(values) >= 0 and max(values) <= 1)
 
 
 def mapping(cell: str) -> dict[str, Any]:
@@ -154,9 +166,12 @@ def mapping(cell: str) -> dict[str, Any]:
 def epochs(cell: str) -> dict[int, float]:
     """A JSON object of fractions by epoch."""
     value = _json(cell)
-    if not isinstance(value, dict) or not all(is_whole(epoch) for epoch in value):
+    if not isinstance(value, dict) or not all(map(is_whole, value)):
         raise BadInput("is no JSON object of numbers by epoch")
-    return {int(epoch): _epoch_value(inner) for epoch, inner in value.items()}
+    told = value.values()
+    if set(map(type, told)) <= _NUMBERS and _are_fractions(told):
+        return dict(zip(map(int, value), map(float, told), strict=True))
+    return {int(epoch): _epoch_value(inner) for epoch, inner in value.items()}  # and says which number it is not
 
 
 def _epoch_value(value: Any) -> float:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from studies import evidence, report
-from studies.evidence import transfer_section
+from studies import report
+from studies.evidence import methods, transfer_section
 from studies.report import make_sections
 from studies.reporting import second_process
 from studies.reporting.second_process import sections_made_apart
 from studies.reporting.section import Evidence, Section
-from studies.reporting.sections import pairs_section, provenance_section
+from studies.reporting.sections import provenance_section
 from tests.studies.evidence_of import evidence_of_case
 
 
@@ -34,13 +34,13 @@ def waits(known: Evidence) -> Section:
 
 def test_two_processes_make_the_same_report(monkeypatch: pytest.MonkeyPatch) -> None:
     known = evidence_of_case("side_by_side")
-    monkeypatch.setattr(report, "SECTIONS", (pairs_section, transfer_section.section, provenance_section))
-    monkeypatch.setattr(evidence, "MODELLED", (transfer_section.section,))
+    monkeypatch.setattr(report, "SECTIONS", (methods.section, transfer_section.section, provenance_section))
+    monkeypatch.setattr(report, "APART", (transfer_section.section,))
     alone = make_sections(known, "paper")
     monkeypatch.setattr(second_process, "LARGE", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert make_sections(known, "paper") == alone
-    assert [section.name for section in alone] == ["verdicts", "transfer", "provenance"]
+    assert [section.name for section in alone] == ["methods", "transfer", "provenance"]
 
 
 def test_a_second_process_that_dies_takes_nothing_with_it(caplog: pytest.LogCaptureFixture) -> None:
