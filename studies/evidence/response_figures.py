@@ -22,6 +22,8 @@ from studies.search_space import Axis
 DASHES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MOST_COLUMNS = 5
 MOST_LINES = 6
+FLAT = 0.0005
+"""An axis of differences reaches at least so far to either side: where all trials are alike it would have no length."""
 
 
 def curves_figure(
@@ -36,6 +38,7 @@ def curves_figure(
         height = 2.6 if len(shown) == 1 else 1.75
         figure, axes = panels(len(names) * len(shown), columns=columns, width=WIDTH, height=height)
         reach = max(abs(end) for own in curves.values() for c in own for end in (*c.effect, *_settled(c)))
+        reach = max(reach, FLAT)
         for row, pair in enumerate(shown):
             by_name = {curve.param: curve for curve in curves[pair.study]}
             for column, name in enumerate(names):
@@ -140,18 +143,34 @@ def _curve_keys(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResul
     return keys
 
 
+def _best_first(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult]) -> list[str]:
+    """The settings of the other parameters: those of most pairs first, then those that come nearest to their best."""
+    behind: dict[str, list[float]] = {}
+    for pair in pairs:
+        top = max(max(line.mean) for line in lines[pair.study])
+        for line in lines[pair.study]:
+            behind.setdefault(setting(line.others), []).append(top - max(line.mean))
+    return sorted(behind, key=lambda name: (-len(behind[name]), math.fsum(behind[name]) / len(behind[name])))
+
+
+def _of_how_many(settings: Sequence[str]) -> str:
+    return f", the best {MOST_LINES} of {len(settings)}" if len(settings) > MOST_LINES else ""
+
+
 def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], description: str) -> Drawing:
     """Accuracy over the learning rate, a panel a pair and a line a setting of the other parameters."""
     shown = [pair for pair in pairs if lines.get(pair.study)]
-    settings = list(dict.fromkeys(setting(line.others) for pair in shown for line in lines[pair.study][:MOST_LINES]))
+    every = _best_first(lines, shown)
+    settings = every[:MOST_LINES]
     hover: Hover = {}
     with house_style():
         across = min(3, len(shown))
         figure, axes = panels(len(shown), columns=across, width=WIDTH, height=2.6)
         for row, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
-            own = [value for line in lines[pair.study] for value in line.mean]
+            drawn = [line for line in lines[pair.study] if setting(line.others) in settings]
+            own = [value for line in drawn or lines[pair.study] for value in line.mean]
             floor = marks.floor_of(pd.Series(own), pd.Series(own))
-            for line in lines[pair.study][:MOST_LINES]:
+            for line in drawn:
                 i = settings.index(setting(line.others))
                 y = np.maximum(line.mean, floor)
                 colour, marker = marks.pair_colour(i), marks.pair_marker(i)
@@ -188,7 +207,10 @@ def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], 
             figure,
             name="lr",
             title="Validation accuracy over the learning rate",
-            caption="A line for each setting of the other parameters; bars: standard deviation over seeds.",
+            caption=(
+                f"A line for each setting of the other parameters{_of_how_many(every)}; bars: standard deviation over "
+                "seeds."
+            ),
             description=description,
             hover=hover,
         )

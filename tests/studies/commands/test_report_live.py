@@ -23,7 +23,7 @@ from tests.studies.sample_campaign import REFERENCE, Told, make_spec, store
 from tests.studies.sample_cases import OTHER
 
 SPEC = make_spec("live")
-TRIALS = [Told(REFERENCE, "running", curve=[0.4]), Told(OTHER, "pruned", curve=[math.nan, 0.3])]
+TRIALS = [Told(REFERENCE, "running", curve=[0.4]), Told(dict(OTHER), "pruned", curve=[math.nan, 0.3])]
 RUNNING = 0
 RELOADS = f'<meta http-equiv="refresh" content="{command.LIVE_SECONDS}">'
 
