@@ -60,8 +60,8 @@ def section(evidence: Evidence) -> Section | None:
 def _findings(found: Transfer, margin: float) -> list[str]:
     told = []
     least = f"{100 * margin:g} points"
-    if _is_one_setting(found):  # which costs nothing anywhere, whatever the trials are worth
-        told.append("Every pair has the same best setting.")
+    if _is_one_setting(found):  # which says little where trials are few, so nothing is said of a margin
+        told.append("Every pair has the same best setting, so taking another pair’s costs nothing.")
     elif found.average is not None:
         average = found.average
         lead = f"Taking another pair’s best setting costs {_points(average)} points on average"

@@ -93,7 +93,7 @@ def test_attached_again_nothing_is_there_twice(stored: BaseStorage, tmp_path: Pa
 
     assert note.startswith("Mine, before.\n")
     assert note.endswith("\nMine, behind.")
-    assert note.count("Nothing beat the reference") == 1
+    assert note.count("only the reference has finished") == 1
     assert "trial 1" not in note
     assert len(get_all_artifact_meta(study)) == len(list((tmp_path / "artifacts").iterdir())) / 2
     page = (written.folder / "report.html").read_bytes()

@@ -93,7 +93,7 @@ def test_longer_training_is_another_method() -> None:
     ("trials", "says"),
     {
         "none": ([], "no method has a complete trial"),
-        "one": ([told("rigl", (0.8, 0.8))], "only rigl has a complete trial"),
+        "one": ([told("rigl", (0.8, 0.8))], "Only rigl has finished"),
         "one seed": ([told("rigl", (0.8,)), told("set", (0.7,))], "with one seed there is no test"),
         "the same on every seed": ([told("rigl", (0.8, 0.9)), told("set", (0.7, 0.8))], "every seed gives the same"),
         "no test": ([told("rigl", ()), told("set", ())], "no two methods have test accuracies"),
