@@ -138,6 +138,16 @@ def test_json_tells_where_it_comes_from() -> None:
     assert (second["trial"], second["is_reference"], second["verdict"]) == (0, True, "only_reference")
 
 
+def test_json_has_null_for_what_is_not_a_number() -> None:
+    case = CASES["not_a_number"]()
+    database = open_storage(StorageUrl.parse("sqlite:///study.db"))
+    store(case.spec, case.trials, database)
+    close_storage(database)
+    (told,) = json.loads(succeed("best", "sample", "--format", "json"), parse_constant=pytest.fail)
+
+    assert told["test_accuracy"] == {"0": None, "1": 0.8}
+
+
 @pytest.mark.usefixtures("two_pairs")
 @pytest.mark.parametrize(
     ("arguments", "told"),
