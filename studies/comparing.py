@@ -7,7 +7,7 @@ is at the same sparsity and distribution; whatever else the campaigns differ in,
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -49,6 +49,7 @@ class Gap:
         high: upper end.
         n_shared: seeds that both trained, by which the difference is paired; 0 where too few are shared, and the seeds
             of each stand for themselves.
+        by_seed: the differences of these seeds.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Gap:
     low: float | None
     high: float | None
     n_shared: int
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def sign(self) -> int | None:
@@ -98,9 +100,11 @@ def _gaps(first: Member, other: Member) -> Iterator[Gap]:
         if counterpart is None:
             continue
         for role in ROLES:
-            found = gap_of(getattr(pair, role), getattr(counterpart, role))
+            own, theirs = getattr(pair, role), getattr(counterpart, role)
+            found = gap_of(own, theirs)
             if found is not None:
-                yield Gap(pair.label, role, other.name, *found)
+                paired = difference(theirs.test_by_seed, own.test_by_seed) if found[-1] else None
+                yield Gap(pair.label, role, other.name, *found, paired.by_seed if paired else {})
 
 
 def gap_of(first: Setting | None, other: Setting | None) -> tuple[float, float | None, float | None, int] | None:

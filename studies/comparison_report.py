@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from studies import tables
-from studies.comparing import Comparison, Gap, Member, compare
-from studies.figures import comparison as comparison_figure
+from studies.comparing import Comparison, Member, compare
+from studies.comparison_figures import gaps_figure, reached_figure, sure
 from studies.frame import Provenance
 from studies.report import FORM, Form, WrittenReport
 from studies.reporting.figure_style import drawn_in
@@ -24,7 +24,7 @@ from studies.reporting.section import Block, Section, Text
 from studies.reporting.summary import GENERATOR, SCHEMA_VERSION
 from studies.reporting.summary_schema import Key
 from studies.reporting.trials_csv import trials_csv
-from studies.reporting.wording import NOT_KNOWN, count
+from studies.reporting.wording import NOT_KNOWN, count, in_points
 from studies.tables import Table
 
 OF_RECIPE = ("fixed.dataset", "fixed.model", "fixed.epochs", "fixed.method")
@@ -62,25 +62,15 @@ def _answer(found: Comparison, member: Member) -> str:
         return f"{member.name} and {first} have no pair in common with a finished trial in both."
     if len(gaps) == 1:
         [gap] = gaps
-        said = f"At {gap.label} the best of {member.name} has {points(gap.mean)} points against that of {first} on test"
-        return f"{said} ({_sure(gap)})."
+        said = (
+            f"At {gap.label} the best of {member.name} has {in_points(gap.mean)} points against that of {first} on test"
+        )
+        return f"{said} ({sure(gap)})."
     tally = Counter(gap.sign for gap in gaps)
     words = {1: "better", -1: "worse", 0: "not told apart", None: "without seeds enough to tell"}
     told = [f"{word} in {tally[sign]}" for sign, word in words.items() if tally[sign]]
     told[0] += f" of {len(gaps)} pairs"
     return f"On test the best of {member.name} is, against that of {first}, {', '.join(told)}."
-
-
-def _sure(gap: Gap) -> str:
-    if gap.low is None or gap.high is None:
-        return "too few seeds for an interval"
-    return f"95 % interval {points(gap.low)} to {points(gap.high)}"
-
-
-def points(fraction: float) -> str:
-    """A difference of accuracies in points, "+0.42"."""
-    text = f"{100 * fraction:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
 def _page(found: Comparison, form: Form) -> Page:
@@ -113,12 +103,11 @@ def _concerns(found: Comparison) -> tuple[Concern, ...]:
 
 
 def _together(members: Sequence[Member]) -> Analysis:
-    """All pairs of all campaigns as those of one."""
-    pairs = [
-        dataclasses.replace(pair, label=f"{member.name}: {pair.label}")
-        for member in members
-        for pair in member.analysis.pairs
-    ]
+    """All pairs of all campaigns as those of one, the same pair of all campaigns one below the other."""
+    every = [(member, pair) for member in members for pair in member.analysis.pairs]
+    labels = list(dict.fromkeys(pair.label for _, pair in every))
+    every.sort(key=lambda own: labels.index(own[1].label))
+    pairs = [dataclasses.replace(pair, label=f"{pair.label}, {member.name}") for member, pair in every]
     params = dict.fromkeys(name for member in members for name in member.analysis.params)
     return Analysis(", ".join(member.name for member in members), tuple(params), tuple(pairs), None, MARGIN)
 
@@ -129,8 +118,8 @@ def _first_screen(found: Comparison) -> tuple[Block, ...]:
         (
             f"{gap.label}, {gap.role}",
             *([gap.campaign] if named else []),
-            points(gap.mean),
-            NOT_KNOWN if gap.low is None or gap.high is None else f"{points(gap.low)} to {points(gap.high)}",
+            in_points(gap.mean),
+            NOT_KNOWN if gap.low is None or gap.high is None else f"{in_points(gap.low)} to {in_points(gap.high)}",
             str(gap.n_shared or "none"),
         )
         for gap in found.gaps
@@ -145,8 +134,8 @@ def _first_screen(found: Comparison) -> tuple[Block, ...]:
         "interval stands for itself: of twenty, one is expected to miss."
     )
     together = _together(found.members)
-    drawing = comparison_figure(together)
-    return (table, Text(note, "note"), tables.answer_table(together), *([drawing] if drawing else []))
+    blocks = (gaps_figure(found), table, Text(note, "note"), reached_figure(found), tables.answer_table(together))
+    return tuple(block for block in blocks if block is not None)
 
 
 def _sections(found: Comparison) -> tuple[Section, ...]:

@@ -29,6 +29,7 @@ class Side:
         low: the smallest number tried, its logarithm if `log`.
         span: from there to the largest; 1 if there is only one.
         has_missing: whether some trials have it and others do not.
+        is_whole: whether it is a whole number.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Side:
     low: float = 0.0
     span: float = 1.0
     has_missing: bool = False
+    is_whole: bool = False
 
     @classmethod
     def of(cls, name: str, column: str, values: "pd.Series[Any]") -> Self:
@@ -52,7 +54,8 @@ class Side:
         log = bool(numbers.min() > 0 and numbers.max() >= LOG_SPAN * numbers.min())
         numbers = np.log(numbers) if log else numbers
         lowest, span = float(numbers.min()), float(numbers.max() - numbers.min())
-        return cls(name, column, None, log, lowest, span or 1.0, bool(missing.any()))
+        is_whole = pd.api.types.is_integer_dtype(values)
+        return cls(name, column, None, log, lowest, span or 1.0, bool(missing.any()), is_whole)
 
     @property
     def width(self) -> int:
@@ -112,12 +115,19 @@ class Cube:
         return np.hstack([side.coordinates(trials[side.column]) for side in self.sides])
 
     def along(self, index: int, n: int) -> tuple[Sequence[float], Array]:
-        """`n` places along a number or all choices of a category, and their coordinates on this side."""
+        """`n` places along a number or all choices of a category, and their coordinates on this side.
+
+        Of a whole number that has fewer values from its smallest to its largest, the places of these.
+        """
         side = self.sides[index]
         if side.choices is not None:
             n = len(side.choices)
             return [float(i) for i in range(n)], np.eye(n, side.width) / np.sqrt(2.0)
         places = np.linspace(0, 1, n)
+        low, high = round(side.value(0)), round(side.value(1))
+        if side.is_whole and high - low + 1 < n:
+            n = high - low + 1
+            places = side.coordinates(pd.Series(range(low, high + 1), dtype="Int64"))[:, 0]
         own = np.zeros((n, side.width))
         own[:, 0] = places
         return places.tolist(), own

@@ -97,9 +97,9 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
 
 def _measure(metric: str, frame: pd.DataFrame, *, minimises: bool) -> Measure:
     finite = frame.loc[frame["value"].map(math.isfinite), "value"]
-    spread = float(finite.max() - finite.min()) if len(finite) else 0.0
-    size = float(finite.abs().max()) if len(finite) else 0.0
-    grain = 0.01 * (spread or size or 1.0)
+    best, middle, worst = finite.quantile([1.0, 0.5, 0.0]) if len(finite) else (0.0, 0.0, 0.0)
+    # A single trial that went wrong must not make all others look alike.
+    grain = 0.01 * float((best - middle) or (best - worst) or abs(best) or 1.0)
     told = f"{metric[:1].upper()}{metric[1:]} as the trials reported it on their way; up is better."
     return Measure(metric, step="step", first=0, course=told, grain=grain, sign=-1 if minimises else 1)
 

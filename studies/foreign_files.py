@@ -5,13 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from studies import foreign_stopping
+from studies.evidence import importance_section, response_section
 from studies.foreign import ForeignStudy
 from studies.foreign_finding import Finding
 from studies.frame import STATES, param_columns
 from studies.reporting.findings import Setting, Verdict
 from studies.reporting.health import Concern
+from studies.reporting.section import Section
 from studies.reporting.summary import GENERATOR, SCHEMA_VERSION
-from studies.reporting.summary_schema import Key
+from studies.reporting.summary_schema import Key, object_schema
 from studies.reporting.trials_csv import json_cell, text_cell
 
 
@@ -28,6 +31,8 @@ def foreign_csv(study: ForeignStudy) -> str:
     table = pd.DataFrame(columns).map(text_cell, na_action="ignore").rename(columns=text_cell)
     return table.to_csv(index=False, lineterminator="\n")
 
+
+EVIDENCE_KEYS = {**importance_section.KEYS, **response_section.KEYS, **foreign_stopping.KEYS}
 
 _TRIAL = {
     "number": Key("integer", "of the trial"),
@@ -58,6 +63,7 @@ KEYS: Mapping[str, Key | str] = {
     **{f"reference.{name}": key.about("the reference") for name, key in _TRIAL.items()},
     **{f"best.{name}": key.about("the best") for name, key in _TRIAL.items()},
     **{f"gain.{name}": key.about("without luck") for name, key in _GAIN.items()},
+    **{f"evidence.{key}": meaning for key, meaning in EVIDENCE_KEYS.items()},
     "versions": Key("settings", "of the programs that wrote the report"),
     "files": Key("texts", "what the report consists of, relative to its folder"),
 }
@@ -67,7 +73,14 @@ ABSENT = ("reference", "best", "gain")
 """Objects that are null where they do not exist."""
 
 
-def foreign_summary(finding: Finding, answer: str, concerns: Sequence[Concern], files: Sequence[str]) -> dict[str, Any]:
+def schema() -> dict[str, Any]:
+    """The JSON schema of such a summary.json."""
+    return object_schema(KEYS, absent=ABSENT, open_below="evidence")
+
+
+def foreign_summary(
+    finding: Finding, answer: str, concerns: Sequence[Concern], sections: Sequence[Section], files: Sequence[str]
+) -> dict[str, Any]:
     """The contents of summary.json, made of what JSON has."""
     study, pair = finding.study, finding.pair
 
@@ -92,6 +105,7 @@ def foreign_summary(finding: Finding, answer: str, concerns: Sequence[Concern], 
         "reference": trial(pair.reference),
         "best": trial(pair.best),
         "gain": None if finding.gain is None else {name: getattr(finding.gain, name) for name in _GAIN},
+        "evidence": {section.name: dict(section.summary) for section in sections if section.summary},
         "versions": dict(study.versions),
         "files": list(files),
     }

@@ -7,7 +7,9 @@ luck (`studies.gain`) takes care of both, as far as it can be done.
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +19,7 @@ from studies.foreign import ForeignStudy
 from studies.frame import param_columns
 from studies.gain import MOST, Gain, estimate_gain
 from studies.reporting.findings import Analysis, PairResult, Verdict
+from studies.search_space import Axis
 
 FEWEST = 10
 """With fewer complete trials, each run once, the response and its noise cannot be told apart."""
@@ -31,12 +34,24 @@ class Finding:
         analysis: its trials as one pair, with best and reference.
         gain: from reference to best without the winner's luck; None where nothing can be said.
         margin: the gain below which tuning does not pay, in units of the study's value.
+        memo: see `studies.reporting.section.Searched`, which this is, too.
     """
 
     study: ForeignStudy
     analysis: Analysis
     gain: Gain | None
     margin: float
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The study's trials."""
+        return self.study.frame
+
+    @property
+    def search(self) -> Mapping[str, Axis | None]:
+        """Axis of every parameter; None where it changed."""
+        return self.study.search
 
     @property
     def pair(self) -> PairResult:

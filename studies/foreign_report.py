@@ -7,14 +7,17 @@ accuracy or written as percent: values are what the other program says they are.
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+from studies import foreign_stopping
+from studies.evidence import importance_section, response_section
 from studies.foreign import ForeignStudy
 from studies.foreign_files import foreign_csv, foreign_summary
 from studies.foreign_finding import Finding, find
 from studies.frame import STATES
 from studies.gain import Gain
-from studies.report import FORM, Form, WrittenReport
+from studies.report import FORM, Form, WrittenReport, on_one_core
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import PairResult, Verdict
 from studies.reporting.health import Concern
@@ -25,20 +28,28 @@ from studies.reporting.trial_figures import curves, parameters
 from studies.reporting.wording import NOT_KNOWN, count, searched, setting
 from studies.tables import Table, ranking_table
 
+EVIDENCE: tuple[Callable[[Finding], Section | None], ...] = (
+    importance_section.section,
+    response_section.section,
+    foreign_stopping.section,
+)
+"""What such a study has evidence of, too; the first two are those of a campaign's report."""
+
 
 def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form: Form = FORM) -> WrittenReport:
     """Write, or write anew, the report of a study of another program; see `studies.report.write_report`."""
-    finding = find(study, margin)
+    with on_one_core():
+        finding = find(study, margin)
     folder = replace_files(out_dir, render_foreign(finding, form))
     return WrittenReport(folder, folder / "report.html", answer(finding))
 
 
 def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
-    with drawn_in(form.style):
+    with on_one_core(), drawn_in(form.style):
         page = _page(finding, form)
     files = {**page.files(), "trials.csv": foreign_csv(finding.study)}
-    summary = foreign_summary(finding, page.answer, page.concerns, [*files, "summary.json"])
+    summary = foreign_summary(finding, page.answer, page.concerns, page.sections, [*files, "summary.json"])
     return {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
 
 
@@ -180,6 +191,7 @@ def _sections(finding: Finding) -> tuple[Section, ...]:
     ]
     return (
         Section("parameters", f"Parameters against {study.measure.name}", "Parameters", tuple(blocks)),
+        *filter(None, (make(finding) for make in EVIDENCE)),
         Section("curves", "Learning curves", "Learning curves", (course,)),
         Section("trials", "Trials", "Trials", (trials, told)),
         Section(

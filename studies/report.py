@@ -74,7 +74,7 @@ class Form:
 FORM = Form()
 
 
-def _on_one_core() -> contextlib.AbstractContextManager[object]:
+def on_one_core() -> contextlib.AbstractContextManager[object]:
     """Linear algebra without threads.
 
     The matrices are small, so threads cost more than they save; and on a machine with other cores they would add up in
@@ -102,7 +102,7 @@ def write_report(
     Raises:
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
-    with _on_one_core():
+    with on_one_core():
         analysis = analyse(frame, provenance.campaign, margin)
         files = _render(frame, provenance, analysis, form)
         of_methods = methods_first.answer(Evidence(frame, analysis, provenance))
@@ -115,7 +115,7 @@ def render_report(
     frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN, form: Form = FORM
 ) -> dict[str, str | bytes]:
     """The contents of a report's files by their names, relative to its folder."""
-    with _on_one_core():
+    with on_one_core():
         return _render(frame, provenance, analyse(frame, provenance.campaign, margin), form)
 
 

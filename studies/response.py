@@ -88,7 +88,7 @@ def fit(points: Array, looks: Array, error: float, freedom: int, groups: Sequenc
         groups: for each coordinate the parameter it belongs to.
     """
     seen = float(looks.std())
-    if len(looks) < FEWEST or seen < 1e-9:
+    if len(looks) < FEWEST or seen <= 1e-9 * float(np.abs(looks).max()):
         return None
     errors = list(NOISES) if math.isnan(error) else [error / seen]
     scaled = (looks - looks.mean()) / seen

@@ -17,7 +17,7 @@ def published_schema() -> dict[str, Any]:
             {"title": "of a campaign", **summary.schema()},
             {
                 "title": "of an Optuna study that another program made",
-                **object_schema(foreign_files.KEYS, absent=foreign_files.ABSENT),
+                **foreign_files.schema(),
             },
             {
                 "title": "of campaigns that are compared",

@@ -69,12 +69,13 @@ def answer_table(analysis: Analysis) -> Table:
     """For each pair the reference, the best and their difference, all on test; or what the only setting reached."""
     if not analysis.params:
         return _reached_table(analysis)
+    title, common = "Reference and best on test", _common_reference(analysis)
     rows = []
     for pair in analysis.pairs:
         rows.append(
             (
                 pair.label,
-                _what(pair.reference),
+                *([] if common else [_what(pair.reference)]),
                 _test(pair.reference),
                 "the reference itself" if _is_reference(pair) else _what(pair.best),
                 _test(pair.best),
@@ -83,10 +84,20 @@ def answer_table(analysis: Analysis) -> Table:
             )
         )
     header = (
-        *("pair", "reference", "reference, test", "best on validation", "best, test"),
+        *("pair", *([] if common else ["reference"]), "reference, test", "best on validation", "best, test"),
         *("gain in points (95 % interval)", "tuning"),
     )
-    return Table("answer", "Reference and best on test", header, tuple(rows), frozenset({2, 4, 5}), stacks=True)
+    if common:
+        title += f". The reference is {common} everywhere"
+    numeric = frozenset({"reference, test", "best, test", "gain in points (95 % interval)"})
+    at = frozenset(i for i, name in enumerate(header) if name in numeric)
+    return Table("answer", title, header, tuple(rows), at, stacks=True)
+
+
+def _common_reference(analysis: Analysis) -> str:
+    """The reference in words where several pairs have it and no pair another; else empty."""
+    found = [_what(pair.reference) for pair in analysis.pairs if pair.reference is not None]
+    return found[0] if len(found) > 1 and len(set(found)) == 1 else ""
 
 
 VERDICT_WORDS = {

@@ -13,7 +13,8 @@ from studies.frame import param_columns
 from studies.gain import noise_of_a_seed
 from studies.reporting import marks
 from studies.reporting.findings import PairResult
-from studies.reporting.section import Evidence
+from studies.reporting.measure import ACCURACY, Measure
+from studies.reporting.section import Searched
 from studies.response import MOST, Response, fit
 
 MOST_PAIRS = 12
@@ -21,17 +22,23 @@ MOST_PAIRS = 12
 
 
 def finished(frame: pd.DataFrame, study: str | None = None) -> pd.DataFrame:
-    """Complete trials with a value and all their parameters, of one study or all; the index is that of the frame."""
+    """Complete trials with a value, of one study or all; the index is that of the frame."""
     is_there = (frame["state"] == "complete") & np.isfinite(frame["value"])
     if study is not None:
         is_there &= frame["study"] == study
-    trials: pd.DataFrame = frame[is_there].dropna(subset=list(param_columns(frame).values()))
+    trials: pd.DataFrame = frame[is_there]
     return trials
 
 
 def varied(trials: pd.DataFrame) -> dict[str, str]:
     """The searched parameters of which more than one value was tried, and their columns."""
     return {name: column for name, column in param_columns(trials).items() if trials[column].nunique() > 1}
+
+
+def conditional(trials: pd.DataFrame) -> dict[str, int]:
+    """The parameters that some of the trials have and others do not, and how many have them."""
+    having = {name: int(trials[column].notna().sum()) for name, column in param_columns(trials).items()}
+    return {name: n for name, n in having.items() if 0 < n < len(trials)}
 
 
 def accuracies(trials: pd.DataFrame, column: str) -> tuple[pd.DataFrame, Array]:
@@ -62,7 +69,7 @@ class Model:
     Attributes:
         columns: parameters that were varied, and their columns.
         trials: what it was made from.
-        floor: lower accuracies count as this much.
+        floor: lower values count as this much.
     """
 
     cube: Cube
@@ -77,8 +84,8 @@ class Model:
         return self.cube.points(self.trials)
 
 
-def model_of(frame: pd.DataFrame, pair: PairResult) -> Model | None:
-    """The response of validation accuracy; None where the trials are too few, all the same, or nothing was varied.
+def model_of(frame: pd.DataFrame, pair: PairResult, measure: Measure = ACCURACY) -> Model | None:
+    """The response of a trial's value; None where the trials are too few, all the same, or nothing was varied.
 
     Hopeless trials count as the lowest of the others (`marks.floor_of`): a cliff would look like noise elsewhere.
     """
@@ -89,7 +96,7 @@ def model_of(frame: pd.DataFrame, pair: PairResult) -> Model | None:
     rows, by_seed = accuracies(own, "val_accuracy")
     if len(rows) < len(own):  # validation told as a mean only, or seeds that differ
         rows, by_seed = own, own["value"].to_numpy(float)[:, None]
-    floor = marks.floor_of(rows["value"], rows["value"])
+    floor = marks.floor_of(rows["value"], rows["value"], measure)
     near = by_seed[by_seed.mean(1) >= floor]
     noise, freedom = noise_of_a_seed(near) if len(near) > 1 else (math.nan, 0)
     thinned = marks.thin(rows, MOST, keep=marks.marked(pair))
@@ -100,10 +107,10 @@ def model_of(frame: pd.DataFrame, pair: PairResult) -> Model | None:
     return None if response is None else Model(cube, columns, response, thinned, floor)
 
 
-def models_of(evidence: Evidence, pairs: Sequence[PairResult]) -> dict[str, Model | None]:
+def models_of(evidence: Searched, pairs: Sequence[PairResult]) -> dict[str, Model | None]:
     """The model of each of these pairs, by study. To fit one takes seconds, so it is done once a report."""
     known: dict[str, Model | None] = evidence.memo.setdefault("models", {})
     for pair in pairs:
         if pair.study not in known:
-            known[pair.study] = model_of(evidence.frame, pair)
+            known[pair.study] = model_of(evidence.frame, pair, evidence.analysis.measure)
     return {pair.study: known[pair.study] for pair in pairs}

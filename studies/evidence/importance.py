@@ -23,8 +23,10 @@ from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
 from studies.coordinates import Array, Cube
-from studies.evidence.finished import finished, varied
+from studies.evidence.finished import conditional, finished, varied
 from studies.evidence.known_study import KnownStudy, known_trial
+from studies.reporting import marks
+from studies.reporting.measure import ACCURACY, Measure
 
 FEWEST = 12
 """Fewer trials say nothing about which parameter matters."""
@@ -39,6 +41,8 @@ SHADOWS = 19
 TREES, ALL_TREES = 8, 32
 """Of the forest of a resample, and of all trials."""
 DEPTH = 6
+MOST_TOGETHER = 6
+"""Interactions are looked at among so many parameters, those that explain most: their number grows with the square."""
 GRID, OTHERS = 6, 40
 """An interaction is looked at on so many values of either parameter, with the others as in so many of the trials."""
 QUARTER = 0.25
@@ -96,11 +100,18 @@ class Importance:
     rankings: tuple[Ranking, ...]
 
 
-def importances(frame: pd.DataFrame) -> tuple[Importance, ...]:
-    """What matters among all finished trials, and among each pair's best quarter; every pair's own level taken off."""
+def importances(frame: pd.DataFrame, measure: Measure = ACCURACY) -> tuple[Importance, ...]:
+    """What matters among all finished trials, and among each pair's best quarter; every pair's own level taken off.
+
+    Of a measure without bounds hopeless trials count as the lowest of the others, as a single one that went wrong would
+    be nearly all there is to explain.
+    """
     trials = finished(frame)
     if trials.empty:
         return (Importance("all", 0, 0, ()),)
+    if not measure.is_fraction:
+        floor = marks.floor_of(trials["value"], trials["value"], measure)
+        trials = trials.assign(value=trials["value"].clip(lower=floor))
     by_pair = trials.groupby("study", observed=True)["value"]
     levels = trials["value"] - by_pair.transform("median")
     is_top = by_pair.rank(ascending=False, method="first") <= np.ceil(QUARTER * by_pair.transform("size"))
@@ -115,8 +126,10 @@ def _importance(scope: str, trials: pd.DataFrame, levels: Array) -> Importance:
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(n_trials, MOST, replace=False)) if n_trials > MOST else np.arange(n_trials)
     trials, levels = trials.iloc[chosen], levels[chosen]
-    columns = varied(trials)
-    if len(trials) < FEWEST or len(columns) < 2 or levels.std() < 1e-9:
+    partly = conditional(trials)
+    columns = {name: column for name, column in varied(trials).items() if name not in partly}
+    is_flat = levels.std() <= 1e-9 * float(trials["value"].abs().max())
+    if len(trials) < FEWEST or len(columns) < 2 or is_flat:
         return Importance(scope, n_trials, len(trials), ())
     cube = Cube.of(trials, columns)
     table = Tried(_codes(cube, trials), tuple(side.width if side.choices else None for side in cube.sides), levels)
@@ -125,7 +138,10 @@ def _importance(scope: str, trials: pd.DataFrame, levels: Array) -> Importance:
     if len(trials) >= FEWEST_PED:
         rankings.append(_ranking("ped_anova", names, ped_anova, table, rng))
     if scope == "all":
-        rankings.append(_ranking("interaction", list(itertools.combinations(columns, 2)), interactions, table, rng))
+        first = {name for share in rankings[0].shares[:MOST_TOGETHER] for name in share.params}
+        which = [i for i, name in enumerate(columns) if name in first]
+        pairs = list(itertools.combinations([name for name in columns if name in first], 2))
+        rankings.append(_ranking("interaction", pairs, interactions, table.only(which), rng))
     return Importance(scope, n_trials, len(trials), tuple(rankings))
 
 
@@ -151,6 +167,10 @@ class Tried:
     n_choices: tuple[int | None, ...]
     levels: Array
 
+    def only(self, which: Sequence[int]) -> "Tried":
+        """With these parameters alone."""
+        return Tried(self.codes[:, which], tuple(self.n_choices[i] for i in which), self.levels)
+
     def resampled(self, rng: np.random.Generator) -> "Tried":
         """A bootstrap sample."""
         rows = rng.integers(len(self.levels), size=len(self.levels))
@@ -162,12 +182,12 @@ class Tried:
         return Tried(codes, (*self.n_choices, self.n_choices[which]), self.levels)
 
 
-Measure = Callable[[Tried, int], Array]
+Explained = Callable[[Tried, int], Array]
 """What each parameter, or each two of them in the order of combinations, explains, by a forest of so many trees."""
 
 
 def _ranking(
-    measure: str, names: Sequence[tuple[str, ...]], explained: Measure, table: Tried, rng: np.random.Generator
+    measure: str, names: Sequence[tuple[str, ...]], explained: Explained, table: Tried, rng: np.random.Generator
 ) -> Ranking:
     n_params, size = len(table.n_choices), len(names[0])
     found = explained(table, ALL_TREES)

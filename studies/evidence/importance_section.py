@@ -6,9 +6,20 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from studies.evidence.importance import FEWEST, FEWEST_PED, MOST, Importance, Ranking, Share, as_json, importances
+from studies.evidence.finished import conditional, finished
+from studies.evidence.importance import (
+    FEWEST,
+    FEWEST_PED,
+    MOST,
+    MOST_TOGETHER,
+    Importance,
+    Ranking,
+    Share,
+    as_json,
+    importances,
+)
 from studies.reporting import marks
-from studies.reporting.section import Block, Evidence, Section, Text
+from studies.reporting.section import Block, Searched, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, listed
 
@@ -32,20 +43,21 @@ _SCOPES = {"all": "all trials", "top_quarter": "top quarter"}
 _MEASURES = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA", "interaction": "Interactions"}
 
 
-def section(evidence: Evidence) -> Section | None:
+def section(evidence: Searched) -> Section | None:
     """Which parameters matter; None where nothing was searched."""
     if not evidence.analysis.params:
         return None
-    found = importances(evidence.frame)
+    measure = evidence.analysis.measure
+    found = importances(evidence.frame, measure)
     told = [one for one in found if one.rankings]
     blocks: list[Block] = []
     if told:
         blocks += [Text(_finding(told[0]), "finding"), *(Text(_sentence(one)) for one in told)]
         blocks.append(importance_figure(told))
-        blocks += [Text(missing, "missing") for one in found if (missing := _too_few(one, evidence.analysis.params))]
-        blocks.append(Text(_note(told), "note"))
+        blocks += [Text(missing, "missing") for one in found if (missing := _too_few(one, evidence))]
+        blocks.append(Text(_note(told, evidence), "note"))
     else:
-        blocks.append(Text(_too_few(found[0], evidence.analysis.params), "missing"))
+        blocks.append(Text(f"{_too_few(found[0], evidence)}{_left_out(evidence)}", "missing"))
     summary = {"n_trials": found[0].n_trials, **({"sets": as_json(told)} if told else {})}
     return Section(NAME, "What matters", "What matters", tuple(blocks), summary)
 
@@ -89,26 +101,44 @@ def _sentence(one: Importance) -> str:
     return of_what + " ".join(parts)
 
 
-def _too_few(one: Importance, params: Sequence[str]) -> str:
+def _left_out(evidence: Searched) -> str:
+    """Which parameters are not ranked among all trials, as a sentence; empty if all are."""
+    trials = finished(evidence.frame)
+    partly = conditional(trials)
+    if not partly:
+        return ""
+    names = listed([f"{name} ({n} of {len(trials)})" for name, n in partly.items()])
+    return f" Left out among all, because only some trials have it: {names}."
+
+
+def _too_few(one: Importance, evidence: Searched) -> str:
+    params = evidence.analysis.params
     if len(params) < 2:
         return f"Only {params[0]} was searched, so there is nothing to rank."
     who = "finished trials" if one.scope == "all" else "trials in the top quarter"
     if one.n_trials < FEWEST:
         return f"Too few {who} to tell what matters: {one.n_trials}, and it takes {FEWEST}."
     if not one.rankings:
-        return f"The {who} do not differ in two parameters and in accuracy, so what matters cannot be told."
+        reached = evidence.analysis.measure.name.removeprefix("validation ")
+        return (
+            f"The {who} do not differ in two parameters that all have and in {reached}, so what matters cannot be told."
+        )
     if one.n_trials < FEWEST_PED:
         return f"Too few {who} for PED-ANOVA: {one.n_trials}, and it takes {FEWEST_PED}."
     return ""
 
 
-def _note(told: Sequence[Importance]) -> str:
+def _note(told: Sequence[Importance], evidence: Searched) -> str:
     sampled = f" Of more than {MOST} trials, {MOST} were drawn." if any(o.n_used < o.n_trials for o in told) else ""
+    whose = " of all pairs, each pair's median taken off" if len(evidence.analysis.pairs) > 1 else ""
+    if any(len(one.rankings) > 2 and len(one.rankings[0].shares) > MOST_TOGETHER for one in told):
+        sampled += f" Interactions are those of the {MOST_TOGETHER} parameters that explain most."
     return (
-        "Finished trials of all pairs, each pair's median taken off. fANOVA: share of the variance that a parameter "
+        f"Finished trials{whose}. fANOVA: share of the variance that a parameter "
         "explains alone, over the values tried; interactions: what two explain together beyond that. PED-ANOVA: how "
         "far the values among the best quarter differ from all, as a share. Intervals: 95 %, bootstrap over trials. "
-        f"What does not stand out explains no more than a made-up parameter would.{sampled}"
+        f"What does not stand out explains no more than a made-up parameter would."
+        f"{sampled}{_left_out(evidence)}"
     )
 
 

@@ -43,7 +43,8 @@ def _by_sparsity(
     means = pd.Series([arm.trained.test_accuracy.mean for arm in arms])
     lowest, fence, top = float(means.min()), marks.floor_of(means, means), float(means.max())
     floor = lowest if lowest > fence - HOPELESS else fence
-    figure, axes = panels(len(distributions), columns=min(2, len(distributions)), width=WIDTH, height=3.8)
+    columns = min(2, len(distributions))
+    figure, axes = panels(len(distributions), columns=columns, width=WIDTH, height=3.8)
     for i, (ax, distribution) in enumerate(zip(axes, distributions, strict=True)):
         for j, (name, drawn) in enumerate(looks.items()):
             own = [arm for arm in arms if arm.distribution == distribution and arm.name == name]
@@ -61,7 +62,8 @@ def _by_sparsity(
         ax.grid(False, axis="x")
         ax.set_title(distribution)
         ax.set_xlabel("sparsity")
-    axes[0].set_ylabel("test accuracy")
+    for ax in axes[::columns]:
+        ax.set_ylabel("test accuracy")
     keys = [
         Line2D([], [], color=drawn.colour, marker=drawn.marker, linestyle=drawn.line, markersize=6, label=name)
         for name, drawn in looks.items()

@@ -1,19 +1,21 @@
-"""How validation accuracy changes with each searched parameter, and with alpha and delta_t together.
+"""How what trials are compared by changes with each searched parameter, and with alpha and delta_t together.
 
 Numbers only, from the pair's model of the response (`studies.response`); with too few trials for one, means of bins.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
+from scipy.linalg import block_diag
 
 from studies.analysis import params_of
 from studies.coordinates import Array, Side
-from studies.evidence.finished import Model, finished, varied
+from studies.evidence.finished import Model, conditional, finished, varied
 from studies.frame import param_columns
 from studies.reporting.findings import PairResult
 from studies.search_space import Params
@@ -22,6 +24,8 @@ STEPS = 21
 """A curve has so many points."""
 OTHERS = 24
 """It is averaged over the other parameters as so many of the trials had them."""
+BRANCHES = 12
+"""A number of which more values were tried is not taken to decide which other parameters there are."""
 BINS = 3
 """With few trials the values of a number form so many bins."""
 FEWEST_BINNED = 4
@@ -35,17 +39,17 @@ REACH = float(stats.norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class Curve:
-    """What one parameter does to validation accuracy, the others averaged over.
+    """What one parameter does to validation accuracy, or to another measure, the others averaged over.
 
     Attributes:
         param: its name.
         kind: "model" or "bins".
         values: where; of a category the index among `choices`.
         choices: of a category, as texts.
-        effect: accuracy there minus the average over `values`.
+        effect: value there minus the average over `values`; more is better.
         low: lower end of its 95 % interval; NaN where a bin has one trial.
         high: upper end.
-        at: of each trial looked at the value it had.
+        at: of each trial looked at that has the parameter the value it had.
     """
 
     param: str
@@ -79,6 +83,14 @@ class Curve:
         return self.values[self.top] if self.choices is None else self.choices[self.top]
 
 
+def spans(curves: Iterable[Curve]) -> dict[str, float]:
+    """How much each parameter changes at most, by its name."""
+    found: dict[str, float] = {}
+    for curve in curves:
+        found[curve.param] = max(curve.span, found.get(curve.param, 0.0))
+    return found
+
+
 @dataclass(frozen=True)
 class Surface:
     """Accuracy over two parameters, at one value of the learning rate; all others are at the best's values.
@@ -106,20 +118,24 @@ def curves_of_pair(frame: pd.DataFrame, pair: PairResult, model: Model | None) -
     own = finished(frame, pair.study)
     if len(own) < FEWEST_BINNED:
         return ()
-    return tuple(_binned(name, own[column], own["value"].to_numpy(float)) for name, column in varied(own).items())
+    having = {name: own[own[column].notna()] for name, column in varied(own).items()}
+    return tuple(
+        _binned(name, trials[param_columns(own)[name]], trials["value"].to_numpy(float))
+        for name, trials in having.items()
+        if len(trials) >= FEWEST_BINNED
+    )
 
 
 def _modelled(model: Model, index: int) -> Curve:
     side, points = model.cube.sides[index], model.points
-    others = points[np.linspace(0, len(points) - 1, min(len(points), OTHERS)).astype(int)]
     places, coordinates = model.cube.along(index, STEPS)
-    asked = np.tile(others, (len(places), 1))
-    asked[:, model.cube.slot(index)] = np.repeat(coordinates, len(others), axis=0)
-    averages = np.kron(np.eye(len(places)), np.full((1, len(others)), 1 / len(others)))
+    beside = [own[_spread(len(own))] for own in _beside(model, index, places)]
+    asked = points[np.concatenate(beside)]
+    asked[:, model.cube.slot(index)] = np.repeat(coordinates, list(map(len, beside)), axis=0)
+    averages = block_diag(*(np.full((1, len(own)), 1 / len(own)) for own in beside))
     means, stds = model.response.contrasts(asked, averages - averages.mean(0))
     effect, std = means.mean(0), np.sqrt((stds**2).mean(0) + means.var(0))
-    at = model.trials[side.column]
-    codes = _codes(at, side)
+    codes = _codes(model.trials[side.column].dropna(), side)
     return Curve(
         side.name,
         "model",
@@ -128,6 +144,32 @@ def _modelled(model: Model, index: int) -> Curve:
         *_ends(effect, REACH * std),
         tuple(codes.tolist()),
     )
+
+
+def _spread(n: int) -> NDArray[np.int64]:
+    """`OTHERS` of `n` indices, evenly spread; all where there are no more."""
+    return np.linspace(0, n - 1, min(n, OTHERS)).astype(int)
+
+
+def _beside(model: Model, index: int, places: Sequence[float]) -> list[NDArray[np.int64]]:
+    """For each place along a parameter the trials (by position) whose other parameters go with it.
+
+    In other programs' studies a parameter may decide which others there are. At each of its values these are averaged
+    over as the trials had them that had this value, or the tried one next to it.
+    """
+    side = model.cube.sides[index]
+    at = model.trials[side.column]
+    has_it = at.notna().to_numpy()
+    lacking = model.trials[[other.column for other in model.cube.sides]].isna().to_numpy()
+    codes = np.full(len(at), math.nan)
+    codes[has_it] = _codes(at[has_it], side)
+    tried = np.unique(codes[has_it])
+    alike = [np.flatnonzero(has_it)] * len(places)
+    if not lacking[has_it].any() or (side.choices is None and len(tried) > BRANCHES):
+        return alike
+    kinds = np.unique(lacking, axis=0, return_inverse=True)[1].ravel()
+    nearest = [tried[np.abs(tried - side.value(place)).argmin()] for place in places]
+    return [np.flatnonzero(has_it & np.isin(kinds, kinds[codes == value])) for value in nearest]
 
 
 def _ends(effect: Array, reach: Array) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
@@ -166,17 +208,22 @@ def _binned(name: str, values: pd.Series, reached: Array) -> Curve:
     )
 
 
-def surface_params(frame: pd.DataFrame) -> tuple[str, str] | None:
-    """Alpha and delta_t where both are searched, else the first two numbers that are, the learning rate last."""
-    columns = param_columns(frame)
+def surface_params(frame: pd.DataFrame, changes: Mapping[str, float] | None = None) -> tuple[str, str] | None:
+    """Alpha and delta_t where both are searched, else the two numbers that change most, the learning rate last.
+
+    Args:
+        frame: the trials; what only some of them have makes no surface.
+        changes: how much each parameter changes; not known where it is not there.
+    """
+    columns, partly = param_columns(frame), conditional(finished(frame))
     numbers = [
         name
         for name, column in columns.items()
-        if pd.api.types.is_numeric_dtype(frame[column]) and frame[column].dtype != "boolean"
+        if pd.api.types.is_numeric_dtype(frame[column]) and frame[column].dtype != "boolean" and name not in partly
     ]
     if {"alpha", "delta_t"} <= set(numbers):
         return ("alpha", "delta_t")
-    ranked = sorted(numbers, key=lambda name: name == "lr")
+    ranked = sorted(numbers, key=lambda name: (name == "lr", -(changes or {}).get(name, 0.0)))
     return (ranked[0], ranked[1]) if len(ranked) > 1 else None
 
 
@@ -191,7 +238,7 @@ def surfaces(model: Model, params: tuple[str, str], best: Params) -> tuple[Surfa
     x, y = (np.array([side.value(place) for place in np.linspace(0, 1, CELLS)]) for side in sides)
     grid = pd.DataFrame(
         {
-            **{side.column: [best[side.name]] * CELLS**2 for side in model.cube.sides},
+            **{side.column: [best.get(side.name)] * CELLS**2 for side in model.cube.sides},
             sides[0].column: np.tile(x, CELLS),
             sides[1].column: np.repeat(y, CELLS),
         }
@@ -213,7 +260,7 @@ Slice = tuple[float | None, tuple[float, float] | None, "pd.Index[int]"]
 def _slices(model: Model, params: Sequence[str]) -> list[Slice]:
     """Learning rates to show the surface at, each with the rows of the trials that had about this one."""
     trials = model.trials
-    if "lr" in params or "lr" not in model.columns or not pd.api.types.is_numeric_dtype(trials[model.columns["lr"]]):
+    if "lr" in params or "lr" in conditional(trials) or not _is_rate(trials, model.columns):
         return [(None, None, trials.index)]
     rates = trials[model.columns["lr"]].astype(float)
     distinct = sorted(rates.unique())
@@ -226,13 +273,18 @@ def _slices(model: Model, params: Sequence[str]) -> list[Slice]:
     ]
 
 
+def _is_rate(trials: pd.DataFrame, columns: Mapping[str, str]) -> bool:
+    """Whether there is a learning rate, and it is a number."""
+    return "lr" in columns and pd.api.types.is_numeric_dtype(trials[columns["lr"]])
+
+
 @dataclass(frozen=True)
 class Line:
-    """Accuracies of one setting of the other parameters over the learning rate.
+    """Values of one setting of the other parameters over the learning rate.
 
     Attributes:
         others: what stayed the same.
-        lr: learning rates; mean and std, over seeds, of validation accuracy at each.
+        lr: learning rates; mean and std, over seeds, of the value at each.
     """
 
     others: Params
@@ -245,7 +297,7 @@ def lines_of_pair(frame: pd.DataFrame, pair: PairResult) -> tuple[Line, ...]:
     """Settings that were trained at three learning rates or more, as a grid does; the ones with most rates first."""
     own = finished(frame, pair.study)
     columns = param_columns(own)
-    if "lr" not in columns or len(columns) < 2:
+    if not _is_rate(own, columns) or len(columns) < 2:
         return ()
     others = {name: column for name, column in columns.items() if name != "lr"}
     found = []

@@ -1,5 +1,6 @@
 """Curves of each parameter, and lines over the learning rate."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,61 +12,75 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
-from studies.evidence.response import Curve, Line
+from studies.evidence.response import Curve, Line, spans
 from studies.reporting import marks
 from studies.reporting.findings import PairResult
+from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import number, setting
+from studies.reporting.wording import listed, number, setting
 from studies.search_space import Axis
 
 DASHES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-MOST_COLUMNS = 5
+MOST_COLUMNS, MOST_ALONE = 5, 12
+"""Parameters that have a panel in a figure of several pairs, and of a single one."""
 MOST_LINES = 6
-FLAT = 0.0005
-"""An axis of differences reaches at least so far to either side: where all trials are alike it would have no length."""
 
 
 def curves_figure(
-    curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult], search: Mapping[str, Axis], description: str
+    curves: Mapping[str, Sequence[Curve]],
+    pairs: Sequence[PairResult],
+    search: Mapping[str, Axis | None],
+    measure: Measure,
+    description: str,
 ) -> Drawing:
     """A row a pair and a column a parameter; with one pair the parameters in rows of three."""
-    names = list(dict.fromkeys(curve.param for own in curves.values() for curve in own))[:MOST_COLUMNS]
     shown = [pair for pair in pairs if curves.get(pair.study)]
+    names, hidden = _drawn(curves, MOST_COLUMNS if len(shown) > 1 else MOST_ALONE)
     columns = len(names) if len(shown) > 1 else min(3, len(names))
     hover: Hover = {}
     with house_style():
         height = 2.6 if len(shown) == 1 else 1.75
         figure, axes = panels(len(names) * len(shown), columns=columns, width=WIDTH, height=height)
         reach = max(abs(end) for own in curves.values() for c in own for end in (*c.effect, *_settled(c)))
-        reach = max(reach, FLAT)
+        reach = max(reach, 0.1 * measure.grain)  # where all reached the same
         for row, pair in enumerate(shown):
             by_name = {curve.param: curve for curve in curves[pair.study]}
             for column, name in enumerate(names):
                 ax = axes[row * len(names) + column]
                 ax.set_ylim(-1.15 * reach, 1.15 * reach)
-                ax.yaxis.set_major_formatter(marks.POINTS)
+                ax.yaxis.set_major_formatter(measure.difference_ticks())
                 ax.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
-                if column == 0 or len(shown) == 1:
-                    ax.set_ylabel("points" if len(shown) == 1 else f"{pair.label}\npoints")
+                if column % columns == 0:
+                    ax.set_ylabel(measure.label if len(shown) == 1 else f"{pair.label}\n{measure.label}")
                 if row == 0:
                     ax.set_title(name)
                 if name in by_name:
-                    hover |= _curve(ax, by_name[name], pair, search.get(name), gid=f"response-{row}-{column}")
+                    hover |= _curve(ax, by_name[name], pair, search.get(name), measure, gid=f"response-{row}-{column}")
                 else:
                     ax.set_axis_off()
         figure.legend(handles=_curve_keys(curves, shown), loc="outside lower left", ncols=4)
         return finish(
             figure,
             name="response",
-            title="What each parameter does to validation accuracy",
+            title=f"What each parameter does to {measure.name}",
             caption=(
-                "Validation accuracy against its average along the curve, in points; the other parameters averaged "
-                "over as they were tried. Band: 95 % interval. Ticks at the bottom: trials."
+                f"{measure.title} against its average along the curve{', in points' * measure.is_fraction}; the other "
+                "parameters averaged over as they were tried. Band: 95 % interval. Ticks at the bottom: trials."
+                f"{hidden}"
             ),
             description=description,
             hover=hover,
         )
+
+
+def _drawn(curves: Mapping[str, Sequence[Curve]], at_most: int) -> tuple[list[str], str]:
+    """The parameters that have a panel, those that change most, and a sentence on the others."""
+    changes = spans(itertools.chain(*curves.values()))
+    kept = sorted(changes, key=lambda name: -changes[name])[:at_most]
+    others = [name for name in changes if name not in kept]
+    told = f" Not drawn, as they change less: {listed(others)}." if others else ""
+    return [name for name in changes if name in kept], told
 
 
 def _settled(curve: Curve) -> list[float]:
@@ -76,7 +91,7 @@ def _settled(curve: Curve) -> list[float]:
     return [end for _, low, high in ends[: max(1, len(ends) // 2)] for end in (low, high)] if ends else []
 
 
-def _curve(ax: Axes, curve: Curve, pair: PairResult, axis: Axis | None, gid: str) -> Hover:
+def _curve(ax: Axes, curve: Curve, pair: PairResult, axis: Axis | None, measure: Measure, gid: str) -> Hover:
     seen: pd.Series[Any] = pd.Series(list(curve.choices) if curve.choices is not None else list(curve.at))
     layout = ParameterAxis.of(curve.param, None if curve.choices is not None else axis, seen)
     layout.prepare(ax)
@@ -91,13 +106,13 @@ def _curve(ax: Axes, curve: Curve, pair: PairResult, axis: Axis | None, gid: str
     if curve.kind == "model" and curve.choices is None:
         ax.fill_between(x, curve.low, curve.high, color=blue, alpha=0.2, linewidth=0)
         ax.plot(x, curve.effect, color=LIGHT["ink"], linewidth=1.8, gid=gid, zorder=3)
-        texts = [_curve_text(curve, pair)]
+        texts = [_curve_text(curve, pair, measure)]
     else:
         for place, low, high in zip(x, curve.low, curve.high, strict=True):
             if math.isfinite(low):
                 ax.plot([place, place], [low, high], color=blue, linewidth=1.6, zorder=2)
         ax.scatter(x, curve.effect, s=36, color=LIGHT["ink"], zorder=3, gid=gid)
-        texts = [_point_text(curve, i) for i in range(len(x))]
+        texts = [_point_text(curve, i, measure) for i in range(len(x))]
     ax.plot(
         curve.at,
         np.full(len(curve.at), 0.03),
@@ -115,21 +130,20 @@ def _place(value: Any, curve: Curve) -> float | None:
     return float(curve.choices.index(str(value))) if str(value) in curve.choices else None
 
 
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.2f}".replace("-", "−")
+def _curve_text(curve: Curve, pair: PairResult, measure: Measure) -> str:
+    return f"{pair.label}, {curve.param}: best at {number(curve.best_value)}, {_effect(curve, curve.top, measure)}"
 
 
-def _curve_text(curve: Curve, pair: PairResult) -> str:
-    i = curve.top
-    where = f"highest at {number(curve.best_value)}"
-    interval = f"{_points(curve.low[i])} to {_points(curve.high[i])}"
-    return f"{pair.label}, {curve.param}: {where}, {_points(curve.effect[i])} points ({interval})"
-
-
-def _point_text(curve: Curve, i: int) -> str:
+def _point_text(curve: Curve, i: int, measure: Measure) -> str:
     where = number(curve.values[i]) if curve.choices is None else curve.choices[i]
-    ends = f" ({_points(curve.low[i])} to {_points(curve.high[i])})" if math.isfinite(curve.low[i]) else ""
-    return f"{curve.param} {where}: {_points(curve.effect[i])} points{ends}"
+    return f"{curve.param} {where}: {_effect(curve, i, measure)}"
+
+
+def _effect(curve: Curve, i: int, measure: Measure) -> str:
+    """The effect at a place of the curve with its interval, "+0.52 points (+0.20 to +0.84)"."""
+    low, high = curve.low[i], curve.high[i]
+    ends = f" ({measure.difference(low)} to {measure.difference(high)})" if math.isfinite(low) else ""
+    return f"{measure.difference(curve.effect[i])}{' points' * measure.is_fraction}{ends}"
 
 
 def _curve_keys(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult]) -> list[Line2D]:
@@ -157,8 +171,10 @@ def _of_how_many(settings: Sequence[str]) -> str:
     return f", the best {MOST_LINES} of {len(settings)}" if len(settings) > MOST_LINES else ""
 
 
-def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], description: str) -> Drawing:
-    """Accuracy over the learning rate, a panel a pair and a line a setting of the other parameters."""
+def lr_figure(
+    lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], measure: Measure, description: str
+) -> Drawing:
+    """The value over the learning rate, a panel a pair and a line a setting of the other parameters."""
     shown = [pair for pair in pairs if lines.get(pair.study)]
     every = _best_first(lines, shown)
     settings = every[:MOST_LINES]
@@ -169,7 +185,7 @@ def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], 
         for row, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
             drawn = [line for line in lines[pair.study] if setting(line.others) in settings]
             own = [value for line in drawn or lines[pair.study] for value in line.mean]
-            floor = marks.floor_of(pd.Series(own), pd.Series(own))
+            floor = marks.floor_of(pd.Series(own), pd.Series(own), measure)
             for line in drawn:
                 i = settings.index(setting(line.others))
                 y = np.maximum(line.mean, floor)
@@ -179,17 +195,17 @@ def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], 
                 ax.errorbar(line.lr, y, yerr=np.nan_to_num(line.std), color=colour, fmt="none", elinewidth=1)
                 ax.scatter(line.lr, y, s=26, marker=marker, color=colour, zorder=3, gid=gid)
                 hover[gid] = [
-                    f"{pair.label}, lr {number(lr)}, {setting(line.others)}: {100 * mean:.2f} %"
+                    f"{pair.label}, lr {number(lr)}, {setting(line.others)}: {measure.text(mean)}"
                     for lr, mean in zip(line.lr, line.mean, strict=True)
                 ]
-            marks.accuracy_axis(ax, floor, max(own))
+            marks.accuracy_axis(ax, floor, max(own), measure)
             rates = sorted({lr for line in lines[pair.study] for lr in line.lr})
             layout = ParameterAxis.of("lr", None, pd.Series(rates))
             layout.prepare(ax)
             ax.set_title(pair.label)
             ax.set_xlabel("lr")
         for ax in axes[::across]:
-            ax.set_ylabel("validation accuracy")
+            ax.set_ylabel(measure.name)
         keys = [
             Line2D(
                 [],
@@ -206,11 +222,9 @@ def lr_figure(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], 
         return finish(
             figure,
             name="lr",
-            title="Validation accuracy over the learning rate",
-            caption=(
-                f"A line for each setting of the other parameters{_of_how_many(every)}; bars: standard deviation over "
-                "seeds."
-            ),
+            title=f"{measure.title} over the learning rate",
+            caption=f"A line for each setting of the other parameters{_of_how_many(every)}"
+            + ("; bars: standard deviation over seeds." if measure.is_fraction else "."),
             description=description,
             hover=hover,
         )

@@ -1,9 +1,10 @@
-"""The section that shows how accuracy responds to the searched parameters."""
+"""The section that shows how accuracy, or what trials are compared by, responds to the searched parameters."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.evidence.finished import MOST_PAIRS, Model, models_of
+from studies.evidence.finished import MOST_PAIRS, Model, conditional, finished, models_of
 from studies.evidence.response import (
     FEWEST_BINNED,
     Curve,
@@ -11,14 +12,16 @@ from studies.evidence.response import (
     Surface,
     curves_of_pair,
     lines_of_pair,
+    spans,
     surface_params,
     surfaces,
 )
 from studies.evidence.response_figures import curves_figure, lr_figure
 from studies.evidence.surface_figure import surface_figure
-from studies.reporting.findings import PairResult
-from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import count, number, setting
+from studies.reporting.findings import Analysis, PairResult
+from studies.reporting.measure import Measure
+from studies.reporting.section import Block, Searched, Section, Text
+from studies.reporting.wording import count, listed, number, setting
 from studies.response import FEWEST, MOST
 
 NAME = "response"
@@ -27,7 +30,9 @@ KEYS: Mapping[str, str] = {
     "response.pairs[].curves[].param": "name of the parameter",
     "response.pairs[].curves[].kind": '"model" of the response, or "bins" where trials are few',
     "response.pairs[].curves[].values": "values of the parameter; of a category the choices",
-    "response.pairs[].curves[].effect": "validation accuracy at each, minus their average, a fraction",
+    "response.pairs[].curves[].effect": (
+        "validation accuracy (a fraction), or the study's value, at each, minus their average; more is better"
+    ),
     "response.pairs[].curves[].low": "lower end of its 95 % interval; null where a bin has one trial",
     "response.pairs[].curves[].high": "upper end",
     "response.pairs[].curves[].span": "highest minus lowest effect",
@@ -35,33 +40,39 @@ KEYS: Mapping[str, str] = {
 }
 
 
-def section(evidence: Evidence) -> Section | None:
+def section(evidence: Searched) -> Section | None:
     """Curves, surface and lines; None where nothing was searched."""
-    frame, analysis = evidence.frame, evidence.analysis
+    frame, analysis, measure = evidence.frame, evidence.analysis, evidence.analysis.measure
     if not analysis.params:
         return None
+    title = f"How {measure.name.removeprefix('validation ')} responds"
     pairs = analysis.pairs[:MOST_PAIRS]
     models = models_of(evidence, pairs)
     curves = {pair.study: curves_of_pair(frame, pair, models[pair.study]) for pair in pairs}
     shown = [pair for pair in pairs if curves[pair.study]]
     if not shown:
-        missing = f"No pair has {FEWEST_BINNED} finished trials, so the response to the parameters cannot be told."
-        return Section(NAME, "How accuracy responds", "Response", (Text(missing, "missing"),))
-    blocks: list[Block] = [Text(_finding(curves, shown), "finding")]
-    described = _described(curves, shown)
-    blocks.append(curves_figure(curves, pairs, evidence.provenance.spec.search, described))
-    blocks += _surface_blocks(evidence, pairs, models)
+        missing = f"{_none_has(analysis)} {FEWEST_BINNED} finished trials that differ in a parameter"
+        missing += ", so the response to the parameters cannot be told."
+        return Section(NAME, title, "Response", (Text(missing, "missing"),))
+    blocks: list[Block] = [Text(_finding(curves, shown, measure), "finding")]
+    described = _described(curves, shown, measure)
+    blocks.append(curves_figure(curves, pairs, evidence.search, measure, described))
+    blocks += _surface_blocks(evidence, pairs, models, curves)
     lines = {pair.study: lines_of_pair(frame, pair) for pair in pairs}
     if any(lines.values()):
-        blocks.append(lr_figure(lines, pairs, _lines_described(lines, pairs)))
+        blocks.append(lr_figure(lines, pairs, measure, _lines_described(lines, pairs, measure)))
     blocks.append(Text(_note(evidence, models, len(analysis.pairs) - len(pairs)), "note"))
     summary = {
         "pairs": [{"study": pair.study, "curves": [_curve_json(c) for c in curves[pair.study]]} for pair in shown]
     }
-    return Section(NAME, "How accuracy responds", "Response", tuple(blocks), summary)
+    return Section(NAME, title, "Response", tuple(blocks), summary)
 
 
-def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult]) -> str:
+def _none_has(analysis: Analysis) -> str:
+    return "No pair has" if analysis.measure.is_fraction else "The study does not have"
+
+
+def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult], measure: Measure) -> str:
     told = []
     for param in dict.fromkeys(curve.param for pair in pairs for curve in curves[pair.study]):
         own = [curve for pair in pairs for curve in curves[pair.study] if curve.param == param]
@@ -71,10 +82,12 @@ def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult])
             places = list(dict.fromkeys(_value(curve) for curve in steep))
             where = " or ".join([places[0]] if len(places) == 1 else [min(places, key=_order), max(places, key=_order)])
             inside = "" if len(own) == 1 else f" in {len(steep)} of {len(own)} pairs"
-            told.append(f"{param} changes it by up to {100 * widest.span:.1f} points{inside} (best near {where})")
+            told.append(
+                f"{param} changes it by up to {measure.amount(widest.span, digits=1)}{inside} (best near {where})"
+            )
     if not told:
-        return "No parameter is shown to change validation accuracy within the values tried."
-    return f"Validation accuracy, the other parameters averaged over: {'; '.join(told)}."
+        return f"No parameter is shown to change {measure.name} within the values tried."
+    return f"{measure.title}, the other parameters averaged over: {'; '.join(told)}."
 
 
 def _value(curve: Curve) -> str:
@@ -89,11 +102,11 @@ def _order(text: str) -> float:
         return 0.0
 
 
-def _described(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult]) -> str:
+def _described(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult], measure: Measure) -> str:
     return " ".join(
         f"{pair.label}: "
         + "; ".join(
-            f"{curve.param} highest at {_value(curve)}, by {100 * curve.span:.2f} points over its lowest"
+            f"{curve.param} best at {_value(curve)}, by {measure.amount(curve.span)} over its worst"
             for curve in curves[pair.study]
         )
         + "."
@@ -101,8 +114,14 @@ def _described(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult
     )
 
 
-def _surface_blocks(evidence: Evidence, pairs: Sequence[PairResult], models: Mapping[str, Model | None]) -> list[Block]:
-    params = surface_params(evidence.frame)
+def _surface_blocks(
+    evidence: Searched,
+    pairs: Sequence[PairResult],
+    models: Mapping[str, Model | None],
+    curves: Mapping[str, Sequence[Curve]],
+) -> list[Block]:
+    measure = evidence.analysis.measure
+    params = surface_params(evidence.frame, spans(itertools.chain(*curves.values())))
     if params is None:
         return []
     found: dict[str, Sequence[Surface]] = {}
@@ -111,16 +130,15 @@ def _surface_blocks(evidence: Evidence, pairs: Sequence[PairResult], models: Map
         if model is not None and pair.best is not None:
             found[pair.study] = surfaces(model, params, pair.best.params)
     if not any(found.values()):
-        both = f"{params[0]} and {params[1]}"
-        why = f"No pair has {FEWEST} finished trials that vary {both}, so there is no surface of the two."
-        return [Text(why, "missing")]
+        why = f"{_none_has(evidence.analysis)} {FEWEST} finished trials that vary {params[0]} and {params[1]}"
+        return [Text(f"{why}, so there is no surface of the two.", "missing")]
     described = " ".join(
-        f"{pair.label}{_at_lr(one)}: highest at {params[0]} {_at(one, 1)}, {params[1]} {_at(one, 0)} with "
-        f"{100 * one.mean.max():.2f} %, lowest {100 * one.mean.min():.2f} %."
+        f"{pair.label}{_at_lr(one)}: best at {params[0]} {_at(one, 1)}, {params[1]} {_at(one, 0)} with "
+        f"{measure.text(float(one.mean.max()))}, worst {measure.text(float(one.mean.min()))}."
         for pair in pairs
         for one in found.get(pair.study, ())
     )
-    return [surface_figure(found, pairs, evidence.frame, params, evidence.provenance.spec.search, described)]
+    return [surface_figure(found, pairs, evidence.frame, params, evidence.search, measure, described)]
 
 
 def _at_lr(one: Surface) -> str:
@@ -132,12 +150,12 @@ def _at(one: Surface, axis: int) -> str:
     return number(float(one.x[column] if axis else one.y[row]))
 
 
-def _lines_described(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult]) -> str:
+def _lines_described(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], measure: Measure) -> str:
     return " ".join(
         f"{pair.label}: "
         + "; ".join(
             f"{setting(line.others)}: "
-            + ", ".join(f"{number(lr)} {100 * mean:.2f} %" for lr, mean in zip(line.lr, line.mean, strict=True))
+            + ", ".join(f"{number(lr)} {measure.text(mean)}" for lr, mean in zip(line.lr, line.mean, strict=True))
             for line in lines[pair.study]
         )
         + "."
@@ -146,10 +164,14 @@ def _lines_described(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairRe
     )
 
 
-def _note(evidence: Evidence, models: Mapping[str, Model | None], n_hidden: int) -> str:
+def _note(evidence: Searched, models: Mapping[str, Model | None], n_hidden: int) -> str:
+    measure = evidence.analysis.measure
+    seen, averaged = (
+        ("their seeds show", "") if measure.is_fraction else ("trials near each other show", " and how noisy")
+    )
     parts = [
-        "A Gaussian process through the finished trials, with the noise that their seeds show, averaged over how "
-        f"smooth it may be; with fewer than {FEWEST} trials, means of bins."
+        f"A Gaussian process through the finished trials, with the noise that {seen}, averaged over how smooth"
+        f"{averaged} it may be; with fewer than {FEWEST} trials, means of bins."
     ]
     made = [model for model in models.values() if model is not None]
     hopeless = sum(int((model.trials["value"] < model.floor).sum()) for model in made)
@@ -159,7 +181,16 @@ def _note(evidence: Evidence, models: Mapping[str, Model | None], n_hidden: int)
         parts.append(f"Of more than {MOST} trials of a pair, about {MOST} were taken, evenly from best to worst.")
     n_pruned = evidence.analysis.total("pruned")
     if n_pruned:
-        parts.append(f"Left out: {count(n_pruned, 'trial')} stopped early; accuracy where they lie is probably lower.")
+        parts.append(
+            f"Left out: {count(n_pruned, 'trial')} stopped early; {measure.name} where they lie is probably worse."
+        )
+    if partly := conditional(finished(evidence.frame)):
+        n = len(finished(evidence.frame))
+        which = listed([f"{name} ({has} of {n} do)" for name, has in partly.items()])
+        parts.append(
+            f"Not every trial has {which}: such a curve is over the trials that have the parameter, and a parameter "
+            "that decides which others there are is looked at with those that its value brings along."
+        )
     if n_hidden:
         parts.append(f"{count(n_hidden, 'more pair')} not drawn.")
     return " ".join(parts)

@@ -6,8 +6,8 @@ own, with Student's t distribution around it. Nobody knows how that line goes on
 are, so it is not prolonged: such a trial counts as the worst of them, and what it is given is "at most".
 """
 
+import dataclasses
 import enum
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,20 +16,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from studies.analysis import params_of
 from studies.coordinates import Array
+from studies.evidence.forecast import FEWEST, Forecast, Line, rank_correlation
 from studies.frame import param_columns
-from studies.reporting.findings import CONFIDENCE
 from studies.spec import StudyPlan, StudySpec
 
-FEWEST = 5
-"""Fewer trials trained to the end tell neither a rank correlation nor what a stopped one would have reached."""
 SETTLED = 0.9
 """From this rank correlation on, accuracy orders the trials nearly as it does in the end."""
-LIKELY = 0.5
-"""A stopped trial that would have won with more than this chance is called a winner that pruning took away."""
 UNLIKELY = 0.05
 """Pruning is cleared where the chances of all stopped trials of a campaign add up to no more than this."""
 
@@ -47,31 +42,6 @@ class Verdict(enum.StrEnum):
     "Of some stopped trials nothing can be said, and none is known to have been a winner."
     NOTHING_STOPPED = "nothing_stopped"
     "No trial was stopped early."
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a stopped trial would have reached in the end.
-
-    Attributes:
-        mean: the expected final accuracy.
-        low: lower end of its 95 % prediction interval (`CONFIDENCE`); `high` is the upper one.
-        chance: that it would have beaten the best of its pair.
-        at_most: whether it was below all that were trained on, so that all of these are upper bounds.
-        n: unstopped trials that this rests on.
-    """
-
-    mean: float
-    low: float
-    high: float
-    chance: float
-    at_most: bool
-    n: int
-
-    @property
-    def would_have_won(self) -> bool:
-        """Whether that is more likely than not; an upper bound does not say so."""
-        return self.chance > LIKELY and not self.at_most
 
 
 @dataclass(frozen=True)
@@ -105,6 +75,7 @@ class PairStopping:
         best: highest final validation accuracy; NaN before a trial is complete.
         stopped: in the order of their numbers.
         epochs: that all its complete and stopped trials would have been trained for without early stopping.
+        steps: what another program calls its epochs, the first to the last; empty where they are epochs from 1.
     """
 
     study: str
@@ -114,6 +85,11 @@ class PairStopping:
     best: float
     stopped: tuple[Stopped, ...]
     epochs: int
+    steps: tuple[int, ...] = ()
+
+    def step(self, epoch: int) -> int:
+        """What the epoch, counted from 1, is called."""
+        return self.steps[epoch - 1] if self.steps else epoch
 
     @property
     def epochs_saved(self) -> int:
@@ -143,10 +119,38 @@ def stopping(frame: pd.DataFrame, spec: StudySpec, labels: Mapping[str, str]) ->
     """
     plans = {plan.name: plan for plan in spec.plans()}
     ended = frame[frame["state"].isin(["complete", "pruned"])]
-    return tuple(
-        _pair(plans[str(study)], labels[str(study)], trials)
-        for study, trials in ended.groupby("study", observed=False, sort=True)
+    found = []
+    for study, trials in ended.groupby("study", observed=False, sort=True):
+        plan = plans[str(study)]
+        planned = list(_planned(plan, trials))
+        found.append(_pair(plan.name, labels[str(study)], trials, planned, plan.base_config.n_epochs, (0.0, 1.0)))
+    return tuple(found)
+
+
+def stopping_by_step(frame: pd.DataFrame, study: str) -> PairStopping:
+    """Early stopping in a study of another program, which counts its steps as it likes and says nowhere how many.
+
+    The steps are those that the complete trials reported at. A complete trial was meant for those it reported at, and a
+    stopped one for as many as most complete trials have.
+    """
+    ended = frame[frame["state"].isin(["complete", "pruned"])]
+    is_complete = ended["state"] == "complete"
+    steps = sorted({step for curve in ended.loc[is_complete, "curve"] for step in curve})
+    place = {step: i for i, step in enumerate(steps)}
+    curves = [{place[step]: value for step, value in curve.items() if step in place} for curve in ended["curve"]]
+    lengths = pd.Series([max(curve, default=-1) + 1 for curve in curves], index=ended.index, dtype="Int64")
+    own = lengths[is_complete]
+    usual = int(own.mode().max()) if len(own) else 0
+    planned = [int(n) if whole else usual for n, whole in zip(lengths, is_complete, strict=True)]
+    found = _pair(
+        study,
+        study,
+        ended.assign(curve=pd.Series(curves, ended.index, dtype=object), epochs=lengths),
+        planned,
+        usual,
+        (-math.inf, math.inf),
     )
+    return dataclasses.replace(found, steps=tuple(steps[:usual]))
 
 
 def verdict(pairs: Sequence[PairStopping]) -> Verdict:
@@ -162,88 +166,32 @@ def verdict(pairs: Sequence[PairStopping]) -> Verdict:
     return Verdict.DID_NOT if math.fsum(f.chance for f in forecasts) <= UNLIKELY else Verdict.MAY_HAVE
 
 
-def rank_correlation(accuracy: Array, final: Array) -> float:
-    """Spearman's correlation over the trials whose both are known; NaN for fewer than `FEWEST`, or if all are equal."""
-    known = np.isfinite(accuracy) & np.isfinite(final)
-    one, other = accuracy[known], final[known]
-    if len(one) < FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return math.nan
-    return float(stats.spearmanr(one, other).statistic)
+def _pair(
+    study: str, label: str, ended: pd.DataFrame, lengths: Sequence[int], usual: int, within: tuple[float, float]
+) -> PairStopping:
+    """Early stopping at a pair.
 
-
-@dataclass(frozen=True)
-class Line:
-    """A simple linear regression of final accuracies on those after an epoch.
-
-    Attributes:
-        least: accuracy of the worst trial after that epoch; `most` that of the best one.
-        middle: mean accuracy after that epoch, and what the line is pinned to: `height` is the mean final accuracy.
-        slope: of the line.
-        square_sum: of the accuracies' distances from `middle`.
-        scatter: standard deviation of the final accuracies around the line, on `freedom` degrees of freedom.
-        n: number of trials.
+    Args:
+        study: its name; `label` is the pair in words.
+        label: likewise.
+        ended: its complete and stopped trials.
+        lengths: how many epochs each of these was meant for.
+        usual: the same where no trial is complete.
+        within: the ends between which values lie.
     """
-
-    least: float
-    most: float
-    middle: float
-    height: float
-    slope: float
-    square_sum: float
-    scatter: float
-    freedom: int
-    n: int
-
-    @classmethod
-    def fit(cls, accuracy: Array, final: Array) -> "Line | None":
-        """The line through the trials whose both accuracies are known; None for fewer than `FEWEST`."""
-        known = np.isfinite(accuracy) & np.isfinite(final)
-        x, y = accuracy[known], final[known]
-        if len(x) < FEWEST:
-            return None
-        least, most = float(x.min()), float(x.max())
-        slope = float(stats.linregress(x, y).slope) if most > least else 0.0  # all alike: the mean is all that is known
-        freedom = len(x) - (2 if most > least else 1)
-        residuals = y - y.mean() - slope * (x - x.mean())
-        scatter = math.sqrt(float((residuals**2).sum()) / freedom)
-        square_sum = float(((x - x.mean()) ** 2).sum())
-        return cls(least, most, float(x.mean()), float(y.mean()), slope, square_sum, scatter, freedom, len(x))
-
-    def forecast(self, accuracy: float, best: float) -> Forecast:
-        """What a trial would have reached that was stopped at `accuracy`, and its chance to beat `best`."""
-        at = min(max(accuracy, self.least), self.most)
-        mean = self.height + self.slope * (at - self.middle)
-        leverage = (at - self.middle) ** 2 / self.square_sum if self.most > self.least else 0.0
-        scale = self.scatter * math.sqrt(1 + 1 / self.n + leverage)
-        if scale < 1e-12:  # rounding, of a line without scatter
-            reach, chance = 0.0, float(mean > best)
-        else:
-            reach = scale * _half_width(self.freedom)
-            chance = float(stats.t.sf((best - mean) / scale, self.freedom))
-        mean, low, high = (min(max(value, 0.0), 1.0) for value in (mean, mean - reach, mean + reach))
-        return Forecast(mean, low, high, chance, accuracy < at, self.n)
-
-
-@functools.cache
-def _half_width(freedom: int) -> float:
-    """Of the interval of `CONFIDENCE` of Student's t distribution."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
-
-
-def _pair(plan: StudyPlan, label: str, ended: pd.DataFrame) -> PairStopping:
     complete, pruned = (ended[ended["state"] == state] for state in ("complete", "pruned"))
-    planned = dict(zip(ended.index, _planned(plan, ended), strict=True))
+    planned = dict(zip(ended.index, lengths, strict=True))
     final = complete["value"].to_numpy(dtype=float)
     # Trials of another length had another schedule: after the same epoch they are not as far.
-    lengths = [planned[row] for row in complete.index]
-    length = max(sorted(set(lengths), reverse=True), key=lengths.count, default=plan.base_config.n_epochs)
-    alike = np.array([own == length for own in lengths], dtype=bool)
+    own_lengths = [planned[row] for row in complete.index]
+    length = max(sorted(set(own_lengths), reverse=True), key=own_lengths.count, default=usual)
+    alike = np.array([own == length for own in own_lengths], dtype=bool)
     by_epoch = _by_epoch(complete["curve"][alike], length)
     n = int(np.isfinite(final[alike]).sum())
     correlation = tuple(rank_correlation(after, final[alike]) for after in by_epoch) if n >= FEWEST else ()
     best = float(final[np.isfinite(final)].max()) if np.isfinite(final).any() else math.nan
     pace = _pace(ended)
-    usual = float(pace.median()) if pace.notna().any() else math.nan
+    median = float(pace.median()) if pace.notna().any() else math.nan
     lines: dict[int, Line | None] = {}
     stopped = []
     for row, number, epochs, curve in zip(
@@ -256,11 +204,11 @@ def _pair(plan: StudyPlan, label: str, ended: pd.DataFrame) -> PairStopping:
             if epoch not in lines:
                 lines[epoch] = Line.fit(by_epoch[epoch - 1], final[alike])
             line = lines[epoch]
-            told = line.forecast(accuracy, best) if line else None
+            told = line.forecast(accuracy, best, within) if line else None
         saved = max(0, planned[row] - epoch)
         own = float(pace.loc[row])
-        stopped.append(Stopped(int(number), epoch, accuracy, told, saved, saved * (usual if math.isnan(own) else own)))
-    return PairStopping(plan.name, label, n, correlation, best, tuple(stopped), sum(planned.values()))
+        stopped.append(Stopped(int(number), epoch, accuracy, told, saved, saved * (median if math.isnan(own) else own)))
+    return PairStopping(study, label, n, correlation, best, tuple(stopped), sum(planned.values()))
 
 
 def _planned(plan: StudyPlan, trials: pd.DataFrame) -> Iterator[int]:

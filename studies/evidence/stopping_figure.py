@@ -11,11 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
+from studies.evidence.forecast import Forecast
 from studies.evidence.method_looks import LINES
-from studies.evidence.stopping import SETTLED, Forecast, PairStopping, Stopped
+from studies.evidence.stopping import SETTLED, PairStopping, Stopped
 from studies.reporting import marks
+from studies.reporting.measure import ACCURACY, Measure
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count, in_points
+from studies.reporting.wording import count
 
 MAX_EPOCHS = 120
 """A curve is drawn through at most so many of its epochs."""
@@ -49,7 +51,7 @@ def likeliest(pairs: Sequence[PairStopping], at_most: int) -> list[tuple[PairSto
     return sorted(told, key=lambda known: -known[2].chance)[:at_most]
 
 
-def stopping_figure(pairs: Sequence[PairStopping]) -> Drawing | None:
+def stopping_figure(pairs: Sequence[PairStopping], measure: Measure = ACCURACY) -> Drawing | None:
     """Rank correlation by epoch, and beside it the stopped trials' expected end; None where neither is known."""
     ranked = [pair for pair in pairs if len(pair.correlation) > 1 and np.isfinite(pair.correlation).any()]
     shown = likeliest(pairs, MAX_STOPPED)
@@ -64,56 +66,70 @@ def stopping_figure(pairs: Sequence[PairStopping]) -> Drawing | None:
         said = []
         if ranked:
             for pair in ranked:
-                hover |= _correlation(axes[0], pair, looks[pair.study], gid=f"stopping-{pairs.index(pair)}")
-            _correlation_axis(axes[0], ranked)
-            said += [_in_words(pair) for pair in ranked[:MAX_TOLD]]
+                hover |= _correlation(axes[0], pair, looks[pair.study], measure, gid=f"stopping-{pairs.index(pair)}")
+            _correlation_axis(axes[0], ranked, measure)
+            said += [_in_words(pair, measure) for pair in ranked[:MAX_TOLD]]
         if shown:
-            hover |= _forecasts(axes[-1], shown, looks)
-            said += [_forecast_text(*one) + "." for one in shown]
+            hover |= _forecasts(axes[-1], shown, looks, measure)
+            said += [forecast_text(*one, measure) + "." for one in shown]
         drawn = {pair.study for pair in ranked} | {pair.study for pair, _, _ in shown}
         keys = [looks[pair.study].key(pair.label) for pair in pairs if pair.study in drawn]
         figure.legend(handles=keys, loc="outside lower left", ncols=marks.legend_columns(keys), handlelength=3)
         return finish(
             figure,
             name="stopping",
-            title="What early epochs tell",
-            caption=_caption(ranked, shown, sum(one.forecast is not None for pair in pairs for one in pair.stopped)),
+            title=f"What early {measure.step}s tell",
+            caption=_caption(
+                ranked, shown, sum(one.forecast is not None for pair in pairs for one in pair.stopped), measure
+            ),
             description=" ".join(said),
             hover=hover,
         )
 
 
-def _correlation(ax: Axes, pair: PairStopping, look: _Look, *, gid: str) -> Hover:
+def _correlation(ax: Axes, pair: PairStopping, look: _Look, measure: Measure, *, gid: str) -> Hover:
     values = np.array(pair.correlation)
     at = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_EPOCHS)).astype(int))
-    ax.plot(at + 1, values[at], color=look.colour, linestyle=look.line, linewidth=1.6, gid=gid)
-    hover: Hover = {gid: [_in_words(pair)]}
+    ax.plot(
+        [pair.step(epoch) for epoch in at + 1],
+        values[at],
+        color=look.colour,
+        linestyle=look.line,
+        linewidth=1.6,
+        gid=gid,
+    )
+    hover: Hover = {gid: [_in_words(pair, measure)]}
     stops = Counter(one.epoch for one in pair.stopped if 0 < one.epoch <= len(values))
     known = [epoch for epoch in sorted(stops) if math.isfinite(values[epoch - 1])]
     if known:
         ax.scatter(
-            known, values[np.array(known) - 1], s=30, marker=look.marker, color=look.colour,
+            list(map(pair.step, known)), values[np.array(known) - 1], s=30, marker=look.marker, color=look.colour,
             edgecolors=LIGHT["paper"], linewidths=0.8, zorder=3, gid=f"{gid}-stops",
         )  # fmt: skip
         hover[f"{gid}-stops"] = [
-            f"{pair.label}: {count(stops[epoch], 'trial')} stopped after epoch {epoch}, where the rank correlation is "
-            f"{signed(values[epoch - 1])}"
+            f"{pair.label}: {count(stops[epoch], 'trial')} stopped after {measure.step} {pair.step(epoch)}, where the "
+            f"rank correlation is {signed(values[epoch - 1])}"
             for epoch in known
         ]
     return hover
 
 
-def _correlation_axis(ax: Axes, ranked: Sequence[PairStopping]) -> None:
+def _correlation_axis(ax: Axes, ranked: Sequence[PairStopping], measure: Measure) -> None:
     least = min(np.nanmin(pair.correlation) for pair in ranked)
     ax.axhline(SETTLED, color=LIGHT["muted"], linewidth=0.9, linestyle=(0, (1, 2)))
     ax.set_ylim(min(-0.05, float(least) - 0.05), 1.05)
     ax.set_title("Rank correlation with the end")
-    ax.set_xlabel("epoch")
+    ax.set_xlabel(measure.step)
     ax.set_ylabel("Spearman's correlation")
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _forecasts(ax: Axes, shown: Sequence[tuple[PairStopping, Stopped, Forecast]], looks: Mapping[str, _Look]) -> Hover:
+def _forecasts(
+    ax: Axes,
+    shown: Sequence[tuple[PairStopping, Stopped, Forecast]],
+    looks: Mapping[str, _Look],
+    measure: Measure,
+) -> Hover:
     hover: Hover = {}
     for row, (pair, one, told) in enumerate(shown):
         look, gid = looks[pair.study], f"stopped-{row}"
@@ -129,16 +145,16 @@ def _forecasts(ax: Axes, shown: Sequence[tuple[PairStopping, Stopped, Forecast]]
             zorder=3,
             gid=gid,
         )
-        hover[gid] = [_forecast_text(pair, one, told)]
+        hover[gid] = [forecast_text(pair, one, told, measure)]
     ax.axvline(0, color=LIGHT["ink"], linewidth=1.1)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     names = [f"trial {one.number}, {chance(told.chance, at_most=told.at_most)}" for _, one, told in shown]
     ax.set_yticks(range(len(shown)), names)
     ax.grid(visible=False, axis="y")
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_formatter(marks.POINTS)
+    ax.xaxis.set_major_formatter(measure.difference_ticks())
     ax.set_title("Where stopped trials would have ended")
-    ax.set_xlabel("points above the best of the pair")
+    ax.set_xlabel("points above the best of the pair" if measure.is_fraction else f"{measure.label} than the best")
     return hover
 
 
@@ -155,26 +171,33 @@ def chance(probability: float, *, at_most: bool = False) -> str:
     return f"≤ {shown.removeprefix('> ')}" if at_most else shown
 
 
-def _in_words(pair: PairStopping) -> str:
+def _in_words(pair: PairStopping, measure: Measure) -> str:
     last = len(pair.correlation)
     places = sorted({1, max(1, last // 4), max(1, last // 2), last - 1})
-    told = [f"{signed(pair.correlation[at - 1])} after epoch {at}" for at in places if at > 0]
+    told = [f"{signed(pair.correlation[at - 1])} after {measure.step} {pair.step(at)}" for at in places if at > 0]
     told = [text for text in told if not text.startswith("nan")]
-    over = f"of {last} ({count(pair.n, 'trial')})"
-    return f"{pair.label}: rank correlation with the final accuracy {', '.join(told)} {over}."
+    over = f"of {pair.step(last)} ({count(pair.n, 'trial')})"
+    final = measure.name.removeprefix("validation ")
+    return f"{pair.label}: rank correlation with the final {final} {', '.join(told)} {over}."
 
 
-def _forecast_text(pair: PairStopping, one: Stopped, told: Forecast) -> str:
+def forecast_text(pair: PairStopping, one: Stopped, told: Forecast, measure: Measure) -> str:
+    """Where a stopped trial would have ended, in words."""
     at_most = "at most " if told.at_most else ""
+    after = f"{measure.step} {pair.step(one.epoch)}" if pair.steps else count(one.epoch, "epoch")
+    distance = f"{measure.difference(told.mean - pair.best)}{' points' * measure.is_fraction}"
     return (
-        f"{pair.label}, trial {one.number}, stopped after {count(one.epoch, 'epoch')} at {100 * one.accuracy:.2f} %: "
-        f"expected to end {at_most}{in_points(told.mean - pair.best)} points from the best; chance to have won "
+        f"{pair.label}, trial {one.number}, stopped after {after} at {measure.text(one.accuracy)}: "
+        f"expected to end {at_most}{distance} from the best; chance to have won "
         f"{chance(told.chance, at_most=told.at_most)}, from {count(told.n, 'trial')}"
     )
 
 
 def _caption(
-    ranked: Sequence[PairStopping], shown: Sequence[tuple[PairStopping, Stopped, Forecast]], n_told: int
+    ranked: Sequence[PairStopping],
+    shown: Sequence[tuple[PairStopping, Stopped, Forecast]],
+    n_told: int,
+    measure: Measure,
 ) -> str:
     parts = []
     if ranked:
@@ -183,8 +206,8 @@ def _caption(
         )
     if shown:
         parts.append(
-            "Expected final validation accuracy of stopped trials with its 95 % prediction interval, and the chance to "
-            "have beaten the best; hollow: an upper bound, because they were below every trial trained to the end."
+            f"Expected final {measure.name} of stopped trials with its 95 % prediction interval, and the chance to "
+            "have beaten the best; hollow: an upper bound, because they were worse than every trial trained to the end."
         )
     if n_told > len(shown):
         parts.append(f"Not drawn: {count(n_told - len(shown), 'stopped trial')} with less of a chance.")

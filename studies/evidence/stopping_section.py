@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from studies.evidence.arms import finite
-from studies.evidence.stopping import FEWEST, SETTLED, PairStopping, Verdict, stopping, verdict
+from studies.evidence.forecast import FEWEST
+from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping, verdict
 from studies.evidence.stopping_figure import chance, likeliest, signed, stopping_figure
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, count, duration

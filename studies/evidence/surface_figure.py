@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from studies.evidence.response import Surface
 from studies.frame import param_columns
 from studies.reporting.findings import PairResult
+from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import number
@@ -26,10 +27,11 @@ def surface_figure(
     pairs: Sequence[PairResult],
     frame: pd.DataFrame,
     params: tuple[str, str],
-    search: Mapping[str, Axis],
+    search: Mapping[str, Axis | None],
+    measure: Measure,
     description: str,
 ) -> Drawing:
-    """Accuracy over two parameters as colours and contours, a row a pair and a column a learning rate."""
+    """The value over two parameters as colours and contours, a row a pair and a column a learning rate."""
     shown = [pair for pair in pairs if surfaces.get(pair.study)]
     n_columns = max(len(surfaces[pair.study]) for pair in shown)
     alone = n_columns == 1
@@ -40,7 +42,8 @@ def surface_figure(
     ]
     behind = {pair.study: _behind(surfaces[pair.study]) for pair in shown}
     worst = max(float(np.quantile(np.concatenate([b.ravel() for b in own]), 0.9)) for own in behind.values())
-    levels = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(0, max(100 * worst, 0.05))
+    scale = 100 if measure.is_fraction else 1
+    levels = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(0, scale * max(worst, 0.1 * measure.grain))
     with house_style():
         across = min(3, len(shown)) if alone else n_columns
         total = len(shown) if alone else len(shown) * n_columns
@@ -53,32 +56,42 @@ def surface_figure(
                     ax.set_axis_off()
                     continue
                 one = surfaces[pair.study][column]
-                drawn = _surface(ax, one, 100 * behind[pair.study][column], levels)
+                drawn = _surface(ax, one, behind[pair.study][column], levels, scale)
                 rows = frame.loc[list(one.trials)]
-                hover |= _trials(ax, rows, pair, params, columns, gid=f"surface-{row}-{column}")
+                hover |= _trials(ax, rows, pair, params, columns, measure, gid=f"surface-{row}-{column}")
                 title = pair.label if alone else f"{pair.label}\nlr {_lr(one)}"
                 ax.set_title(title, fontsize=9)
                 for layout, vertical in zip(layouts, (False, True), strict=True):
                     layout.prepare(ax, vertical=vertical)
-                if column == 0:
+                if (row % across if alone else column) == 0:
                     ax.set_ylabel(params[1])
                 ax.set_xlabel(params[0])
         if drawn is not None:
             bar = figure.colorbar(drawn, ax=axes, shrink=0.7, aspect=30, pad=0.01)
-            bar.set_label("points below the best")
+            bar.set_label("points below the best" if measure.is_fraction else "worse than the best by")
+            bar.formatter = FuncFormatter(lambda value, _position: measure.plain(value))
             bar.outline.set_visible(False)
         figure.legend(handles=_surface_keys(shown), loc="outside lower left", ncols=4)
         return finish(
             figure,
             name="surface",
-            title=f"Validation accuracy over {params[0]} and {params[1]}",
+            title=f"{measure.title} over {params[0]} and {params[1]}",
             caption=(
-                "Points below the highest place of the pair’s surfaces: the lighter, the better. Dotted: known to no "
-                "better than half of what the surface spans. Parameters not shown are at the best’s values."
+                f"{_behind_what(measure, len(shown))}: the lighter, the better. Dotted: known to no better than half "
+                "of what the surface spans. Parameters not shown are at the best’s values."
             ),
             description=description,
             hover=hover,
         )
+
+
+def _behind_what(measure: Measure, n_pairs: int) -> str:
+    whose = "of the pair’s surfaces" if n_pairs > 1 or measure.is_fraction else "of all"
+    return (
+        f"Points below the highest place {whose}"
+        if measure.is_fraction
+        else f"How much worse than the best place {whose}"
+    )
 
 
 def _behind(own: Sequence[Surface]) -> list[np.ndarray[Any, Any]]:
@@ -86,11 +99,12 @@ def _behind(own: Sequence[Surface]) -> list[np.ndarray[Any, Any]]:
     return [top - surface.mean for surface in own]
 
 
-def _surface(ax: Axes, one: Surface, behind: np.ndarray[Any, Any], levels: Sequence[float]) -> Any:
+def _surface(ax: Axes, one: Surface, behind: np.ndarray[Any, Any], levels: Sequence[float], scale: int) -> Any:
+    behind = scale * behind
     drawn = ax.contourf(one.x, one.y, behind, levels=levels, cmap="cividis_r", extend="max")
     lines = ax.contour(one.x, one.y, behind, levels=levels, colors=ON_COLOURS[0], linewidths=0.5)
     ax.clabel(lines, levels[1 : len(levels) // 2], fontsize=7, fmt="%g")  # dark on dark further down
-    span = float(levels[-1]) / 100
+    span = float(levels[-1]) / scale
     unsure = (one.std > span / 2).astype(float)
     if unsure.any():
         ax.contourf(one.x, one.y, unsure, levels=[0.5, 1.5], colors="none", hatches=["..."])
@@ -99,15 +113,22 @@ def _surface(ax: Axes, one: Surface, behind: np.ndarray[Any, Any], levels: Seque
 
 
 def _trials(
-    ax: Axes, rows: pd.DataFrame, pair: PairResult, params: Sequence[str], columns: Sequence[str], gid: str
+    ax: Axes,
+    rows: pd.DataFrame,
+    pair: PairResult,
+    params: Sequence[str],
+    columns: Sequence[str],
+    measure: Measure,
+    gid: str,
 ) -> Hover:
     if rows.empty:
         return {}
     dark, light = ON_COLOURS
     x, y = (rows[column].to_numpy(float) for column in columns)
     ax.scatter(x, y, s=16, color=light, edgecolors=dark, linewidths=0.8, zorder=3, gid=gid, clip_on=False)
+    one, other = params
     texts = [
-        f"{pair.label}, trial {n}: {100 * value:.2f} %, {params[0]} {number(float(a))}, {params[1]} {number(float(b))}"
+        f"{pair.label}, trial {n}: {measure.text(value)}, {one} {number(float(a))}, {other} {number(float(b))}"
         for n, value, a, b in zip(rows["number"], rows["value"], x, y, strict=True)
     ]
     for trained, marker, size in ((pair.reference, "s", 90), (pair.best, "o", 190)):

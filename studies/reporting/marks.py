@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
 from studies.gain import Gain
@@ -27,7 +27,7 @@ PAIR_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Another number than colours, so that the first 42 pairs all differ in one of the two."""
 
 PERCENT = ACCURACY.ticks()
-POINTS = FuncFormatter(lambda fraction, _position: f"{100 * fraction:+.3g}".replace("-", "−") if fraction else "0")
+POINTS = ACCURACY.difference_ticks()
 
 
 def pair_colour(i: int) -> str:
@@ -44,9 +44,14 @@ def estimate(ax: Axes, y: float, value: Estimate, role: str, gid: str) -> None:
     """A mean and its standard deviation over seeds, lying on the row `y`."""
     if value.n > 1 and np.isfinite(value.std):
         ax.plot([value.mean - value.std, value.mean + value.std], [y, y], color=ROLE_COLOUR[role], linewidth=1.6)
+    role_mark(ax, value.mean, y, role, gid)
+
+
+def role_mark(ax: Axes, x: float, y: float, role: str, gid: str) -> None:
+    """What stands for the reference or the best."""
     filled = ROLE_COLOUR[role] if role == "best" else LIGHT["paper"]
     ax.scatter(
-        [value.mean], [y], s=46, marker=_ROLE_MARKER[role], color=filled, edgecolors=ROLE_COLOUR[role], linewidths=1.6,
+        [x], [y], s=46, marker=_ROLE_MARKER[role], color=filled, edgecolors=ROLE_COLOUR[role], linewidths=1.6,
         zorder=3, gid=gid,
     )  # fmt: skip
 
@@ -55,27 +60,36 @@ def gap(ax: Axes, y: float, value: Difference, gain: Gain | None, reach: float, 
     """A gain, its interval (cut by an arrow where it leaves the panel) and the seeds' differences, on the row `y`."""
     ink = LIGHT["ink"]
     if gain is not None:
-        ends = [max(gain.low, -reach), min(gain.high, reach)]
-        ax.plot(ends, [y, y], color=ink, linewidth=1.6, solid_capstyle="butt")
-        for end, is_cut, arrow in ((-reach, gain.low < -reach, "<"), (reach, gain.high > reach, ">")):
-            if is_cut:
-                ax.plot([end], [y], marker=arrow, color=ink, markersize=6, clip_on=False)
+        span(ax, y, gain.low, gain.high, reach, ink)
     seeds = list(value.by_seed.values())
     ax.scatter(seeds, [y + 0.2] * len(seeds), s=9, color=LIGHT["muted"], linewidths=0)
     ax.scatter([gain.mean if gain else value.mean], [y], s=42, marker="D", color=ink, linewidths=0, zorder=3, gid=gid)
 
 
+def span(ax: Axes, y: float, low: float, high: float, reach: float, colour: str) -> None:
+    """An interval on the row `y`, cut by an arrow where it leaves the panel, which ends at `reach` to either side."""
+    ends = [max(low, -reach), min(high, reach)]
+    ax.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    for end, is_cut, arrow in ((-reach, low < -reach, "<"), (reach, high > reach, ">")):
+        if is_cut:
+            ax.plot([end], [y], marker=arrow, color=colour, markersize=6, clip_on=False)
+
+
 def reach_of(pairs: Collection[PairResult]) -> float:
-    """How far the axis of differences goes to either side.
+    """How far the axis of the pairs' differences goes to either side."""
+    shown = [pair.test_difference for pair in pairs if pair.test_difference]
+    ends = [end for pair in pairs if pair.gain for end in (pair.gain.low, pair.gain.high)]
+    return reach([value for difference in shown for value in difference.by_seed.values()], ends)
+
+
+def reach(seeds: Sequence[float], ends: Sequence[float]) -> float:
+    """How far an axis of differences goes to either side, given those of seeds and the ends of intervals.
 
     Far enough for every seed and most intervals, but not for all of an interval over two seeds, beside which every
     difference would look like none.
     """
-    shown = [pair.test_difference for pair in pairs if pair.test_difference]
-    seeds = [abs(value) for difference in shown for value in difference.by_seed.values()]
-    ends = [max(abs(pair.gain.low), abs(pair.gain.high)) for pair in pairs if pair.gain]
-    widest = max(seeds, default=0.0)
-    return max(1.15 * min(max(ends, default=0.0), 4 * widest), 1.3 * widest, 0.002)
+    widest = max(map(abs, seeds), default=0.0)
+    return max(1.15 * min(max(map(abs, ends), default=0.0), 4 * widest), 1.3 * widest, 0.002)
 
 
 def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]", measure: Measure = ACCURACY) -> float:

@@ -32,6 +32,16 @@ class Measure:
     sign: int = 1
     is_fraction: bool = False
 
+    @property
+    def title(self) -> str:
+        """Its name at the beginning of a sentence."""
+        return f"{self.name[:1].upper()}{self.name[1:]}"
+
+    @property
+    def label(self) -> str:
+        """What an axis of differences is labelled with."""
+        return "points" if self.is_fraction else f"{self.name}, + is better"
+
     def text(self, value: float, digits: int = 2) -> str:
         """A value as people write it; `digits` are the decimals of percent."""
         if math.isnan(value):
@@ -40,13 +50,25 @@ class Measure:
 
     def difference(self, value: float) -> str:
         """How much better one is than another, with its sign; never turned around, as more is better."""
+        if self.is_fraction:
+            text = f"{100 * value:+.2f}"
+            return "0.00" if float(text) == 0 else text.replace("-", "−")
         return "0" if value == 0 else f"{value:+.3g}".replace("-", "−")
+
+    def amount(self, value: float, digits: int = 2) -> str:
+        """The size of a difference with its unit; `digits` are the decimals of points."""
+        return f"{100 * value:.{digits}f} points" if self.is_fraction else self.plain(float(f"{value:.3g}"))
 
     def ticks(self) -> FuncFormatter:
         """How the ticks of an axis are written."""
         if self.is_fraction:
             return FuncFormatter(lambda fraction, _position: f"{100 * fraction:.4g} %")
         return FuncFormatter(lambda value, _position: self.plain(self.sign * value))
+
+    def difference_ticks(self) -> FuncFormatter:
+        """How the ticks of an axis of differences are written."""
+        scale = 100 if self.is_fraction else 1
+        return FuncFormatter(lambda value, _position: f"{scale * value:+.3g}".replace("-", "−") if value else "0")
 
     @staticmethod
     def plain(value: float) -> str:

@@ -6,14 +6,35 @@ blocks and nothing of what they say, so a new section needs no template.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import pandas as pd
 
 from studies.frame import Provenance
 from studies.reporting.findings import Analysis
 from studies.reporting.svg import Drawing
+from studies.search_space import Axis
 from studies.tables import Table
+
+
+class Searched(Protocol):
+    """Trials of any program, a campaign's or another's: all that a section on the searched parameters looks at."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The trials, of the schema of `studies.frame`."""
+
+    @property
+    def analysis(self) -> Analysis:
+        """What they say about reference and best, and what they are compared by."""
+
+    @property
+    def search(self) -> Mapping[str, Axis | None]:
+        """Axis of every parameter; None where it is not known, and the values seen must do."""
+
+    @property
+    def memo(self) -> dict[str, Any]:
+        """What one section has found out and another will ask for, by name; see `models_of`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,11 @@ class Evidence:
     analysis: Analysis
     provenance: Provenance
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def search(self) -> Mapping[str, Axis]:
+        """Axis of every searched parameter."""
+        return self.provenance.spec.search
 
 
 @dataclass(frozen=True)

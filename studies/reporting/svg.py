@@ -17,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from studies.reporting.figure_style import WIDTH, current_style
 
@@ -65,6 +66,10 @@ _RC: dict[Any, Any] = {
     "legend.fontsize": 9,
 }
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+BETWEEN_ROWS = 0.5
+"""Of the height of a line, what is added above and below the panels of a figure that has several rows of them: a title
+belongs to what is below it, and the numbers above it to their axis."""
 
 MAX_PIXELS = 4000
 """No side of a PNG is longer, however many panels there are."""
@@ -124,7 +129,12 @@ def panels(n: int, *, columns: int, width: float, height: float, full: bool = Fa
     """
     n_rows = -(-n // columns)
     width, height = current_style().size(columns, width, height, full=full)
-    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
+    engine = ConstrainedLayoutEngine()
+    if n_rows > 1:
+        line = mpl.rcParams["font.size"] / 72
+        engine.set(h_pad=engine.get()["h_pad"] + BETWEEN_ROWS * line)
+        height += BETWEEN_ROWS * line
+    figure = Figure(figsize=(width, height * n_rows), layout=engine)
     grid = figure.subplots(n_rows, columns, squeeze=False)
     axes = [ax for row in grid for ax in row]
     for spare in axes[n:]:

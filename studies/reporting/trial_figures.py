@@ -57,7 +57,8 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
         for pair in analysis.pairs
     }
     with house_style():
-        figure, axes = panels(len(columns), columns=min(3, len(columns)), width=WIDTH, height=3.4)
+        across = min(3, len(columns))
+        figure, axes = panels(len(columns), columns=across, width=WIDTH, height=3.4)
         for ax, (name, column) in zip(axes, columns.items(), strict=True):
             axis = ParameterAxis.of(name, search.get(name), trials[column])
             axis.prepare(ax)
@@ -67,7 +68,8 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
                 placed = drawn[pair.study][drawn[pair.study][column].notna()]
                 x = [axis.position(value) + axis.dodge(i, len(analysis.pairs)) for value in placed[column].tolist()]
                 hover |= _trial_marks(ax, x, placed, pair, i, floor, measure, gid=f"{name}-{i}")
-        axes[0].set_ylabel(measure.name)
+        for ax in axes[::across]:
+            ax.set_ylabel(measure.name)
         keys = _parameter_keys(trials, analysis)
         figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
         n_hidden = len(trials) - sum(map(len, drawn.values()))
@@ -99,8 +101,7 @@ def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
         for ax in axes[:: min(2, len(shown))]:
             ax.set_ylabel(measure.name)
         figure.legend(handles=_curve_keys(trials, shown), loc="outside lower left", ncols=4)
-        what = f"{measure.name[:1].upper()}{measure.name[1:]}"
-        description = f"{what} of {count(len(trials), 'trial')} by {measure.step}. " + " ".join(
+        description = f"{measure.title} of {count(len(trials), 'trial')} by {measure.step}. " + " ".join(
             f"{pair.label}: {', '.join(f'{n} {state}' for state, n in pair.counts.items() if n)}." for pair in shown
         )
         caption = f"{measure.course} {marks.left_out(0, n_hidden, 0)}".strip()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Analysis, Difference, Estimate, PairResult, Setting, Verdict
+from studies.reporting.measure import ACCURACY
 from studies.search_space import Axis, Params, Range, Value
 
 NOT_KNOWN = "–"
@@ -33,7 +34,7 @@ def points(difference: Difference) -> str:
 
 def in_points(fraction: float) -> str:
     """A difference of accuracies in hundredths of a point, "+0.52"."""
-    return _signed(fraction, 2)
+    return ACCURACY.difference(fraction)
 
 
 def gained(gain: Gain) -> str:

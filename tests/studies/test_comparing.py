@@ -9,16 +9,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage
 
-from studies.commands import report as command
+from studies.analysis import analyse
 from studies.comparing import compare, gap_of
-from studies.comparison_report import answer, points, render_comparison
+from studies.comparison_figures import gaps_figure, reached_figure
+from studies.comparison_report import answer, render_comparison
 from studies.errors import BadInput
 from studies.frame import Provenance, load_frame, load_provenance
 from studies.reporting.findings import Setting
 from studies.reporting.trials_reader import read_report
+from studies.reporting.wording import in_points
 from studies.summary_schemas import published_schema
+from studies.tables import answer_table
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, store
 from tests.studies.sample_cases import OTHER
 
@@ -114,8 +117,65 @@ def test_several_outcomes_are_counted_out_of_all_pairs() -> None:
     assert told == "On test the best of other is, against that of first, better in 2 of 6 pairs, not told apart in 4."
 
 
+def test_the_first_figure_is_the_differences_with_their_numbers() -> None:
+    first = campaign("first", (0.80, 0.81, 0.82), (0.85, 0.85, 0.85), sparsity=(0.5, 0.9))
+    other = campaign("other", (0.81, 0.83, 0.85), (0.90, 0.91, 0.92), sparsity=(0.9,))
+    page = render_comparison(compare([first, other, campaign("third", (0.79, 0.81, 0.82))]))
+    html = str(page["report.html"])
+    at = {name: html.index(f'<g id="{name}-figure_1"') for name in ("differences", "comparison")}
+    [described] = re.findall(r'aria-label="Test accuracy minus that of first\. ([^"]*)"', html)
+
+    assert at["differences"] < html.index("Differences on test") < at["comparison"]
+    assert "S = 0.9 erk, reference: other +2.00 points against first (95 % interval −0.48 to +4.48)." in described
+    assert "S = 0.9 erk, best: other +6.00 points against first" in described
+    told = re.findall(r"<title>(S = 0\.9 erk, [^<]*)</title>", html)
+    assert "S = 0.9 erk, reference: other +2.00 points against first (95 % interval −0.48 to +4.48)" in told
+    assert "S = 0.5 erk, best of first: 85.00 ± 0.00 % (lr 0.05, alpha 0.4, delta_t 250)" in re.findall(
+        r"<title>([^<]*)</title>", html
+    )
+
+
+def test_seeds_are_drawn_where_they_are_shared() -> None:
+    found = compare([campaign("first", (0.80, 0.81, 0.82)), campaign("other", (0.81, 0.83, 0.85))])
+    apart = compare([campaign("first", (0.80, 0.81), seeds=(0, 1)), campaign("other", (0.81, 0.83), seeds=(7, 8))])
+
+    assert found.gaps[0].by_seed == pytest.approx({0: 0.01, 1: 0.02, 2: 0.03})
+    assert apart.gaps[0].by_seed == {}
+    for one, is_there in ((found, True), (apart, False)):
+        drawing = gaps_figure(one)
+        assert drawing is not None
+        assert ("a seed that both trained" in drawing.svg) == is_there
+
+
+def test_what_has_nothing_in_common_has_no_differences_to_draw() -> None:
+    elsewhere = compare([campaign("first", (0.8, 0.8, 0.8)), campaign("other", (0.9, 0.9, 0.9), sparsity=(0.5,))])
+    assert gaps_figure(elsewhere) is None
+    assert reached_figure(elsewhere) is not None
+    assert reached_figure(compare([campaign("first", ()), campaign("other", ())])) is None
+
+
+def test_a_reference_that_is_the_same_everywhere_is_named_once() -> None:
+    pair = campaign("first", (0.80, 0.81, 0.82), (0.9, 0.9, 0.9), sparsity=(0.5, 0.9))
+    analysis = analyse(pair[0], "first")
+    table = answer_table(analysis)
+    assert table.title == "Reference and best on test. The reference is lr 0.1, alpha 0.3, delta_t 100 everywhere"
+    assert "reference" not in table.header
+    assert table.rows[0][1] == "81.0 ± 1.0 %"
+    assert [table.header[i] for i in sorted(table.numeric)] == [
+        "reference, test",
+        "best, test",
+        "gain in points (95 % interval)",
+    ]
+
+    one, two = analysis.pairs
+    assert one.reference is not None
+    other = replace(two, reference=replace(one.reference, params={"lr": 0.2}))
+    assert answer_table(replace(analysis, pairs=(one, other))).rows[1][1] == "lr 0.2"
+    assert "reference" in answer_table(replace(analysis, pairs=(one,))).header
+
+
 def test_points_are_signed_but_for_nothing() -> None:
-    assert [points(x) for x in (0.0123, -0.0123, -0.00001)] == ["+1.23", "−1.23", "0.00"]
+    assert [in_points(x) for x in (0.0123, -0.0123, -0.00001)] == ["+1.23", "−1.23", "0.00"]
 
 
 @pytest.mark.parametrize("best", [(), (0.9, 0.9, 0.9)], ids=["no other trial", "a better one"])
@@ -135,47 +195,10 @@ def test_the_page_and_its_numbers(reference: tuple[float, ...], best: tuple[floa
     assert "How does other compare with first?" in page
     assert "| setting | points above first, test |" in page  # whose they are need not be said of two
     assert not re.search(r"<script|https?://(?!www\.w3\.org)", str(files["report.html"]))
+    assert '<table class="facts">\n<caption>Where the numbers come from' in str(files["report.html"])
     assert files == render_comparison(found)
 
     (tmp_path / "summary.json").write_text(str(files["summary.json"]))
     (tmp_path / "trials.csv").write_text(str(files["trials.csv"]))
     with pytest.raises(BadInput, match=r"not the summary\.json of a campaign's report"):
         read_report(tmp_path)
-
-
-def test_a_report_is_kept_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = InMemoryStorage()
-    campaign("live", (0.8, 0.81, 0.82), storage=storage)
-    spec = make_spec("live", seeds=(0, 1, 2))
-    whole = load_frame(storage, "live")
-    begun = whole.assign(state=pd.Categorical(["running"], categories=whole["state"].cat.categories))
-    told = [begun, begun, whole]
-    written: list[str] = []
-
-    def load(_storage: BaseStorage, _name: str) -> pd.DataFrame:
-        if len(told) < 3:
-            written.append((tmp_path / "report.html").read_text())
-        return told.pop(0)
-
-    monkeypatch.setattr("studies.frame.load_frame", load)
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    command.follow_campaign(storage, spec.name, command.ReportOptions(tmp_path))
-
-    assert told == []
-    assert written[0] == written[1]
-    assert f'<meta http-equiv="refresh" content="{command.LIVE_SECONDS}">' in written[0]
-    assert "http-equiv" not in (tmp_path / "report.html").read_text()
-
-
-def test_the_last_page_does_not_reload_itself_after_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = store(make_spec("live"), [[Told(REFERENCE, "running", curve=[0.5])]])
-
-    def interrupt(_seconds: float) -> None:
-        assert "http-equiv" in (tmp_path / "report.html").read_text()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("time.sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        command.follow_campaign(storage, "live", command.ReportOptions(tmp_path))
-
-    assert "http-equiv" not in (tmp_path / "report.html").read_text()

@@ -10,6 +10,7 @@ from studies.evidence.finished import model_of, models_of
 from studies.evidence.response import Line, curves_of_pair, lines_of_pair, surface_params, surfaces
 from studies.evidence.response_figures import _best_first
 from studies.reporting.findings import PairResult
+from studies.reporting.measure import Measure
 from studies.reporting.section import Text
 from tests.studies.evidence_of import evidence_of, evidence_of_case
 from tests.studies.sample_campaign import Told, make_spec
@@ -52,7 +53,7 @@ def test_a_model_is_fitted_once_a_report_and_only_those_asked_for_are_given(monk
     first, second = evidence.analysis.pairs
     fitted: list[str] = []
 
-    def none(_frame: object, pair: PairResult) -> None:
+    def none(_frame: object, pair: PairResult, _measure: Measure) -> None:
         fitted.append(pair.study)
 
     monkeypatch.setattr(finished, "model_of", none)
@@ -117,7 +118,7 @@ def test_too_few_trials_are_said_to_be(case: str) -> None:
     section = response_section.section(evidence_of_case(case))
 
     assert section is not None
-    says = "No pair has 4 finished trials, so the response to the parameters cannot be told."
+    says = "No pair has 4 finished trials that differ in a parameter, so the response to the parameters cannot be told."
     assert section.blocks == (Text(says, "missing"),)
 
 

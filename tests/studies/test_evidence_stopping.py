@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.evidence import stopping_section
-from studies.evidence.stopping import FEWEST, Line, PairStopping, Verdict, rank_correlation, stopping, verdict
+from studies.evidence.forecast import FEWEST, Line, rank_correlation
+from studies.evidence.stopping import PairStopping, Verdict, stopping, verdict
 from studies.evidence.stopping_figure import MAX_STOPPED, chance
 from studies.evidence.stopping_section import MAX_ROWS
 from studies.reporting.section import Section, Text

@@ -77,6 +77,18 @@ def test_a_tall_figure_is_a_png_of_bounded_size() -> None:
     assert max(Image.open(io.BytesIO(drawing.images["png"])).size) == MAX_PIXELS
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_a_title_is_nearer_to_its_panel_than_to_the_numbers_above_it(style: str) -> None:
+    with drawn_in(style), house_style():
+        figure, axes = panels(4, columns=2, width=WIDTH, height=2.0)
+        titles = [ax.set_title("a parameter") for ax in axes]
+        figure.draw_without_rendering()
+        numbers = min(label.get_window_extent().y0 for label in axes[0].get_xticklabels())
+        title, panel = titles[2].get_window_extent(), axes[2].get_window_extent()
+
+    assert numbers - title.y1 > 1.2 * (title.y0 - panel.y1) > 0
+
+
 @pytest.mark.parametrize(("columns", "inches"), [(1, 3.35), (2, 6.9), (3, 6.9)])
 def test_a_figure_for_a_paper_is_as_wide_as_a_column_or_both(columns: int, inches: float) -> None:
     with drawn_in("paper"), house_style():
