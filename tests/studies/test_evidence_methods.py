@@ -14,6 +14,7 @@ from studies.evidence.method_looks import look
 from studies.evidence.methods import compare_methods
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
+from studies.reporting.wording import headline
 from studies.tables import Table
 from tests.studies.evidence_of import evidence_of
 from tests.studies.sample_campaign import Told, make_spec
@@ -168,3 +169,12 @@ def test_campaigns_of_one_method_have_no_such_section() -> None:
 
 def first_text(section: Section) -> str:
     return next(block.text for block in section.blocks if isinstance(block, Text))
+
+
+def test_a_line_of_methods_calls_none_the_best_setting() -> None:
+    trials = [told("rigl", (0.80, 0.82)), told("set", (0.81, 0.84))]
+    line = headline(evidence_of(make_spec(search=METHODS, sampler="grid", seeds=(0, 1)), [trials]).analysis)
+
+    assert "highest of 2 on validation (method set) " in line
+    assert "best" not in line
+    assert "Nothing was tuned" not in line
