@@ -231,7 +231,7 @@ def test_summary_numbers() -> None:
 
 def test_markdown_tables_have_titles(whole: dict[str, str]) -> None:
     text = whole["report.md"]
-    assert "*Reference and best on test*\n\n| pair |" in text
+    assert "*Trials by state*\n\n| pair | waiting |" in text
     assert len(re.findall(r"(?m)^\| -", text)) == len(re.findall(r"(?m)^\*[^*].*[^*]\*\n\n\|", text))
 
 
