@@ -65,6 +65,7 @@ def analyse_pair(
         test = difference(best.test_by_seed, reference.test_by_seed)
         gain = _gain(trials, test, best, reference)
     counts = {state: int((every["state"] == state).sum()) for state in STATES}
+    n_compared = int(trials["state"].isin(("complete", "pruned")).sum())
     return PairResult(
         study=study,
         label=pair_label(study, every),
@@ -72,12 +73,14 @@ def analyse_pair(
         reference=reference,
         reference_state=_reference_state(trials),
         best=best,
-        n_compared=int(trials["state"].isin(("complete", "pruned")).sum()),
+        n_compared=n_compared,
         val_difference=val,
         test_difference=test,
         gain=gain,
         margin=margin,
-        verdict=_verdict(best, reference, test, gain, margin, searched=bool(columns), is_tuned=is_tuned),
+        verdict=_verdict(
+            best, reference, test, gain, margin, n_compared=n_compared, searched=bool(columns), is_tuned=is_tuned
+        ),
     )
 
 
@@ -213,6 +216,7 @@ def _verdict(
     gain: Gain | None,
     margin: float,
     *,
+    n_compared: int,
     searched: bool,
     is_tuned: bool,
 ) -> Verdict:
@@ -225,7 +229,7 @@ def _verdict(
     if reference is None:
         return Verdict.NO_REFERENCE
     if best.number == reference.number:
-        return Verdict.REFERENCE_IS_BEST
+        return Verdict.REFERENCE_IS_BEST if n_compared > 1 else Verdict.ONLY_REFERENCE
     if test is None:
         return Verdict.NO_TEST
     if gain is None:

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.study import load_study
 
 from studies.errors import BadInput, NotInstalled
-from studies.reporting.findings import Analysis, PairResult
+from studies.reporting.findings import Analysis, PairResult, Verdict
 from studies.reporting.wording import setting, verdict
 from studies.tables import markdown_text
 
@@ -59,6 +59,7 @@ def attach(storage: BaseStorage, analysis: Analysis, report: Path, artifacts: Pa
         ) from None
     files = {"report.html": (report / "report.html").read_bytes()}
     files |= {f"{name}.png": path.read_bytes() for name in FIGURES if (path := report / f"figures/{name}.png").exists()}
+    answer = json.loads((report / "summary.json").read_text(encoding="utf-8"))["answer"]
     for pair in analysis.pairs:
         study = load_study(study_name=pair.study, storage=storage)
         study_id = storage.get_study_id_from_name(pair.study)
@@ -67,7 +68,7 @@ def attach(storage: BaseStorage, analysis: Analysis, report: Path, artifacts: Pa
             for name, content in files.items()
         }
         written = get_note(study)
-        wanted = with_our_part(written, note(pair, links))
+        wanted = with_our_part(written, note(pair, answer, links))
         if wanted != written:
             save_note(study, wanted)
 
@@ -87,11 +88,16 @@ def put_artifact(storage: BaseStorage, study: str, name: str, content: bytes, ar
     return identifier
 
 
-def note(pair: PairResult, links: Mapping[str, str]) -> str:
-    """Our part of a study's note: what its trials allow to say, its best setting, figures and links."""
-    lines = [f"**{markdown_text(verdict(pair))}**"]
+def note(pair: PairResult, answer: str, links: Mapping[str, str]) -> str:
+    """Our part of a study's note: what its trials allow to say, its best setting, figures and links.
+
+    Where trials differ in what is trained, the campaign's answer is what they tell, and none is a best setting.
+    """
+    is_tuned = pair.verdict is not Verdict.NOT_TUNED
+    lines = [f"**{markdown_text(verdict(pair) if is_tuned else answer)}**"]
     if pair.best is not None:
-        lines.append(f"Best on validation: trial {pair.best.number} ({markdown_text(setting(pair.best.params))}).")
+        best = "Best" if is_tuned else "Highest"
+        lines.append(f"{best} on validation: trial {pair.best.number} ({markdown_text(setting(pair.best.params))}).")
     lines.append(f"[The whole report]({links['report.html']})")
     lines += [f"![{name.removesuffix('.png')}]({link})" for name, link in links.items() if name.endswith(".png")]
     return "\n\n".join([BEGIN, *lines, END])

@@ -11,6 +11,9 @@ from studies.reporting.findings import Analysis, PairResult, Verdict
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import percent, setting, verdict
 
+WHY_NO_GAIN = {Verdict.REFERENCE_IS_BEST: "reference is best", Verdict.ONLY_REFERENCE: "only the reference"}
+"""What stands where a gain would."""
+
 
 def comparison(analysis: Analysis) -> Drawing | None:
     """Reference and best of every pair on test, and their difference with its interval where there is a reference."""
@@ -53,7 +56,7 @@ def _differences(ax: Axes, pairs: Sequence[PairResult]) -> Hover:
             marks.gap(ax, row, pair.test_difference, pair.gain, reach, gid=f"difference-{row}")
             hover[f"difference-{row}"] = [f"{pair.label}: {verdict(pair)}"]
         else:
-            why = "reference is best" if pair.verdict is Verdict.REFERENCE_IS_BEST else "no comparison"
+            why = WHY_NO_GAIN.get(pair.verdict, "no comparison")
             ax.text(0.02 * reach, row, why, va="center", color=LIGHT["muted"])
     ax.set_yticks(range(len(pairs)), [""] * len(pairs))
     ax.set_title("Gain on test, in points")

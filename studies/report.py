@@ -46,7 +46,7 @@ class WrittenReport:
     Attributes:
         folder: where it is.
         html: the page to open.
-        headline: its result, one line a pair, as plain text.
+        headline: its result, as plain text: of methods compared a sentence, then one line a pair.
         analysis: what it is about; None for reports of anything else than one campaign.
     """
 
@@ -105,8 +105,10 @@ def write_report(
     with on_one_core():
         analysis = analyse(frame, provenance.campaign, margin)
         files = _render(frame, provenance, analysis, form)
+        of_methods = methods_first.answer(Evidence(frame, analysis, provenance))
     folder = replace_files(out_dir, files)
-    return WrittenReport(folder, folder / "report.html", wording.headline(analysis), analysis)
+    headline = "\n".join(filter(None, [of_methods, wording.headline(analysis)]))
+    return WrittenReport(folder, folder / "report.html", headline, analysis)
 
 
 def render_report(
@@ -198,6 +200,8 @@ def _first_screen(known: Evidence) -> tuple[Block, ...]:
 
 def _tuning(analysis: Analysis) -> tuple[Block, ...]:
     """Reference and best of each pair."""
+    if not any(pair.best for pair in analysis.pairs):
+        return ()
     note = "± is the standard deviation over seeds."
     if analysis.tuned:
         note += (

@@ -1,5 +1,6 @@
 """The best setting of each pair, ready to be trained: as a study file, as JSON, or as a command line."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,11 +134,16 @@ def _as_json(best: BestSetting) -> dict[str, Any]:
         "is_reference": best.pair.reference is not None and best.pair.reference.number == trained.number,
         "settings": dict(best.values),
         "seeds": list(best.seeds),
-        "val_accuracy": {str(seed): value for seed, value in trained.val_by_seed.items()},
-        "test_accuracy": {str(seed): value for seed, value in trained.test_by_seed.items()},
+        "val_accuracy": _by_seed(trained.val_by_seed),
+        "test_accuracy": _by_seed(trained.test_by_seed),
         "verdict": str(best.pair.verdict),
         "sentence": verdict(best.pair),
     }
+
+
+def _by_seed(values: Mapping[int, float]) -> dict[str, float | None]:
+    """Accuracies as JSON has them, where what is not a number is null."""
+    return {str(seed): value if math.isfinite(value) else None for seed, value in values.items()}
 
 
 def _remark(best: BestSetting) -> str:

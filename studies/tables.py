@@ -210,7 +210,7 @@ def provenance_table(frame: pd.DataFrame, provenance: Provenance) -> Table:
         ("first trial started", frame["started"].min()),
         ("last trial ended", frame["finished"].max()),
     ):
-        rows.append((name, NOT_KNOWN if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M:%S} by the worker's clock"))
+        rows.append((name, NOT_KNOWN if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M:%S} by the database's clock"))
     rows.append(("training time of all trials", duration(float(frame["seconds"].sum()))))
     rows.extend((f"report written with {name}", version) for name, version in sorted(provenance.versions.items()))
     return Table("provenance", "Where the numbers come from", ("what", "value"), tuple(rows))

@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ import typer
 from studies.commands.app import print_json
 from studies.commands.options import Artifacts, Out, Storage, artifact_folder, one_of
 from studies.commands.storage import opened, resolve, short_patience
-from studies.errors import BadInput
+from studies.errors import BadInput, StorageError
 from studies.reporting.figure_style import STYLES
 
 if TYPE_CHECKING:
@@ -226,30 +226,41 @@ def write_campaign(database: "BaseStorage", name: str, options: ReportOptions) -
     options.write(load_frame(database, name), load_provenance(database, name), database=database)
 
 
-def follow_campaign(database: "BaseStorage", name: str, options: ReportOptions) -> None:
+def follow_campaign(
+    database: "BaseStorage", name: str, options: ReportOptions, pause: Callable[[float], object] = time.sleep
+) -> None:
     """Write the report of a campaign now and whenever its trials have changed, until none is waiting or running.
 
-    The last one, also after Ctrl-C, is a page that does not reload itself.
+    The last one, also after Ctrl-C or where the database stays away, is a page that does not reload itself.
+
+    Args:
+        database: where the campaign is stored.
+        name: of the campaign.
+        options: where the report goes and in which form.
+        pause: waits for so many seconds between two looks.
     """
     from studies.frame import load_frame, load_provenance
+    from studies.reporting.trials_csv import trials_csv
 
     provenance = load_provenance(database, name)
     shown: DataFrame | None = None
+    told = ""
     try:
         while True:
             began = time.monotonic()
             frame = load_frame(database, name)
             is_unfinished = bool(frame["state"].isin(["waiting", "running"]).any())
-            if shown is None or not frame.equals(shown):
+            now_told = trials_csv(frame)  # all there is to say; a frame with NaN in a curve would not equal itself
+            if shown is None or now_told != told:
                 refresh = LIVE_SECONDS if is_unfinished else None
                 options.write(frame, provenance, database=database, refresh=refresh)
                 sys.stdout.flush()
-                shown = frame
+                shown, told = frame, now_told
             if not is_unfinished:
                 return
             # A large report leaves most of the time to the workers.
-            time.sleep(max(LIVE_SECONDS, 3 * (time.monotonic() - began)))
-    except KeyboardInterrupt:
+            pause(max(LIVE_SECONDS, 3 * (time.monotonic() - began)))
+    except (KeyboardInterrupt, StorageError) as end:
         if shown is not None:
-            options.write(shown, provenance, database=database)
+            options.write(shown, provenance, database=None if isinstance(end, StorageError) else database)
         raise

@@ -47,6 +47,7 @@ class Health:
     """What happened besides training.
 
     Attributes:
+        n_ended: trials that were trained to the end or stopped early.
         epochs: trained in all trials that ended.
         epochs_recomputed: trained again after an interruption, beside those.
         n_interrupted: trials that had such epochs.
@@ -55,6 +56,7 @@ class Health:
 
     speeds: tuple[Speed, ...]
     reasons: tuple[Reason, ...]
+    n_ended: int
     n_failed: int
     n_retried: int
     n_pruned: int
@@ -71,6 +73,7 @@ def health_of(frame: pd.DataFrame) -> Health:
     return Health(
         speeds=_speeds(ended),
         reasons=_reasons(frame[frame["state"] == "failed"]),
+        n_ended=len(ended),
         n_failed=int((frame["state"] == "failed").sum()),
         n_retried=int((frame["state"] == "retried").sum()),
         n_pruned=int((frame["state"] == "pruned").sum()),
@@ -121,6 +124,8 @@ def section(evidence: Evidence) -> Section:
 
 
 def _finding(health: Health) -> str:
+    if not (health.n_ended or health.n_failed or health.n_retried):
+        return "No trial has ended yet."
     said = [f"{count(health.n_failed, 'trial')} failed" if health.n_failed else "No trial failed for good"]
     if health.n_retried:
         said.append(f"{count(health.n_retried, 'trial')} died and {'was' if health.n_retried == 1 else 'were'} retried")

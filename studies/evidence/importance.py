@@ -213,8 +213,13 @@ def _ranking(
 
 
 def fanova(table: Tried, n_trees: int) -> Array:
-    """Shares of the variance."""
-    return _evaluate(FanovaImportanceEvaluator(n_trees=n_trees, max_depth=DEPTH, seed=0), table)
+    """Shares of the variance; none where the trials, or as many of them as the trees saw, are all alike."""
+    try:
+        return _evaluate(FanovaImportanceEvaluator(n_trees=n_trees, max_depth=DEPTH, seed=0), table)
+    except RuntimeError as error:
+        if "zero total variance" not in str(error):
+            raise
+        return np.zeros(len(table.n_choices))
 
 
 def ped_anova(table: Tried, _n_trees: int) -> Array:

@@ -6,7 +6,7 @@ is the line above, which the others try to reach.
 
 from collections.abc import Sequence
 
-from studies.evidence.arms import rank
+from studies.evidence.arms import arms_of, rank
 from studies.evidence.methods import MethodsAt, compare_methods, finding, is_question
 from studies.evidence.methods_figure import accuracies
 from studies.reporting.section import Block, Evidence, Text
@@ -15,9 +15,13 @@ from studies.tables import Table
 
 
 def answer(evidence: Evidence) -> str | None:
-    """What is sure about the methods, in a sentence; None where they are not the question, or only one has finished."""
+    """What is sure about the methods, in a sentence; None where they are not the question, or none has finished."""
     found = _compared(evidence)
-    return finding(found, _reference(evidence)) if found else None
+    if found:
+        return finding(found, _reference(evidence))
+    spec = evidence.provenance.spec
+    names = {arm.name for arm in arms_of(evidence.frame, spec)} if is_question(spec) else ()
+    return f"Only {'; '.join(names)} has finished, so there is nothing to compare it with yet." if names else None
 
 
 def first_screen(evidence: Evidence) -> tuple[Block, ...]:

@@ -157,20 +157,36 @@ def _curve_keys(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResul
     return keys
 
 
+def _best_first(lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult]) -> list[str]:
+    """The settings of the other parameters: those of most pairs first, then those that come nearest to their best."""
+    behind: dict[str, list[float]] = {}
+    for pair in pairs:
+        top = max(max(line.mean) for line in lines[pair.study])
+        for line in lines[pair.study]:
+            behind.setdefault(setting(line.others), []).append(top - max(line.mean))
+    return sorted(behind, key=lambda name: (-len(behind[name]), math.fsum(behind[name]) / len(behind[name])))
+
+
+def _of_how_many(settings: Sequence[str]) -> str:
+    return f", the best {MOST_LINES} of {len(settings)}" if len(settings) > MOST_LINES else ""
+
+
 def lr_figure(
     lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], measure: Measure, description: str
 ) -> Drawing:
     """The value over the learning rate, a panel a pair and a line a setting of the other parameters."""
     shown = [pair for pair in pairs if lines.get(pair.study)]
-    settings = list(dict.fromkeys(setting(line.others) for pair in shown for line in lines[pair.study][:MOST_LINES]))
+    every = _best_first(lines, shown)
+    settings = every[:MOST_LINES]
     hover: Hover = {}
     with house_style():
         across = min(3, len(shown))
         figure, axes = panels(len(shown), columns=across, width=WIDTH, height=2.6)
         for row, (ax, pair) in enumerate(zip(axes, shown, strict=True)):
-            own = [value for line in lines[pair.study] for value in line.mean]
+            drawn = [line for line in lines[pair.study] if setting(line.others) in settings]
+            own = [value for line in drawn or lines[pair.study] for value in line.mean]
             floor = marks.floor_of(pd.Series(own), pd.Series(own), measure)
-            for line in lines[pair.study][:MOST_LINES]:
+            for line in drawn:
                 i = settings.index(setting(line.others))
                 y = np.maximum(line.mean, floor)
                 colour, marker = marks.pair_colour(i), marks.pair_marker(i)
@@ -207,7 +223,7 @@ def lr_figure(
             figure,
             name="lr",
             title=f"{measure.title} over the learning rate",
-            caption="A line for each setting of the other parameters"
+            caption=f"A line for each setting of the other parameters{_of_how_many(every)}"
             + ("; bars: standard deviation over seeds." if measure.is_fraction else "."),
             description=description,
             hover=hover,

@@ -8,11 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
+from studies.reporting.figure_style import current_style
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count
 
 NAME = "transfer"
+LABELS = 1.3
+"""Inches beside a matrix for the names of its rows."""
+NARROW = 0.85
+"""In a cell of fewer inches an interval takes two lines."""
 _ENDS = {
     "mean": "a fraction; negative where it would have been better",
     "low": "lower end of its 95 % interval",
@@ -43,7 +48,8 @@ def section(evidence: Evidence) -> Section | None:
         missing = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
         return Section(NAME, "Does it carry over", "Transfer", (Text(missing, "missing"),))
     blocks: list[Block] = [Text(text, "finding") for text in _findings(found, analysis.margin)]
-    blocks.append(Text(_worst(found)))
+    if not _is_one_setting(found):
+        blocks.append(Text(_worst(found)))
     if found.likeness:
         blocks.append(Text(_alike(found.likeness)))
     blocks.append(transfer_figure(found))
@@ -54,7 +60,9 @@ def section(evidence: Evidence) -> Section | None:
 def _findings(found: Transfer, margin: float) -> list[str]:
     told = []
     least = f"{100 * margin:g} points"
-    if found.average is not None:
+    if _is_one_setting(found):  # which says little where trials are few, so nothing is said of a margin
+        told.append("Every pair has the same best setting, so taking another pair’s costs nothing.")
+    elif found.average is not None:
         average = found.average
         lead = f"Taking another pair’s best setting costs {_points(average)} points on average"
         if average.high < margin:
@@ -66,6 +74,11 @@ def _findings(found: Transfer, margin: float) -> list[str]:
     if found.reference is not None:
         told.append(f"Taking the reference everywhere costs {_points(found.reference)} points on average.")
     return told
+
+
+def _is_one_setting(found: Transfer) -> bool:
+    """Whether all pairs have the same best setting, so that nothing can be said of taking another's."""
+    return all(cost.kind == "same" for cost in found.costs if cost.source != REFERENCE)
 
 
 def _worst(found: Transfer) -> str:
@@ -121,12 +134,15 @@ def transfer_figure(found: Transfer) -> Drawing:
     )
     n_panels = 2 if found.likeness else 1
     wide = len(labels) > 4
+    columns = 1 if wide else n_panels
     with house_style():
-        height = 1.5 + (0.42 if wide else 0.55) * len(sources)
-        figure, axes = panels(n_panels, columns=1 if wide else n_panels, width=WIDTH, height=height)
-        hover |= _cost_matrix(axes[0], found.costs, sources, labels)
+        across = current_style().size(columns, WIDTH, 1.0, full=wide)[0] / columns - LABELS
+        joint = " to " if across / len(labels) >= NARROW else "\nto "
+        height = 1.5 + (0.62 if "\n" in joint else 0.42 if wide else 0.55) * len(sources)
+        figure, axes = panels(n_panels, columns=columns, width=WIDTH, height=height, full=wide)
+        hover |= _cost_matrix(axes[0], found.costs, sources, labels, joint)
         if found.likeness:
-            hover |= _likeness_matrix(axes[1], found.likeness, labels)
+            hover |= _likeness_matrix(axes[1], found.likeness, labels, joint)
         return finish(
             figure,
             name="transfer",
@@ -142,7 +158,7 @@ def transfer_figure(found: Transfer) -> Drawing:
         )
 
 
-def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels: Sequence[str]) -> Hover:
+def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels: Sequence[str], joint: str) -> Hover:
     hover: Hover = {}
     by_cell = {(cost.source, cost.target): cost for cost in costs}
     dearest = max([cost.mean for cost in costs if math.isfinite(cost.mean)] + [0.0025])
@@ -157,7 +173,7 @@ def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels
                 text = f"{source} at {target}: {_points(cost)} points"
             gid = f"cost-{row}-{column}"
             small = (
-                "" if not text or shown == "same" or cost is None else f"{_number(cost.low)} to {_number(cost.high)}"
+                "" if not text or shown == "same" or cost is None else f"{_number(cost.low)}{joint}{_number(cost.high)}"
             )
             _cell(ax, row, column, "vermilion", depth, shown, small, gid)
             if text:
@@ -168,13 +184,13 @@ def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels
     return hover
 
 
-def _likeness_matrix(ax: Axes, likeness: Sequence[Likeness], labels: Sequence[str]) -> Hover:
+def _likeness_matrix(ax: Axes, likeness: Sequence[Likeness], labels: Sequence[str], joint: str) -> Hover:
     hover: Hover = {}
     for one in likeness:
         column, row = sorted(labels.index(label) for label in one.pairs)
         tau, low, high = one.kendall
         gid = f"alike-{row}-{column}"
-        _cell(ax, row, column, "blue", 0.5 * max(tau, 0), _r(tau), f"{_r(low)} to {_r(high)}", gid)
+        _cell(ax, row, column, "blue", 0.5 * max(tau, 0), _r(tau), f"{_r(low)}{joint}{_r(high)}", gid)
         words = f"τ {_interval(one.kendall)}, Spearman’s ρ {_interval(one.spearman)}"
         hover[gid] = [f"{one.pairs[0]} and {one.pairs[1]}: {words}, {count(one.n, 'setting')} ({one.kind})"]
     _frame(ax, labels, labels, "Agreement of ranks, Kendall’s τ")
@@ -186,7 +202,8 @@ def _cell(ax: Axes, row: int, column: int, colour: str, depth: float, text: str,
     ax.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, **look))
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     colour_of_text = LIGHT["ink"] if small else LIGHT["muted"]
-    ax.text(column, row - (0.16 if small else 0), text, fontsize=9, color=colour_of_text, **middle)
+    up = 0.24 if "\n" in small else 0.16 if small else 0.0
+    ax.text(column, row - up, text, fontsize=9, color=colour_of_text, **middle)
     if small:
         ax.text(column, row + 0.2, small, fontsize=6.5, color=LIGHT["ink"], **middle)
 

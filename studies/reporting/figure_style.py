@@ -40,9 +40,9 @@ class Style:
     dpi: int
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def size(self, columns: int, width: float, height: float) -> tuple[float, float]:
+    def size(self, columns: int, width: float, height: float, *, full: bool = False) -> tuple[float, float]:
         """Width of a figure and height of a row of its panels in inches, from those asked for."""
-        own = self.wide if columns > 1 else self.narrow
+        own = self.wide if columns > 1 or full else self.narrow
         return own * width / WIDTH, self.height * height
 
 

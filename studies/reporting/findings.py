@@ -31,6 +31,8 @@ class Verdict(enum.StrEnum):
     "There is a difference but nothing says how sure it is: one seed, or the same difference on every seed."
     REFERENCE_IS_BEST = "reference_is_best"
     "Nothing beat the reference on validation."
+    ONLY_REFERENCE = "only_reference"
+    "Nothing but the reference has finished."
     NOT_SEARCHED = "not_searched"
     "There was only one setting to train."
     NOT_TUNED = "not_tuned"

@@ -51,7 +51,8 @@ def _unfinished(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
         return
     if analysis.n_unfinished:
         states = f"{analysis.total('waiting')} waiting and {analysis.total('running')} running"
-        yield Concern("warning", f"Unfinished: {states} of {count(len(frame), 'trial')}; the best may still change.")
+        so_far = "; the best may still change" if any(pair.best for pair in analysis.pairs) else ""
+        yield Concern("warning", f"Unfinished: {states} of {count(len(frame), 'trial')}{so_far}.")
     ended = [pair.label for pair in analysis.pairs if pair.best is None and pair.n_unfinished == 0]
     if ended:
         yield Concern("warning", f"No trial finished its training at {'; '.join(ended)}.")

@@ -12,7 +12,7 @@ def pairs_section(evidence: Evidence) -> Section | None:
     if analysis.params and not analysis.tuned:
         return None
     blocks: list[Block] = [Terms(tuple((pair.label, verdict(pair)) for pair in analysis.pairs))]
-    if analysis.params:
+    if analysis.params and any(pair.best for pair in analysis.pairs):
         blocks += [
             tables.selection_table(analysis),
             Text(

@@ -117,7 +117,7 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def panels(n: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def panels(n: int, *, columns: int, width: float, height: float, full: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure of `n` equal panels in rows of `columns`.
 
     Args:
@@ -125,9 +125,10 @@ def panels(n: int, *, columns: int, width: float, height: float) -> tuple[Figure
         columns: how many stand side by side.
         width: of the figure on a screen, in inches; the style decides what becomes of it, and of `height`.
         height: of one row.
+        full: whether the panels need the whole width of a page, though they stand below each other.
     """
     n_rows = -(-n // columns)
-    width, height = current_style().size(columns, width, height)
+    width, height = current_style().size(columns, width, height, full=full)
     engine = ConstrainedLayoutEngine()
     if n_rows > 1:
         line = mpl.rcParams["font.size"] / 72

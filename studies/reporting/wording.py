@@ -159,9 +159,16 @@ def pair_headline(pair: PairResult) -> str:
     if pair.verdict is Verdict.NOT_SEARCHED:
         return f"{pair.label}: {percent(pair.best.test_accuracy)} test over {seeds(pair.best.test_accuracy.n)}"
     parts = [f"reference {_reached(pair.reference)} test"] if pair.reference else []
+    if pair.verdict is Verdict.ONLY_REFERENCE:
+        return f"{pair.label}: {parts[0]}; nothing else has finished"
     if pair.verdict is Verdict.REFERENCE_IS_BEST:
         return f"{pair.label}: {parts[0]}; also the best of {pair.n_compared} on validation"
-    parts.append(f"best of {pair.n_compared} on validation {_reached(pair.best)}" + ("" if pair.reference else " test"))
+    best = "best" if pair.verdict is not Verdict.NOT_TUNED else "highest"
+    parts.append(
+        f"{best} of {pair.n_compared} on validation {_reached(pair.best)}" + ("" if pair.reference else " test")
+    )
+    if pair.verdict is Verdict.NOT_TUNED:
+        return f"{pair.label}: {'; '.join(parts)}"
     if pair.gain is not None:
         parts.append(claim(pair))
     elif pair.test_difference is not None:
@@ -186,6 +193,8 @@ def verdict(pair: PairResult) -> str:
             return f"Not enough to tell: {where}, the same on every seed, which gives no usable interval."
         case Verdict.REFERENCE_IS_BEST:
             return f"Nothing beat the reference on validation among {count(pair.n_compared, 'trial')}."
+        case Verdict.ONLY_REFERENCE:
+            return "Nothing to compare: only the reference has finished."
         case Verdict.NOT_SEARCHED if pair.best:
             reached = pair.best.test_accuracy
             return f"Nothing was searched: the one setting reached {percent(reached)} on test over {seeds(reached.n)}."
@@ -220,6 +229,7 @@ _UNANIMOUS = {
     Verdict.NOT_TUNED: "Nothing was tuned: trials differ in what is trained, which the sections below compare.",
     Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
     Verdict.REFERENCE_IS_BEST: "Tuning does not pay: nothing beat the reference on validation in any pair.",
+    Verdict.ONLY_REFERENCE: "Only the reference of each pair has finished, so there is nothing to compare yet.",
     Verdict.DOES_NOT_PAY: (
         "Tuning does not pay: in every pair it gains, with 95 % confidence, less than the margin of {margin} points."
     ),
@@ -232,6 +242,7 @@ _IN_PAIRS = {
     Verdict.UNDECIDED: "more seeds are needed to tell",
     Verdict.NO_INTERVAL: "there are too few seeds for an interval",
     Verdict.REFERENCE_IS_BEST: "nothing beat the reference on validation",
+    Verdict.ONLY_REFERENCE: "only the reference has finished",
     Verdict.NO_REFERENCE: "there is no finished reference",
     Verdict.NO_TEST: "valid test accuracies are missing",
     Verdict.NOT_SEARCHED: "nothing was searched",

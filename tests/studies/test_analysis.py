@@ -246,7 +246,7 @@ def test_difference_without_common_seeds_or_with_nan() -> None:
         "nothing_stored": Verdict.NOTHING_COMPLETE,
         "all_waiting": Verdict.NOTHING_COMPLETE,
         "first_epoch": Verdict.NOTHING_COMPLETE,
-        "one_complete": Verdict.REFERENCE_IS_BEST,
+        "one_complete": Verdict.ONLY_REFERENCE,
         "all_pruned": Verdict.NOTHING_COMPLETE,
         "all_failed": Verdict.NOTHING_COMPLETE,
         "no_reference": Verdict.NO_REFERENCE,
@@ -280,7 +280,8 @@ def test_the_answer_counts_the_pairs() -> None:
     spec = make_spec(sparsity=(0.5, 0.8, 0.9, 0.98), seeds=(0, 1, 2))
     reference = told(REFERENCE, (0.80,) * 3, (0.70, 0.71, 0.72))
     clear, open_ = told(OTHER, (0.9,) * 3, (0.80, 0.81, 0.825)), told(OTHER, (0.9,) * 3, (0.60, 0.71, 0.90))
-    frame, _ = load(spec, [[reference, clear], [reference, open_], [reference], [Told(REFERENCE, "waiting")]])
+    worse = told(OTHER, (0.7,) * 3, (0.60, 0.61, 0.62))
+    frame, _ = load(spec, [[reference, clear], [reference, open_], [reference, worse], [Told(REFERENCE, "waiting")]])
 
     assert answer(analyse(frame, "")) == (
         "Tuning pays in 1 of 4 pairs: in 1 it gains test accuracy with 95 % confidence; in 1 more seeds are needed to "

@@ -14,7 +14,8 @@ from optuna.storages import BaseStorage
 from optuna.study import load_study
 from typer.testing import CliRunner
 
-from studies.attachments import BEGIN, END, attach, put_artifact, with_our_part
+from studies.analysis import analyse
+from studies.attachments import BEGIN, END, attach, note, put_artifact, with_our_part
 from studies.cli import app
 from studies.commands.report import ReportOptions, write_campaign
 from studies.database.storage_url import StorageUrl
@@ -89,12 +90,12 @@ def test_attached_again_nothing_is_there_twice(stored: BaseStorage, tmp_path: Pa
     written = write_report(frame, provenance, tmp_path / "report")
     assert written.analysis is not None
     attach(stored, written.analysis, written.folder, tmp_path / "artifacts")
-    note = dashboard.get_note(study)
+    written_note = dashboard.get_note(study)
 
-    assert note.startswith("Mine, before.\n")
-    assert note.endswith("\nMine, behind.")
-    assert note.count("Nothing beat the reference") == 1
-    assert "trial 1" not in note
+    assert written_note.startswith("Mine, before.\n")
+    assert written_note.endswith("\nMine, behind.")
+    assert written_note.count("only the reference has finished") == 1
+    assert "trial 1" not in written_note
     assert len(get_all_artifact_meta(study)) == len(list((tmp_path / "artifacts").iterdir())) / 2
     page = (written.folder / "report.html").read_bytes()
     assert page in [path.read_bytes() for path in (tmp_path / "artifacts").iterdir()]
@@ -145,3 +146,13 @@ def test_options_that_do_not_go_together(arguments: list[str], told: str, own_lo
     asked = CliRunner().invoke(app, ["report", *arguments])
     assert asked.exit_code == 2
     assert told in asked.stderr
+
+
+def test_the_note_of_methods_compares_them() -> None:
+    spec = make_spec(search={"method": ["static", "rigl"]}, reference={"method": "static"}, sampler="grid")
+    trials = [done({"method": "static"}, 0.8, 0.8), done({"method": "rigl"}, 0.83, 0.83)]
+    frame, _ = load(spec, [trials])
+    ours = note(analyse(frame, spec.name).pairs[0], "rigl is *above* static.", {"report.html": "/page"})
+
+    assert r"**rigl is \*above\* static.**" in ours
+    assert "Highest on validation: trial 1 (method rigl)." in ours

@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage
 
 from studies.analysis import analyse
-from studies.commands import report as command
 from studies.comparing import compare, gap_of
 from studies.comparison_figures import gaps_figure, reached_figure
 from studies.comparison_report import answer, render_comparison
@@ -205,41 +204,3 @@ def test_the_page_and_its_numbers(reference: tuple[float, ...], best: tuple[floa
     (tmp_path / "trials.csv").write_text(str(files["trials.csv"]))
     with pytest.raises(BadInput, match=r"not the summary\.json of a campaign's report"):
         read_report(tmp_path)
-
-
-def test_a_report_is_kept_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = InMemoryStorage()
-    campaign("live", (0.8, 0.81, 0.82), storage=storage)
-    spec = make_spec("live", seeds=(0, 1, 2))
-    whole = load_frame(storage, "live")
-    begun = whole.assign(state=pd.Categorical(["running"], categories=whole["state"].cat.categories))
-    told = [begun, begun, whole]
-    written: list[str] = []
-
-    def load(_storage: BaseStorage, _name: str) -> pd.DataFrame:
-        if len(told) < 3:
-            written.append((tmp_path / "report.html").read_text())
-        return told.pop(0)
-
-    monkeypatch.setattr("studies.frame.load_frame", load)
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    command.follow_campaign(storage, spec.name, command.ReportOptions(tmp_path))
-
-    assert told == []
-    assert written[0] == written[1]
-    assert f'<meta http-equiv="refresh" content="{command.LIVE_SECONDS}">' in written[0]
-    assert "http-equiv" not in (tmp_path / "report.html").read_text()
-
-
-def test_the_last_page_does_not_reload_itself_after_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = store(make_spec("live"), [[Told(REFERENCE, "running", curve=[0.5])]])
-
-    def interrupt(_seconds: float) -> None:
-        assert "http-equiv" in (tmp_path / "report.html").read_text()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("time.sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        command.follow_campaign(storage, "live", command.ReportOptions(tmp_path))
-
-    assert "http-equiv" not in (tmp_path / "report.html").read_text()

@@ -56,6 +56,11 @@ def test_noise_alone_is_told_as_noise() -> None:
     assert finding.text.startswith("No parameter is shown to matter")
 
 
+def test_of_trials_that_are_alike_nothing_explains_anything() -> None:
+    codes = np.random.default_rng(0).uniform(size=(12, 2))
+    assert importance.fanova(Tried(codes, (None, None), np.full(12, 0.8)), 2).tolist() == [0, 0]
+
+
 def test_an_interaction_is_a_share_of_the_variance() -> None:
     # x, y in {0, 1} and their exclusive or: neither does anything alone, the two explain everything, z nothing.
     codes = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 0.5, 1.0)] * 4)

@@ -14,6 +14,7 @@ from studies.evidence.method_looks import look
 from studies.evidence.methods import compare_methods
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
+from studies.reporting.wording import headline
 from studies.tables import Table
 from tests.studies.evidence_of import evidence_of
 from tests.studies.sample_campaign import Told, make_spec
@@ -93,7 +94,7 @@ def test_longer_training_is_another_method() -> None:
     ("trials", "says"),
     {
         "none": ([], "no method has a complete trial"),
-        "one": ([told("rigl", (0.8, 0.8))], "only rigl has a complete trial"),
+        "one": ([told("rigl", (0.8, 0.8))], "Only rigl has finished"),
         "one seed": ([told("rigl", (0.8,)), told("set", (0.7,))], "with one seed there is no test"),
         "the same on every seed": ([told("rigl", (0.8, 0.9)), told("set", (0.7, 0.8))], "every seed gives the same"),
         "no test": ([told("rigl", ()), told("set", ())], "no two methods have test accuracies"),
@@ -168,3 +169,10 @@ def test_campaigns_of_one_method_have_no_such_section() -> None:
 
 def first_text(section: Section) -> str:
     return next(block.text for block in section.blocks if isinstance(block, Text))
+
+
+def test_a_line_of_methods_calls_none_the_best_setting() -> None:
+    trials = [told("rigl", (0.80, 0.82)), told("set", (0.81, 0.84))]
+    line = headline(evidence_of(make_spec(search=METHODS, sampler="grid", seeds=(0, 1)), [trials]).analysis)
+
+    assert line == "S = 0.98 erk: highest of 2 on validation (method rigl) 81.0 ± 1.4 % test"

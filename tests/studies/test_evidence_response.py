@@ -7,7 +7,8 @@ import pytest
 
 from studies.evidence import finished, response_section
 from studies.evidence.finished import model_of, models_of
-from studies.evidence.response import curves_of_pair, lines_of_pair, surface_params, surfaces
+from studies.evidence.response import Line, curves_of_pair, lines_of_pair, surface_params, surfaces
+from studies.evidence.response_figures import _best_first
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.section import Text
@@ -119,3 +120,22 @@ def test_too_few_trials_are_said_to_be(case: str) -> None:
     assert section is not None
     says = "No pair has 4 finished trials that differ in a parameter, so the response to the parameters cannot be told."
     assert section.blocks == (Text(says, "missing"),)
+
+
+def test_trials_that_are_all_alike_respond_to_nothing() -> None:
+    alike = [at(0.01 * (i + 1), 0.1 + 0.05 * i, 50 * (i + 1), 0.85) for i in range(8)]
+    section = response_section.section(evidence_of(make_spec(n_trials=8), [alike]))  # a warning would be an error
+
+    assert section is not None
+    assert isinstance(section.blocks[0], Text)
+    assert section.blocks[0].text.startswith("No parameter is shown to change validation accuracy")
+
+
+def test_lines_are_those_of_the_settings_nearest_to_the_best() -> None:
+    near, far = (Line({"alpha": alpha}, (0.1, 0.2), (top, 0.7), (0.0, 0.0)) for alpha, top in ((0.3, 0.8), (0.1, 0.7)))
+    lacking = Line({"alpha": 0.5}, (0.1, 0.2), (0.9, 0.7), (0.0, 0.0))
+    frame = evidence_of(make_spec(sparsity=(0.9, 0.98)), [[], []])
+    first, second = frame.analysis.pairs
+
+    lines = {first.study: (far, near, lacking), second.study: (far, near)}
+    assert _best_first(lines, [first, second]) == ["alpha 0.3", "alpha 0.1", "alpha 0.5"]

@@ -85,14 +85,26 @@ def test_an_average_of_independent_means() -> None:
 
 
 def test_the_claim_is_one_number_set_beside_the_margin() -> None:
+    one, other = (0.8000, 0.81, 0.82, 0.83, 0.84), (0.8001, 0.81, 0.82, 0.8401, 0.84)
+    spec = make_spec(search={"alpha": list(ALPHAS)}, reference={"alpha": 0.1}, sampler="grid", sparsity=(0.9, 0.98))
+    section = transfer_section.section(evidence_of(spec, [told(one), told(other)]))
+
+    assert section is not None
+    first = section.blocks[0]
+    assert isinstance(first, Text)
+    assert first.text.startswith("Taking another pair’s best setting costs ")
+    assert " points on average" in first.text
+
+
+def test_one_best_setting_for_all_is_said_without_a_margin() -> None:
     same = (0.80, 0.81, 0.82, 0.83, 0.84)
     spec = make_spec(search={"alpha": list(ALPHAS)}, reference={"alpha": 0.1}, sampler="grid", sparsity=(0.9, 0.98))
     section = transfer_section.section(evidence_of(spec, [told(same), told(same)]))
 
     assert section is not None
-    first = section.blocks[0]
-    assert isinstance(first, Text)
-    assert first.text.startswith("Taking another pair’s best setting costs 0.00 (0.00 to 0.00) points on average, less")
+    texts = [block.text for block in section.blocks if isinstance(block, Text)]
+    assert texts[0] == "Every pair has the same best setting, so taking another pair’s costs nothing."
+    assert not any("without regard to the pair" in text or "The dearest" in text for text in texts)
 
 
 def test_one_pair_has_no_section_and_two_without_trials_say_so() -> None:

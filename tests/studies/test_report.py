@@ -229,6 +229,12 @@ def test_summary_numbers() -> None:
     assert summary["provenance"]["environments"][0]["trials"] == 2
 
 
+def test_markdown_tables_have_titles(whole: dict[str, str]) -> None:
+    text = whole["report.md"]
+    assert "*Trials by state*\n\n| pair | waiting |" in text
+    assert len(re.findall(r"(?m)^\| -", text)) == len(re.findall(r"(?m)^\*[^*].*[^*]\*\n\n\|", text))
+
+
 def test_markdown_tables_keep_their_columns() -> None:
     table = Table("t", "T", ("a|b", "c"), (("x|y", "line\nbreak"), ("`code`", "*")), frozenset({1}))
 

@@ -125,7 +125,7 @@ def test_it_says_what_tuning_was_worth() -> None:
     assert "--lr 0.05 --alpha 0.4 --delta-t 250 --epochs 5 --seeds 0,1" in finished.stdout.splitlines()[0]
     assert "sample/rigl-s0.9-erk#1: validation 82.0 ± 0.1 %" in finished.stderr
     assert "sample/rigl-s0.98-erk#0: " in finished.stderr
-    assert "Nothing beat the reference on validation among 1 trial." in finished.stderr
+    assert "Nothing to compare: only the reference has finished." in finished.stderr
 
 
 @pytest.mark.usefixtures("two_pairs")
@@ -135,7 +135,17 @@ def test_json_tells_where_it_comes_from() -> None:
     assert (first["study"], first["trial"], first["is_reference"]) == ("sample/rigl-s0.9-erk", 1, False)
     assert first["settings"] == {**TWO_PAIRS.fixed, "sparsity": 0.9, "distribution": "erk", **OTHER}
     assert first["test_accuracy"] == {"0": 0.808, "1": 0.812}
-    assert (second["trial"], second["is_reference"], second["verdict"]) == (0, True, "reference_is_best")
+    assert (second["trial"], second["is_reference"], second["verdict"]) == (0, True, "only_reference")
+
+
+def test_json_has_null_for_what_is_not_a_number() -> None:
+    case = CASES["not_a_number"]()
+    database = open_storage(StorageUrl.parse("sqlite:///study.db"))
+    store(case.spec, case.trials, database)
+    close_storage(database)
+    (told,) = json.loads(succeed("best", "sample", "--format", "json"), parse_constant=pytest.fail)
+
+    assert told["test_accuracy"] == {"0": None, "1": 0.8}
 
 
 @pytest.mark.usefixtures("two_pairs")
