@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from studies.evidence.response import Surface
+from studies.evidence.surfaces import Surface
 from studies.frame import param_columns
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure

@@ -7,8 +7,9 @@ import pytest
 
 from studies.evidence import finished, response_section
 from studies.evidence.finished import model_of, models_of
-from studies.evidence.response import Line, curves_of_pair, lines_of_pair, surface_params, surfaces
+from studies.evidence.response import Line, curves_of_pair, lines_of_pair
 from studies.evidence.response_figures import _best_first
+from studies.evidence.surfaces import surface_params, surfaces
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.section import Text

@@ -18,8 +18,9 @@ from studies.evidence import importance_section, response_section
 from studies.evidence.finished import conditional, model_of
 from studies.evidence.importance import MOST_TOGETHER, Importance, Ranking, Share, importances
 from studies.evidence.importance_section import importance_figure
-from studies.evidence.response import Curve, curves_of_pair, surface_params
+from studies.evidence.response import Curve, curves_of_pair
 from studies.evidence.response_figures import curves_figure
+from studies.evidence.surfaces import surface_params
 from studies.foreign import load_foreign
 from studies.foreign_finding import Finding, find
 from studies.foreign_report import render_foreign
