@@ -7,7 +7,7 @@ is at the same sparsity and distribution; whatever else the campaigns differ in,
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -47,9 +47,8 @@ class Gap:
         mean: its mean test accuracy minus the first's.
         low: lower end of the 95 % interval; None where there are too few seeds for one.
         high: upper end.
-        n_shared: seeds that both trained, by which the difference is paired; 0 where too few are shared, and the seeds
-            of each stand for themselves.
-        by_seed: the differences of these seeds.
+        by_seed: the differences of the seeds that both trained, by which it is paired; empty where too few are shared,
+            and the seeds of each stand for themselves.
     """
 
     label: str
@@ -58,8 +57,7 @@ class Gap:
     mean: float
     low: float | None
     high: float | None
-    n_shared: int
-    by_seed: Mapping[int, float] = field(default_factory=dict)
+    by_seed: Mapping[int, float]
 
     @property
     def sign(self) -> int | None:
@@ -100,15 +98,16 @@ def _gaps(first: Member, other: Member) -> Iterator[Gap]:
         if counterpart is None:
             continue
         for role in ROLES:
-            own, theirs = getattr(pair, role), getattr(counterpart, role)
-            found = gap_of(own, theirs)
+            found = gap_of(getattr(pair, role), getattr(counterpart, role))
             if found is not None:
-                paired = difference(theirs.test_by_seed, own.test_by_seed) if found[-1] else None
-                yield Gap(pair.label, role, other.name, *found, paired.by_seed if paired else {})
+                yield Gap(pair.label, role, other.name, *found)
 
 
-def gap_of(first: Setting | None, other: Setting | None) -> tuple[float, float | None, float | None, int] | None:
-    """Mean, ends of the interval and shared seeds of a `Gap`; None where there is nothing to compare.
+Found = tuple[float, float | None, float | None, Mapping[int, float]]
+
+
+def gap_of(first: Setting | None, other: Setting | None) -> Found | None:
+    """Mean, ends of the interval and differences by seed of a `Gap`; None where there is nothing to compare.
 
     Paired by seed where two seeds or more are shared; else Welch's interval for two means, which supposes nothing about
     their spreads.
@@ -117,15 +116,15 @@ def gap_of(first: Setting | None, other: Setting | None) -> tuple[float, float |
         return None
     paired = difference(other.test_by_seed, first.test_by_seed)
     if paired is not None and paired.n > 1:
-        return paired.mean, paired.low, paired.high, paired.n
+        return paired.mean, paired.low, paired.high, paired.by_seed
     values = [list(setting.test_by_seed.values()) for setting in (other, first)]
     if not all(own and all(map(math.isfinite, own)) for own in values):
         return None
     mean = other.test_accuracy.mean - first.test_accuracy.mean
     if min(map(len, values)) < 2 or not any(setting.test_accuracy.std > 1e-12 for setting in (first, other)):
-        return mean, None, None, 0
+        return mean, None, None, {}
     ends = stats.ttest_ind(*values, equal_var=False).confidence_interval(CONFIDENCE)
-    return mean, float(ends.low), float(ends.high), 0
+    return mean, float(ends.low), float(ends.high), {}
 
 
 def differing(provenances: Sequence[Provenance]) -> dict[str, tuple[str, ...]]:

@@ -120,7 +120,7 @@ def _first_screen(found: Comparison) -> tuple[Block, ...]:
             *([gap.campaign] if named else []),
             in_points(gap.mean),
             NOT_KNOWN if gap.low is None or gap.high is None else f"{in_points(gap.low)} to {in_points(gap.high)}",
-            str(gap.n_shared or "none"),
+            str(len(gap.by_seed) or "none"),
         )
         for gap in found.gaps
     ]
@@ -216,7 +216,7 @@ def _summary(found: Comparison, page: Page, files: Sequence[str]) -> dict[str, A
         "differences": [
             {
                 **{name: getattr(gap, name) for name in ("label", "role", "campaign", "mean", "low", "high")},
-                "shared_seeds": gap.n_shared,
+                "shared_seeds": len(gap.by_seed),
             }
             for gap in found.gaps
         ],
