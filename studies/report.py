@@ -103,12 +103,11 @@ def write_report(
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
     with on_one_core():
-        analysis = analyse(frame, provenance.campaign, margin)
-        files = _render(frame, provenance, analysis, form)
-        of_methods = methods_first.answer(Evidence(frame, analysis, provenance))
+        known = _known(frame, provenance, margin)
+        files = _render(known, form)
     folder = replace_files(out_dir, files)
-    headline = "\n".join(filter(None, [of_methods, wording.headline(analysis)]))
-    return WrittenReport(folder, folder / "report.html", headline, analysis)
+    headline = "\n".join(filter(None, [methods_first.answer(known), wording.headline(known.analysis)]))
+    return WrittenReport(folder, folder / "report.html", headline, known.analysis)
 
 
 def render_report(
@@ -116,7 +115,11 @@ def render_report(
 ) -> dict[str, str | bytes]:
     """The contents of a report's files by their names, relative to its folder."""
     with on_one_core():
-        return _render(frame, provenance, analyse(frame, provenance.campaign, margin), form)
+        return _render(_known(frame, provenance, margin), form)
+
+
+def _known(frame: pd.DataFrame, provenance: Provenance, margin: float) -> Evidence:
+    return Evidence(frame, analyse(frame, provenance.campaign, margin), provenance)
 
 
 SECTIONS: tuple[MakeSection, ...] = (
@@ -161,14 +164,13 @@ def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ..
         return sections()
 
 
-def _render(frame: pd.DataFrame, provenance: Provenance, analysis: Analysis, form: Form) -> dict[str, str | bytes]:
-    known = Evidence(frame, analysis, provenance)
+def _render(known: Evidence, form: Form) -> dict[str, str | bytes]:
     with sections_begun(known, form.style) as sections:
-        table = trials_csv(frame)  # takes seconds, too, which are better spent here than after a wait
+        table = trials_csv(known.frame)  # takes seconds, too, which are better spent here than after a wait
         page = _page(known, form, sections)
     files = {**page.files(), "trials.csv": table}
     if form.parquet:
-        files["trials.parquet"] = trials_parquet(frame)
+        files["trials.parquet"] = trials_parquet(known.frame)
     summary = summarise(known, page.answer, page.concerns, page.sections, [*files, "summary.json"])
     return {**files, "summary.json": _json(summary)}
 

@@ -101,6 +101,14 @@ def _corrected(found: Sequence[MethodsAt]) -> tuple[MethodsAt, ...]:
     )
 
 
+def methods_of(evidence: Evidence) -> tuple[MethodsAt, ...]:
+    """The same of a campaign, compared once a report: answer, first screen and section all tell of it."""
+    found: tuple[MethodsAt, ...] | None = evidence.memo.get("methods")
+    if found is None:
+        found = evidence.memo["methods"] = compare_methods(evidence.frame, evidence.provenance.spec)
+    return found
+
+
 def is_question(spec: StudySpec) -> bool:
     """Whether methods, or how long they train, were varied to compare them: then the first screen does."""
     return bool({"method", "train_multiplier"} & spec.search.keys())
@@ -109,7 +117,7 @@ def is_question(spec: StudySpec) -> bool:
 def section(evidence: Evidence) -> Section | None:
     """Which method is better where; None for campaigns with one method."""
     spec = evidence.provenance.spec
-    found = compare_methods(evidence.frame, spec)
+    found = methods_of(evidence)
     methods = {arm.name for at in found for arm in at.arms}
     if "method" not in spec.search and len(methods) < 2:
         return None

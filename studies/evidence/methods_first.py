@@ -6,8 +6,8 @@ is the line above, which the others try to reach.
 
 from collections.abc import Sequence
 
-from studies.evidence.arms import arms_of, rank
-from studies.evidence.methods import MethodsAt, compare_methods, finding, is_question
+from studies.evidence.arms import rank
+from studies.evidence.methods import MethodsAt, finding, is_question, methods_of
 from studies.evidence.methods_figure import accuracies
 from studies.reporting.section import Block, Evidence, Text
 from studies.reporting.wording import NOT_KNOWN, percent
@@ -16,27 +16,28 @@ from studies.tables import Table
 
 def answer(evidence: Evidence) -> str | None:
     """What is sure about the methods, in a sentence; None where they are not the question, or none has finished."""
-    found = _compared(evidence)
-    if found:
+    found = _asked(evidence)
+    names = _names(found)
+    if len(names) > 1:
         return finding(found, _reference(evidence))
-    spec = evidence.provenance.spec
-    names = {arm.name for arm in arms_of(evidence.frame, spec)} if is_question(spec) else ()
     return f"Only {'; '.join(names)} has finished, so there is nothing to compare it with yet." if names else None
 
 
 def first_screen(evidence: Evidence) -> tuple[Block, ...]:
-    """A table and a figure of all methods; nothing where there is no `answer`."""
-    found = _compared(evidence)
-    if not found:
+    """A table and a figure of all methods; nothing where there are not two to compare."""
+    found = _asked(evidence)
+    if len(_names(found)) < 2:
         return ()
     drawing = accuracies([arm for at in found for arm in at.arms])
     return (_table(found), Text(_note(found), "note"), *([drawing] if drawing else []))
 
 
-def _compared(evidence: Evidence) -> Sequence[MethodsAt]:
-    spec = evidence.provenance.spec
-    found = compare_methods(evidence.frame, spec) if is_question(spec) else ()
-    return found if len({arm.name for at in found for arm in at.arms}) > 1 else ()
+def _asked(evidence: Evidence) -> Sequence[MethodsAt]:
+    return methods_of(evidence) if is_question(evidence.provenance.spec) else ()
+
+
+def _names(found: Sequence[MethodsAt]) -> set[str]:
+    return {arm.name for at in found for arm in at.arms}
 
 
 def _reference(evidence: Evidence) -> object:
