@@ -7,7 +7,8 @@ from typing import Any
 from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping_by_step, verdict
-from studies.evidence.stopping_figure import chance, likeliest, stopping_figure
+from studies.evidence.stopping_figure import stopping_figure
+from studies.evidence.stopping_words import whether_misled
 from studies.foreign_finding import Finding
 from studies.reporting.measure import Measure
 from studies.reporting.section import Section, Text
@@ -43,31 +44,8 @@ def section(finding: Finding) -> Section | None:
 def _told(pair: PairStopping, found: Verdict, measure: Measure) -> str:
     if found is Verdict.NOTHING_STOPPED:
         return f"No trial was stopped early. {_settling(pair, measure)}"
-    known = [one.forecast for one in pair.stopped if one.forecast is not None]
-    of = f"of {count(len(pair.stopped), 'trial')} stopped early"
-    likely = ""
-    for _, one, told in likeliest([pair], 1):
-        likely = f"trial {one.number}: {chance(told.chance, at_most=told.at_most)}"
-    match found:
-        case Verdict.MISLED:
-            lost = sum(told.would_have_won for told in known)
-            lead = f"Pruning misled: {of} {lost} would more likely than not have beaten the best ({likely})"
-        case Verdict.DID_NOT:
-            lead = f"Pruning did not mislead: {of} none is likely to have beaten the best ({likely})"
-        case Verdict.MAY_HAVE:
-            expected = math.fsum(told.chance for told in known)
-            lead = f"Pruning may have misled: {of} up to {expected:.2g} can be expected to have beaten the best"
-            if expected < 1:
-                lead = f"Pruning may have misled: the chance that {of} one would have beaten the best is up to "
-                lead += chance(expected)
-            lead += f" (the likeliest is {likely})"
-        case _:
-            others = f" (the likeliest among the others is {likely})" if likely else ""
-            lead = (
-                f"Whether pruning misled cannot be told: about {len(pair.stopped) - len(known)} {of} nothing can be "
-                f"said, for want of a value or of enough others that ran to the end{others}"
-            )
-    return f"{lead}. {_saved(pair, measure)} {_settling(pair, measure)}"
+    misled = whether_misled([pair], found, of_campaign=False)
+    return f"{misled}. {_saved(pair, measure)} {_settling(pair, measure)}"
 
 
 def _saved(pair: PairStopping, measure: Measure) -> str:

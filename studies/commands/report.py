@@ -251,7 +251,7 @@ def follow_campaign(
             frame = load_frame(database, name)
             is_unfinished = bool(frame["state"].isin(["waiting", "running"]).any())
             now_told = trials_csv(frame)  # all there is to say; a frame with NaN in a curve would not equal itself
-            if shown is None or now_told != told:
+            if now_told != told:
                 refresh = LIVE_SECONDS if is_unfinished else None
                 options.write(frame, provenance, database=database, refresh=refresh)
                 sys.stdout.flush()

@@ -172,8 +172,8 @@ def _pair(
     """Early stopping at a pair.
 
     Args:
-        study: its name; `label` is the pair in words.
-        label: likewise.
+        study: its name.
+        label: the pair in words.
         ended: its complete and stopped trials.
         lengths: how many epochs each of these was meant for.
         usual: the same where no trial is complete.

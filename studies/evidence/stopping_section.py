@@ -10,6 +10,7 @@ from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping, verdict
 from studies.evidence.stopping_figure import chance, likeliest, signed, stopping_figure
+from studies.evidence.stopping_words import whether_misled
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, count, duration
 from studies.tables import Table
@@ -62,36 +63,7 @@ def _on_gpus(frame: pd.DataFrame) -> bool:
 def _finding(pairs: Sequence[PairStopping], found: Verdict, hours: str) -> str:
     if found is Verdict.NOTHING_STOPPED:
         return f"No trial was stopped early, so pruning neither saved anything nor misled. {_settling(pairs)}"
-    stopped = [one for pair in pairs for one in pair.stopped]
-    known = [one.forecast for one in stopped if one.forecast is not None]
-    of = f"of {count(len(stopped), 'trial')} stopped early"
-    likely = ""
-    for pair, one, told in likeliest(pairs, 1):
-        likely = f"{pair.label}, trial {one.number}: {chance(told.chance, at_most=told.at_most)}"
-    expected = math.fsum(told.chance for told in known)
-    match found:
-        case Verdict.MISLED:
-            lost = sum(told.would_have_won for told in known)
-            lead = f"Pruning misled: {of} {lost} would more likely than not have beaten the best of the pair ({likely})"
-        case Verdict.DID_NOT:
-            lead = f"Pruning did not mislead: {of} none is likely to have beaten the best of its pair ({likely})"
-        case Verdict.MAY_HAVE if expected < 1:
-            lead = (
-                f"Pruning may have misled: the chance that {of} one would have beaten the best of its pair is up to "
-                f"{chance(expected)} (the likeliest is {likely})"
-            )
-        case Verdict.MAY_HAVE:
-            lead = (
-                f"Pruning may have misled: {of} up to {expected:.2g} can be expected to have beaten the best of their "
-                f"pair (the likeliest is {likely})"
-            )
-        case _:
-            others = f" (the likeliest among the others is {likely})" if likely else ""
-            lead = (
-                f"Whether pruning misled cannot be told: about {len(stopped) - len(known)} {of} nothing can be said, "
-                f"for want of an accuracy or of enough others trained to the end{others}"
-            )
-    return f"{lead}. {_saved(pairs, hours)}"
+    return f"{whether_misled(pairs, found, of_campaign=True)}. {_saved(pairs, hours)}"
 
 
 def _saved(pairs: Sequence[PairStopping], hours: str) -> str:

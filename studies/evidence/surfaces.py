@@ -20,12 +20,12 @@ SLICES = 3
 
 @dataclass(frozen=True)
 class Surface:
-    """Accuracy over two parameters, at one value of the learning rate; all others are at the best's values.
+    """The value over two parameters, at one learning rate; all other parameters are at the best's values.
 
     Attributes:
         lr: the learning rate; None where it was not varied. lr_range: the trials shown had theirs in between.
         x: values of the first parameter; y: of the second.
-        mean: accuracy, y by x; std likewise.
+        mean: expected value, y by x; std: how well it is known, likewise.
         trials: rows (index labels) of the trials shown.
     """
 
