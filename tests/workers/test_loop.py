@@ -8,20 +8,13 @@ import pytest
 from optuna.storages import BaseStorage
 
 from studies.campaigns import create_campaign, delete_campaign, set_control
-from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, StorageError, TicketLost
 from studies.spec import StudySpec
-from studies.storage import open_storage
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from tests.studies.queues import make_result
 from workers.loop import LACKING_SECONDS, Ending, WorkerGaveUp, run_worker, worker_id
 from workers.stop import Stop
-
-
-@pytest.fixture
-def storage() -> BaseStorage:
-    return open_storage(StorageUrl.parse("memory://"))
 
 
 def make_queues(storage: BaseStorage, name: str = "campaign", n_trials: int = 3) -> list[TicketQueue]:
