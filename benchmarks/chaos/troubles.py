@@ -6,7 +6,7 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ LEFT JOIN trial_system_attributes deaths ON deaths.trial_id = t.trial_id AND dea
 LEFT JOIN trial_system_attributes before ON before.trial_id = t.trial_id AND before.key = 'epochs_reported'
 JOIN studies s ON s.study_id = t.study_id AND s.study_name = %s
 """
-CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rigl-study'"
+CONNECTIONS = "SELECT client_port FROM pg_stat_activity WHERE application_name = 'rigl-study'"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Tally:
     preemptions: int = 0
     disk_fillings: int = 0
     connections: list[int] = field(default_factory=list)
+    orphans: list[int] = field(default_factory=list)
     frozen_trials: set[int] = field(default_factory=set)
     holders_killed: set[int] = field(default_factory=set)
     seconds: float = 0.0
@@ -149,8 +150,9 @@ class Chaos:
             if one.state in ("RUNNING", "FAIL") and one.pid in killed and one.trial_id not in self.tally.frozen_trials:
                 self.tally.holders_killed.add(one.pid)
         alive = self.site.alive()
-        ((connections,),) = self.site.ask(CONNECTIONS)
-        self.tally.connections.append(connections)
+        connected = {port for (port,) in self.site.ask(CONNECTIONS)}
+        self.tally.connections.append(len(connected))
+        self.tally.orphans.append(len(connected - ports_of([worker.pid for worker in alive])))
         for worker in alive:
             if worker.slot == self.survivor:
                 with contextlib.suppress(FileNotFoundError):  # it has just ended
@@ -280,6 +282,18 @@ class Chaos:
         for slot in range(self.plan.workers):
             if slot not in taken and self.n_open:
                 self.site.start(slot, self.campaign)
+
+
+def ports_of(pids: Sequence[int]) -> set[int]:
+    """Local ports of the TCP connections that these processes hold."""
+    held = set()
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # it has just closed it
+                    held.add(str(descriptor.readlink()))
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(own[1].rpartition(":")[2], 16) for own in fields if f"socket:[{own[9]}]" in held}
 
 
 def at_last(samples: list[int]) -> float:
