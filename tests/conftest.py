@@ -1,5 +1,6 @@
 """Fixtures for the whole suite: a clean environment, and one real Postgres server a session, shared by its tests."""
 
+import logging
 import os
 import shutil
 import signal
@@ -35,6 +36,16 @@ def pytest_configure() -> None:
 def _no_real_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that forgets to say where its database is must not touch, nor start, the developer's own."""
     monkeypatch.setenv("RIGL_STUDY_HOME", str(tmp_path / "rigl-study-home"))
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Without the handlers that a command set, which write to a stream that is closed by the next test."""
+    logger = logging.getLogger("rigl_study")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

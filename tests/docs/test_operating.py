@@ -9,8 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 DYING, SURVIVAL = "tests/acceptance/test_dying.py", "tests/acceptance/test_survival.py"
-OBJECTIVE, LOOP, POOL, DEATH = (
+OBJECTIVE, OUTAGE, LOOP, POOL, DEATH = (
     "tests/workers/test_objective.py",
+    "tests/workers/test_objective_outage.py",
     "tests/workers/test_loop.py",
     "tests/workers/test_pool.py",
     "tests/studies/test_tickets_death.py",
@@ -37,11 +38,11 @@ PROVED_BY = {
     ],
     "The database goes away": [
         (SURVIVAL, "test_the_database_is_stopped_for_ten_seconds"),
-        (OBJECTIVE, "test_training_goes_on_while_the_database_is_away"),
-        (OBJECTIVE, "test_no_checkpoint_is_written_while_the_ticket_may_be_lost"),
+        (OUTAGE, "test_training_goes_on_while_the_database_is_away"),
+        (OUTAGE, "test_no_checkpoint_is_written_while_the_ticket_may_be_lost"),
     ],
     "It stays away": [
-        (OBJECTIVE, "test_what_was_trained_is_kept_when_the_database_stays_away"),
+        (OUTAGE, "test_what_was_trained_is_kept_when_the_database_stays_away"),
         (POOL, "test_a_real_worker_says_that_it_lost_patience"),
         (POOL, "test_who_lost_patience_is_started_again_while_others_go_on"),
         (POOL, "test_a_pool_that_lost_patience_as_a_whole_ends"),

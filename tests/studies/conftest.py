@@ -1,6 +1,5 @@
 """Storages for the tests of studies."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -41,16 +40,6 @@ def database(request: pytest.FixtureRequest) -> Iterator[RetryingStorage]:
     assert isinstance(storage, RetryingStorage)
     yield storage
     close_storage(storage)
-
-
-@pytest.fixture
-def own_log() -> Iterator[None]:
-    """Without the command line's handlers, which write to a stream that is closed by the next test."""
-    logger = logging.getLogger("rigl_study")
-    handlers, level = logger.handlers, logger.level
-    yield
-    logger.handlers = handlers
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written(stored: BaseStorage, tmp_path: Path) ->
         put_artifact(stored, STUDIES[0], "a.png", b"", tmp_path / "file" / "artifacts")
 
 
-def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_log: None) -> None:
+def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIGL_STUDY_ARTIFACTS", str(tmp_path / "shared"))
     url = StorageUrl.parse(f"sqlite:///{tmp_path / 'study.db'}")
     storage = open_storage(url)
@@ -142,7 +142,7 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ow
         (["a", "--artifacts", "there"], "add --attach"),
     ],
 )
-def test_options_that_do_not_go_together(arguments: list[str], told: str, own_log: None) -> None:
+def test_options_that_do_not_go_together(arguments: list[str], told: str) -> None:
     asked = CliRunner().invoke(app, ["report", *arguments])
     assert asked.exit_code == 2
     assert told in asked.stderr

@@ -257,7 +257,7 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["report", *arguments])
 
 
-def test_a_file_is_only_read(tmp_path: Path, own_log: None) -> None:
+def test_a_file_is_only_read(tmp_path: Path) -> None:
     path = tmp_path / "a study & more.db"
     storage = open_storage(StorageUrl.parse(f"sqlite:///{path}"))
     make_study(MIXED, storage=storage)
@@ -312,7 +312,7 @@ def test_tables_are_not_created_by_looking(tmp_path: Path, empty_postgres_url: S
         (["one", "other", "--live"], "--live is for one campaign"),
     ],
 )
-def test_options_that_do_not_go_together(arguments: list[str], told: str, own_log: None) -> None:
+def test_options_that_do_not_go_together(arguments: list[str], told: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
     assert told in done.stderr

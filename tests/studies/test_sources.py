@@ -304,7 +304,6 @@ def test_a_trained_trial_is_the_source_of_a_lottery_ticket_and_of_a_re_init(
         assert mine["layer_sparsity"] == pytest.approx(told["layer_sparsity"], abs=0.05)
 
 
-@pytest.mark.usefixtures("own_log")
 def test_create_says_what_is_wrong_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RIGL_STUDY_HOME", str(tmp_path / "home"))

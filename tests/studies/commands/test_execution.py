@@ -31,7 +31,6 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("tiny.toml").write_text(SPEC)
 
 
-@pytest.mark.usefixtures("own_log")
 @pytest.mark.parametrize("command", [["run", "tiny.toml"], ["work", "--campaign", "tiny"]], ids=lambda words: words[0])
 def test_workers_are_told(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(app, ["create", "tiny.toml"]).exit_code == 0
@@ -47,7 +46,6 @@ def test_workers_are_told(command: list[str], monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-@pytest.mark.usefixtures("own_log")
 def test_a_single_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
 
@@ -60,7 +58,6 @@ def test_a_single_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [given["execution"] for given in told] == [Execution(precision="float32", deterministic=True, compiled=True)]
 
 
-@pytest.mark.usefixtures("own_log")
 @pytest.mark.parametrize("asked", [ASKED, ASKED[:2]], ids=" ".join)
 def test_jobs_are_told(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[list[str]] = []

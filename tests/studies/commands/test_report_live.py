@@ -69,7 +69,7 @@ class Followed:
 
 
 @pytest.fixture
-def followed(sqlite_url: StorageUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_log: None) -> Followed:
+def followed(sqlite_url: StorageUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Followed:
     monkeypatch.setattr(report, "SECTIONS", ())  # the first screen and the trials show that it is new
     storage = open_storage(sqlite_url)
     store(SPEC, [TRIALS], storage)

@@ -39,7 +39,6 @@ def test_the_live_bar_and_its_figures_fit_eighty_columns(bits: tuple[float, ...]
     assert ("bits/char 1.9877" in flat) == bool(bits)
 
 
-@pytest.mark.usefixtures("own_log")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_from_the_command_line(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.single.set_threads", lambda _n: None)  # other tests of this process keep theirs
