@@ -30,6 +30,10 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
+WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+"""What the keeper waits for. Blocked until it does, so that none arrives where nobody would act on it: while the server
+is being started, or just before a wait that it was to end."""
+
 
 def main() -> int:
     """Take the keeper's lock, go to the background, run the server until it ends or nobody needs it."""
@@ -43,12 +47,15 @@ def main() -> int:
     if (child := os.fork()) != 0:
         _write_state(directory, arguments.port, child)
         os._exit(0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # some systems drop one that has no handler, blocked or not
     server = _start_server(arguments, lock)
-    signal.signal(signal.SIGTERM, lambda *_: server.send_signal(signal.SIGINT))
-    signal.signal(signal.SIGINT, lambda *_: server.send_signal(signal.SIGINT))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_stop_when_unused, args=(directory, server, arguments.linger), daemon=True).start()
-    return server.wait()
+    while (code := server.poll()) is None:
+        if signal.sigwait(WATCHED) != signal.SIGCHLD:
+            server.send_signal(signal.SIGINT)
+    return code
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -92,7 +99,7 @@ def _start_server(arguments: argparse.Namespace, lock: int) -> "subprocess.Popen
             env={"PATH": os.defpath, "LC_ALL": "C"},
             # The lock stays taken until the last server process is gone, even when the keeper is killed.
             pass_fds=[lock],
-            preexec_fn=_die_with_keeper(os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=before_server(os.getpid()),
             **identity(arguments.user),
         )
 
@@ -105,16 +112,23 @@ def identity(user: str | None) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _die_with_keeper(keeper_pid: int) -> Callable[[], None]:
-    """A hook for the child: let the kernel shut it down (SIGINT: fast, clean) when the keeper is gone."""
+def before_server(keeper_pid: int) -> Callable[[], None]:
+    """A hook for the child: SIGINT, by which Postgres stops cleanly, must find it from now on.
+
+    On Linux the kernel sends one when the keeper is gone.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
 
     def hook() -> None:
-        # Runs after the change of user, which would clear the setting.
-        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != keeper_pid:  # it died before the setting took effect
-            os._exit(1)
+        # Python's handler would take what comes before the server's program runs, and forget it there.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.platform == "linux":
+            # Runs after the change of user, which would clear the setting.
+            if libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0) != 0:
+                raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+            if os.getppid() != keeper_pid:  # it died before the setting took effect
+                os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
 
     return hook
 
