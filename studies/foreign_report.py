@@ -17,7 +17,8 @@ from studies.foreign_files import foreign_csv, foreign_summary
 from studies.foreign_finding import Finding, find
 from studies.frame import STATES
 from studies.gain import Gain
-from studies.report import FORM, Form, WrittenReport, on_one_core
+from studies.report import FORM, Form, WrittenReport
+from studies.reporting.computing import on_one_core, uncollected
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import PairResult, Verdict
 from studies.reporting.health import Concern
@@ -38,7 +39,7 @@ EVIDENCE: tuple[Callable[[Finding], Section | None], ...] = (
 
 def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form: Form = FORM) -> WrittenReport:
     """Write, or write anew, the report of a study of another program; see `studies.report.write_report`."""
-    with on_one_core():
+    with on_one_core(), uncollected():
         finding = find(study, margin)
     folder = replace_files(out_dir, render_foreign(finding, form))
     return WrittenReport(folder, folder / "report.html", answer(finding))
@@ -46,7 +47,7 @@ def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form:
 
 def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
-    with on_one_core(), drawn_in(form.style):
+    with on_one_core(), uncollected(), drawn_in(form.style):
         page = _page(finding, form)
     files = {**page.files(), "trials.csv": foreign_csv(finding.study)}
     summary = foreign_summary(finding, page.answer, page.concerns, page.sections, [*files, "summary.json"])

@@ -19,6 +19,7 @@ from studies.attributes import FIXED_PARAMS_ATTR
 from studies.campaigns import open_campaign
 from studies.database.transactions import RETRY_OF_ATTR
 from studies.database.trial_store import trial_store
+from studies.reporting.computing import uncollected
 from studies.search_space import Params, Value
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 
@@ -124,6 +125,7 @@ def _param_of(column: str) -> str:
     return name if name in DECLARED else column
 
 
+@uncollected()
 def load_frame(storage: BaseStorage, campaign: str) -> pd.DataFrame:
     """Every trial of a campaign, one a row.
 

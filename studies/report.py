@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from studies import evidence, tables
 from studies.analysis import analyse
@@ -20,6 +19,7 @@ from studies.evidence import methods_first
 from studies.figures import comparison
 from studies.frame import Provenance
 from studies.reporting import second_process, wording
+from studies.reporting.computing import on_one_core, uncollected
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import MARGIN, Analysis
 from studies.reporting.health import concerns
@@ -74,16 +74,6 @@ class Form:
 FORM = Form()
 
 
-def on_one_core() -> contextlib.AbstractContextManager[object]:
-    """Linear algebra without threads.
-
-    The matrices are small, so threads cost more than they save; and on a machine with other cores they would add up in
-    another order, to other bytes.
-    """
-    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
-
-
 def write_report(
     frame: pd.DataFrame, provenance: Provenance, out_dir: Path, margin: float = MARGIN, form: Form = FORM
 ) -> WrittenReport:
@@ -102,7 +92,7 @@ def write_report(
     Raises:
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
-    with on_one_core():
+    with on_one_core(), uncollected():
         known = _known(frame, provenance, margin)
         files = _render(known, form)
     folder = replace_files(out_dir, files)
@@ -114,7 +104,7 @@ def render_report(
     frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN, form: Form = FORM
 ) -> dict[str, str | bytes]:
     """The contents of a report's files by their names, relative to its folder."""
-    with on_one_core():
+    with on_one_core(), uncollected():
         return _render(_known(frame, provenance, margin), form)
 
 

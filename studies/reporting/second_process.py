@@ -74,11 +74,10 @@ def _serve(descriptor: int) -> None:
         except EOFError:
             return
         threading.Thread(target=_end_with, args=(asker,), daemon=True).start()
-        from threadpoolctl import threadpool_limits
-
+        from studies.reporting.computing import on_one_core, uncollected
         from studies.reporting.figure_style import drawn_in
 
-        with threadpool_limits(1, user_api="blas"), drawn_in(style):
+        with on_one_core(), uncollected(), drawn_in(style):
             asker.send([make(known) for make in makers])
 
 

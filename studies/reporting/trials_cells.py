@@ -43,6 +43,11 @@ def is_whole(text: str) -> bool:
     return _WHOLE.fullmatch(text) is not None
 
 
+def _are_whole(texts: Collection[str]) -> bool:
+    together = ",".join(texts)
+    return not texts or (together.count(",") == len(texts) - 1 and _WHOLES.fullmatch(together) is not None)
+
+
 def whole(cell: str) -> int:
     """A whole number."""
     if not is_whole(cell):
@@ -125,6 +130,7 @@ def _json(cell: str) -> Any:
 
 # A table has millions of numbers in lists: their types and ends are looked at together, not one by one.
 _NUMBERS = {int, float}
+_WHOLES = re.compile(rf"{_WHOLE.pattern}(?:,{_WHOLE.pattern})*", re.ASCII)
 
 
 def seeds(cell: str) -> tuple[int, ...]:
@@ -138,9 +144,12 @@ def seeds(cell: str) -> tuple[int, ...]:
 def numbers(cell: str) -> tuple[Any, ...]:
     """A JSON list of numbers; null is NaN."""
     value = _json(cell)
-    if not isinstance(value, list) or not set(map(type, value)) <= {*_NUMBERS, type(None)}:
+    if not isinstance(value, list):
         raise BadInput("is no JSON list of numbers")
-    return tuple(math.nan if inner is None else inner for inner in value)
+    types = set(map(type, value))
+    if not types <= {*_NUMBERS, type(None)}:
+        raise BadInput("is no JSON list of numbers")
+    return tuple(value) if types <= _NUMBERS else tuple(math.nan if inner is None else inner for inner in value)
 
 
 def fractions(cell: str) -> tuple[float, ...]:
@@ -166,7 +175,7 @@ def mapping(cell: str) -> dict[str, Any]:
 def epochs(cell: str) -> dict[int, float]:
     """A JSON object of fractions by epoch."""
     value = _json(cell)
-    if not isinstance(value, dict) or not all(map(is_whole, value)):
+    if not isinstance(value, dict) or not _are_whole(value):
         raise BadInput("is no JSON object of numbers by epoch")
     told = value.values()
     if set(map(type, told)) <= _NUMBERS and _are_fractions(told):

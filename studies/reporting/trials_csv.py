@@ -44,7 +44,10 @@ def trials_csv(frame: pd.DataFrame) -> str:
             columns[column.name] = frame[column.name]
         if column.name == "is_reference":
             columns |= {name: frame[name] for name in param_columns(frame).values()}
-    return pd.DataFrame(columns).map(text_cell, na_action="ignore").to_csv(index=False, lineterminator="\n")
+    table = pd.DataFrame(columns)
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    table[texts] = table[texts].map(text_cell, na_action="ignore")
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def _by_seed(seeds: Sequence[int], values: Sequence[float]) -> dict[int, Any]:

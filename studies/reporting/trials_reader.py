@@ -18,6 +18,7 @@ from studies.complaints import one_line
 from studies.errors import BadInput, UnknownName
 from studies.frame import COLUMNS, STATES, Provenance, build_frame, param_column, provenance_of
 from studies.reporting import trials_cells as read
+from studies.reporting.computing import uncollected
 from studies.reporting.summary import GENERATOR
 from studies.reporting.trials_cells import Parse
 from studies.reporting.trials_csv import PER_SEED, text_of
@@ -42,6 +43,7 @@ REQUIRED = ("study", "number", "state")
 """What a row cannot be placed without. Any other column may be missing, as in the report of an older version."""
 
 
+@uncollected()
 def read_report(source: Path) -> tuple[pd.DataFrame, Provenance]:
     """Trials and provenance of a campaign, as `load_frame` and `load_provenance` would give them.
 

@@ -98,6 +98,8 @@ BAD_CELLS = {
     "not JSON": ("curve", "{", "is no JSON"),
     "a list for an object": ("curve", "[1]", "no JSON object of numbers by epoch"),
     "a word for an epoch": ("curve", '{"first": 0.5}', "numbers by epoch"),
+    "two epochs in one": ("curve", '{"0,1": 0.5}', "numbers by epoch"),
+    "an epoch without a name": ("curve", '{"": 0.5}', "numbers by epoch"),
     "an object for a number": ("curve", '{"0": {}}', "no number"),
     "NaN in JSON": ("curve", '{"0": NaN}', "NaN"),
     "deep": ("curve", "[" * 100_000, ""),
