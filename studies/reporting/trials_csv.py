@@ -45,8 +45,9 @@ def trials_csv(frame: pd.DataFrame) -> str:
         if column.name == "is_reference":
             columns |= {name: frame[name] for name in param_columns(frame).values()}
     table = pd.DataFrame(columns)
-    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    table[texts] = table[texts].map(text_cell, na_action="ignore")
+    for name in columns:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name].map(text_cell, na_action="ignore")
     return table.to_csv(index=False, lineterminator="\n")
 
 
