@@ -25,6 +25,7 @@ from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
 from studies.cli import app
+from studies.database.engines import engine_url
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, UnknownName
 from studies.foreign import load_foreign
@@ -271,6 +272,12 @@ def test_a_file_is_only_read(tmp_path: Path) -> None:
     assert "trial 1: C 3" in done.stdout
     assert hashlib.sha256(path.read_bytes()).digest() == before
     assert set(tmp_path.iterdir()) - beside == {tmp_path / "report"}
+
+
+def test_a_file_may_have_any_name() -> None:
+    url = engine_url(StorageUrl.parse("sqlite:////lab/\udcff.db"), read_only=True)
+
+    assert url == "sqlite:///file:/lab/%FF.db?mode=ro&uri=true"  # a byte that is no UTF-8
 
 
 def test_nothing_can_be_written_to_what_is_only_read(tmp_path: Path, postgres_url: StorageUrl) -> None:
