@@ -22,9 +22,9 @@ from pydantic import ValidationError
 
 from studies.attributes import CAMPAIGN_ATTR, FIXED_PARAMS_ATTR, METRIC_NAMES_ATTR
 from studies.errors import BadInput, NotFound, UnknownName
-from studies.frame import STATE_OF, build_frame, param_column, same_params
+from studies.frame import STATE_OF, build_frame, param_column
 from studies.reporting.measure import Measure
-from studies.search_space import Axis, Choice, Params, Range, Value
+from studies.search_space import Axis, Choice, Params, Range, Value, same_params
 
 SHOWN = 10
 """An error names at most so many of the studies that there are."""

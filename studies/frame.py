@@ -20,7 +20,7 @@ from studies.campaigns import open_campaign
 from studies.database.transactions import RETRY_OF_ATTR
 from studies.database.trial_store import trial_store
 from studies.reporting.computing import uncollected
-from studies.search_space import Params, Value
+from studies.search_space import Params, Value, same_params
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 
 STATES = ("waiting", "running", "complete", "pruned", "failed", "retried")
@@ -227,19 +227,6 @@ def _value(trial: FrozenTrial, curve: Mapping[int, float]) -> float:
 
 def _is_reference(spec: StudySpec, params: Params) -> bool:
     return same_params(params, spec.strategy.reference or {})
-
-
-def same_params(params: Params, reference: Params) -> bool:
-    """Whether a trial has the parameters of a reference; of none, that is of an empty one, no trial has."""
-    if not reference or set(reference) != set(params):
-        return False
-    return all(_same(params[key], value) for key, value in reference.items())
-
-
-def _same(one: Value, other: Value) -> bool:
-    if isinstance(one, bool | str) or isinstance(other, bool | str):
-        return one == other
-    return math.isclose(one, other, rel_tol=1e-9)  # a float may have passed through the database as text
 
 
 def _param_dtype(values: Iterable[Value]) -> str:

@@ -233,7 +233,7 @@ def _plan(spec: StudySpec, analysis: Analysis) -> str:
         wording.count(len(analysis.pairs), "pair"),
         f"{wording.count(n_planned, 'trial')} planned",
         f"seeds {', '.join(map(str, strategy.seeds))}",
-        wording.count(spec.plans()[0].base_config.epochs, "epoch"),
+        wording.count(spec.plans()[0].base_config.n_epochs, "epoch"),
     ]
     if spec.search:
         parts += [f"sampler {strategy.sampler}", f"pruner {strategy.pruner.name}", wording.searched(spec.search)]

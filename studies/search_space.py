@@ -162,5 +162,18 @@ def corners(search: Mapping[str, Axis]) -> Iterator[Params]:
             yield {**first, key: value}
 
 
+def same_params(params: Params, reference: Params) -> bool:
+    """Whether a trial has the parameters of a reference; of none, that is of an empty one, no trial has."""
+    if not reference or set(reference) != set(params):
+        return False
+    return all(_same(params[key], value) for key, value in reference.items())
+
+
+def _same(one: Value, other: Value) -> bool:
+    if isinstance(one, bool | str) or isinstance(other, bool | str):
+        return one == other
+    return math.isclose(one, other, rel_tol=1e-9)  # a float may have passed through the database as text
+
+
 def _product(axes: Mapping[str, list[Value]]) -> list[Params]:
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

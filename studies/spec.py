@@ -19,7 +19,7 @@ from rigl_core.errors import BadInput, UnknownName
 from rigl_core.source import Source, is_source
 from studies.complaints import one_line
 from studies.errors import SpecError
-from studies.search_space import Axis, Params, Value, corners, fitted, grid
+from studies.search_space import Axis, Params, Value, corners, fitted, grid, same_params
 from studies.source_settings import check_rest, paired_distribution, pending_source
 from studies.strategies import PRUNERS, SAMPLERS
 
@@ -196,9 +196,9 @@ class StudyPlan:
             n_trials = self.spec.strategy.n_trials or 1
             return [dict(reference) if reference and i == 0 else {} for i in range(n_trials)]
         points = grid(self.spec.search)
-        if reference is None:
+        if not reference:
             return points
-        return [dict(reference), *(point for point in points if point != reference)]
+        return [dict(reference), *(point for point in points if not same_params(point, reference))]
 
 
 def _number(key: str) -> type[int] | type[float] | None:

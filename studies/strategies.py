@@ -56,7 +56,7 @@ class PrunerRow:
                 raise BadInput(f'this pruner takes no option "{key}"; it takes: {", ".join(self.options) or "none"}.')
             if value < 0 or value != int(value):
                 raise BadInput(f"pruner option {key} is {value}; it must be a whole number, at least 0.")
-            if key in ("min_resource", "n_min_trials") and value < 1:
+            if key in ("min_resource", "n_min_trials", "interval_steps") and value < 1:
                 raise BadInput(f"pruner option {key} is {value}; it must be at least 1.")
             if key == "reduction_factor" and value < 2:
                 raise BadInput(f"pruner option {key} is {value}; it must be at least 2.")

@@ -76,15 +76,17 @@ class _TicketRun:
     ) -> None:
         self._ticket, self._stop, self._heartbeat, self._reporter = ticket, stop, heartbeat, reporter
         self._checkpoint_dir, self._means = checkpoint_dir, means
+        self._n_epochs = ticket.spec.config.n_epochs
         self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
         self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
 
     def to_the_end(self) -> Ending:
         outcome = self._train()
         prune = self._reporter.flush()  # whoever has the ticket next must find every epoch
-        if outcome is None or (outcome.status == "stopped" and not prune):
+        if outcome is None or (outcome.status == "stopped" and not (prune and outcome.epochs < self._n_epochs)):
             return "given_back" if self._ticket.give_back(self._why_stopped()) else "lost"
-        # A trial that was stopped before it could obey the pruner is not left for another worker to go on with.
+        # A trial that was stopped before it could obey the pruner is not left for another worker to go on with. One
+        # that was trained to its end is complete, whatever the pruner says then.
         ending: Ending = "complete" if outcome.status == "complete" else "pruned"
         tell = self._ticket.complete if ending == "complete" else self._ticket.prune
         if not tell(self._result(outcome)):  # its masks are there by now: a trial told complete can be a source
@@ -130,6 +132,7 @@ class _TicketRun:
         prune = self._reporter.tell(Report(report.epoch, report.mean_val_accuracy, report.replayed))
         if report.replayed:  # it was not pruned there when it was trained
             return False
+        prune = prune and report.epoch + 1 < self._n_epochs
         log.info(
             "%s: epoch %d of %d, validation accuracy %.2f %%%s",
             self._ticket,

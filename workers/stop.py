@@ -10,8 +10,8 @@ from there and from its parent.
 
 import contextlib
 import logging
+import queue
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -30,7 +30,9 @@ class Stop:
     """A request to stop, once made never withdrawn. Safe to make from any thread and from a signal handler."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        # No `threading.Event`: a handler that came while its own thread was about to wait for one, and so held the
+        # event's lock, would wait for that lock for ever.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reason = ""
         self._since: float | None = None
 
@@ -43,11 +45,11 @@ class Stop:
         """Ask to stop; the first reason stays."""
         self._reason = self._reason or reason
         self._since = time.monotonic() if self._since is None else self._since
-        self._event.set()
+        self._bell.put(None)
 
     def is_set(self) -> bool:
         """Whether it was requested."""
-        return self._event.is_set()
+        return self._since is not None
 
     def is_overdue(self) -> bool:
         """Whether it was requested so long ago that a database that is away is not waited for any more."""
@@ -55,7 +57,10 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until it is requested, and tell whether it was."""
-        return self._event.wait(seconds)
+        with contextlib.suppress(queue.Empty):
+            self._bell.get(timeout=seconds)
+            self._bell.put(None)  # for the next who waits
+        return self._since is not None
 
 
 @contextlib.contextmanager

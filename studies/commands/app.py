@@ -36,6 +36,7 @@ class OneLineErrors(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the command line and leave the process with the exit code that says how it went."""
         kwargs |= {"prog_name": PROGRAM, "standalone_mode": False}
+        _open_closed_streams()
         try:
             code = super().main(*args, **kwargs)
             sys.stdout.flush()
@@ -77,6 +78,13 @@ def _explain(error: Exception) -> int:
     how = "" if debugging() else f" Run `{PROGRAM} --debug ...` or set {DEBUG_VARIABLE}=1 for the traceback."
     say(f"unexpected {type(error).__name__}: {error}.{how}", logging.ERROR)
     return 1
+
+
+def _open_closed_streams() -> None:
+    """What was closed before the program began (`2>&-`) leads nowhere: else messages would go to stdout."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in order, to get their descriptors
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as it runs
 
 
 def _close_stdout() -> None:

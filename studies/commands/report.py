@@ -1,5 +1,6 @@
 """`rigl-study report`: a campaign's results as files, and its answer in a few lines on stdout."""
 
+import math
 import re
 import sys
 import time
@@ -115,6 +116,8 @@ def report(
         raise BadInput("--artifacts says where --attach puts files; add --attach.")
     if names and len(set(names)) < len(names):
         raise BadInput(f"{', '.join(names)}: a campaign is named twice; compare it with others.")
+    if margin is not None and not math.isfinite(margin):
+        raise BadInput(f"--margin is {margin}; give a number of points, 0 or more.")
     if reference and optuna_study is None:
         raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
     options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet)

@@ -129,7 +129,7 @@ def train(
         )
     if stopped and outcome.status == "stopped":
         kept = f"the same command goes on from {checkpoint}" if checkpoint else "nothing was kept (no --checkpoint)"
-        say(f"stopped by {stopped} after {outcome.epochs} of {config.epochs} epochs; {kept}")
+        say(f"stopped by {stopped} after {outcome.epochs} of {config.n_epochs} epochs; {kept}")
         raise typer.Exit(INTERRUPTED)
     if as_json:
         print_json({"config": config.model_dump(mode="json"), **asdict(outcome)})

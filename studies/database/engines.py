@@ -1,5 +1,6 @@
 """How connections to the database are made: time limits, liveness checks, and the way to an embedded server."""
 
+import os
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
@@ -99,5 +100,5 @@ def unpooled_engine(url: StorageUrl, *, read_only: bool = False) -> sa.Engine:
 def engine_url(url: StorageUrl, *, read_only: bool) -> str:
     """What SQLAlchemy connects to, with the password in it; a SQLite file is opened for reading only where asked."""
     if read_only and url.path is not None:
-        return f"sqlite:///file:{quote(str(url.path.absolute()))}?mode=ro&uri=true"
+        return f"sqlite:///file:{quote(os.fsencode(url.path.absolute()))}?mode=ro&uri=true"
     return url.secret()

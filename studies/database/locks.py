@@ -15,6 +15,7 @@ from studies.database.file_locks import try_locked
 from studies.database.retrying import Retrier, first_line
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.errors import StorageError
 
 logger = logging.getLogger("rigl_study.storage")
 
@@ -97,7 +98,12 @@ def _sqlite_locked(url: StorageUrl, retrier: Retrier, *, wait: bool) -> Iterator
     assert url.path is not None
     path = url.path.with_name(url.path.name + ".lock")
     while True:
-        with try_locked(path) as held:
+        with contextlib.ExitStack() as kept:
+            try:
+                held = kept.enter_context(try_locked(path))
+            except OSError as error:
+                reason = error.strerror or error
+                raise StorageError(f"the database {url} cannot be changed: {path}: {reason}.") from error
             if held or not wait:
                 yield held
                 return

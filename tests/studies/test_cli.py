@@ -226,3 +226,17 @@ def test_bytes_that_are_no_text_are_still_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.count(b"\n") == 1
     assert b"\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_leads_nowhere(
+    closed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(SystemExit) as ended:
+        app(["catalogue", "show", "nope"])
+    getattr(sys, closed).close()
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("unknown catalogue entry" in err) == (closed == "stdout")

@@ -25,6 +25,7 @@ from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
 from studies.cli import app
+from studies.database.engines import engine_url
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, UnknownName
 from studies.foreign import load_foreign
@@ -273,6 +274,12 @@ def test_a_file_is_only_read(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) - beside == {tmp_path / "report"}
 
 
+def test_a_file_may_have_any_name() -> None:
+    url = engine_url(StorageUrl.parse("sqlite:////lab/\udcff.db"), read_only=True)
+
+    assert url == "sqlite:///file:/lab/%FF.db?mode=ro&uri=true"  # a byte that is no UTF-8
+
+
 def test_nothing_can_be_written_to_what_is_only_read(tmp_path: Path, postgres_url: StorageUrl) -> None:
     for url in (StorageUrl.parse(f"sqlite:///{tmp_path / 'study.db'}"), postgres_url):
         made = open_storage(url)
@@ -310,6 +317,7 @@ def test_tables_are_not_created_by_looking(tmp_path: Path, empty_postgres_url: S
         (["--from", "trials.csv", "--live"], "--live is for one campaign"),
         (["one", "other", "one"], "named twice"),
         (["one", "other", "--live"], "--live is for one campaign"),
+        (["one", "--margin", "inf"], "--margin is inf; give a number of points"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], told: str) -> None:

@@ -73,6 +73,15 @@ def test_a_grid_is_the_product_of_its_axes_each_point_once() -> None:
     assert {(t["lr"], t["delta_t"]) for t in tickets} == {(lr, d) for lr in (0.1, 0.2) for d in (50, 100, 150, 200)}
 
 
+def test_a_reference_on_a_ladder_with_a_grid_runs_once() -> None:
+    # The third rung is 0.1 + 2 · 0.1, which is not 0.3 to a computer.
+    ladder = {"search.alpha": {"low": 0.1, "high": 0.5, "step": 0.1}, "search.lr": None, "search.delta_t": None}
+    on_grid = {"strategy.sampler": "grid", "strategy.n_trials": None, "strategy.reference": {"alpha": 0.3}}
+    tickets = spec_with(on_grid | ladder).plans()[0].tickets()
+
+    assert [ticket["alpha"] for ticket in tickets] == pytest.approx([0.3, 0.1, 0.2, 0.4, 0.5])
+
+
 @pytest.mark.parametrize("name", catalogue_names())
 def test_every_ticket_of_the_catalogue_is_a_valid_training_within_its_box(name: str) -> None:
     spec = load_spec(name)
@@ -150,6 +159,7 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
         ({"strategy.pruner": "medan"}, 'Did you mean "median"'),
         ({"strategy.pruner": {"name": "none", "patience": 1}}, 'takes no option "patience"'),
         ({"strategy.pruner": {"name": "asha", "reduction_factor": 1}}, "at least 2"),
+        ({"strategy.pruner": {"name": "median", "interval_steps": 0}}, "interval_steps is 0.0; it must be at least 1"),
         # Corners: each end of the box must be a possible training, for every pair.
         ({"search.alpha": {"low": 0.5, "high": 1.5}, "strategy.reference": None}, "alpha = 1.5"),
         ({"search.momentum": [0.0, 0.9], "strategy.reference": None}, "momentum is 0"),

@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 import rigl_core.train
+import workers.reporter
 from studies.errors import StorageError, TicketLost
 from studies.ticket import Ticket
 from tests.workers.real_tickets import EPOCHS, StopAfter, claim, make_queue, stored
@@ -104,3 +105,30 @@ def test_a_trial_that_was_to_be_pruned_when_it_was_stopped_is_not_given_back(
     trial = stored(storage, hopeless)
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["epochs"] == len(trial.intermediate_values) == 1
+
+
+def test_a_trial_that_is_trained_to_its_end_is_complete_whatever_the_pruner_says_then(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruner = {"name": "median", "n_startup_trials": 1, "n_warmup_steps": EPOCHS - 1, "n_min_trials": 1}
+    strategy = {"sampler": "grid", "seeds": [0], "pruner": pruner}
+    queue = make_queue(storage, search={"lr": [0.2, 1e-9, 1e-8]}, strategy=strategy)
+    run_ticket(claim(queue), Stop(), checkpoint_dir=tmp_path)
+    late, in_time = claim(queue), claim(queue)
+
+    back = hold_back(late, monkeypatch)
+    stop = StopAfter(EPOCHS * (8 + 1))  # asked once a step and once an epoch: the last time there is
+
+    def at_the_stop(reason: str) -> None:
+        back.set()
+        Stop.request(stop, reason)
+
+    monkeypatch.setattr(stop, "request", at_the_stop)
+    assert run_ticket(late, stop, checkpoint_dir=tmp_path) == "given_back"
+    assert run_ticket(claim(queue), Stop(), checkpoint_dir=tmp_path) == "complete"
+
+    monkeypatch.setattr(workers.reporter, "WAIT_SHARE", 1e6)
+    assert run_ticket(in_time, Stop(), checkpoint_dir=tmp_path) == "complete"
+    for ticket in (late, in_time):
+        assert stored(storage, ticket).state == TrialState.COMPLETE
+        assert len(stored(storage, ticket).user_attrs["test_accuracy"]) == 1

@@ -3,8 +3,11 @@
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -89,3 +92,39 @@ def test_the_first_reason_stays() -> None:
     stop.request("two")
     assert stop.wait(0)
     assert stop.reason == "one"
+
+
+def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
+    """Python runs a handler between any two instructions of the thread that waits."""
+    n_instructions = 0
+    while True:
+        n_instructions += 1
+        stop = Stop()
+        waiting = threading.Thread(target=wait_and_be_interrupted, args=[stop, n_instructions], daemon=True)
+        waiting.start()
+        waiting.join(20)
+        assert not waiting.is_alive(), "the handler waits for what the thread it interrupted holds"
+        if not stop.is_set():  # the wait has fewer instructions
+            break
+        assert stop.wait(0)
+    assert n_instructions > 10
+
+
+def wait_and_be_interrupted(stop: Stop, n_instructions: int) -> None:
+    """Wait for no time, and in this thread request the stop after so many instructions."""
+    left = n_instructions
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left == 0:
+            left = -1
+            stop.request("signal")
+        return trace
+
+    sys.settrace(trace)
+    try:
+        stop.wait(0)
+    finally:
+        sys.settrace(None)

@@ -11,6 +11,7 @@ from rigl_core.methods import METHODS
 from rigl_core.outcome import EpochReport
 from studies.cli import app
 from studies.commands.train import live_bar
+from workers.stop import Stop
 
 
 def report(*, bits: tuple[float, ...] = ()) -> EpochReport:
@@ -54,3 +55,14 @@ def test_every_method_trains_from_the_command_line(method: str, monkeypatch: pyt
     assert len(told["test_accuracy"]) == len(told["history"][-1]["explored"]) == 2
     n_weights = {"small_dense": 9_440}.get(method, 50_200)  # at 64, 95, 32 and 10 units; 64, 300, 100 and 10
     assert told["n_active"] == (0.1 * n_weights if METHODS[method].sparse else n_weights)
+
+
+def test_a_stopped_run_says_how_many_of_all_its_epochs_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.single.set_threads", lambda _n: None)
+    asked = iter([False] * 3)  # a step an epoch, and twice asked in each
+    monkeypatch.setattr(Stop, "is_set", lambda _stop: next(asked, True))
+    monkeypatch.setattr(Stop, "reason", "SIGINT")
+    short = ("--set", "train_size=16", "--epochs", "2", "--set", "train_multiplier=2")
+    done = CliRunner().invoke(app, ["train", "--dataset", "digits", *short])
+    assert done.exit_code == 130
+    assert "stopped by SIGINT after 2 of 4 epochs; nothing was kept" in done.stderr

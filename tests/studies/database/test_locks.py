@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from optuna.storages import RDBStorage
 
-from studies.database.locks import exclusive
+from studies.database.locks import exclusive, lock
+from studies.database.retrying import Retrier
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import StorageError
@@ -96,3 +97,10 @@ def test_only_what_open_storage_returned(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="RDBStorage"), exclusive(storage, "key"):
         pass
     storage.engine.dispose()
+
+
+def test_a_sqlite_file_whose_folder_takes_no_lock_is_told_so(tmp_path: Path) -> None:
+    url = StorageUrl.parse(f"sqlite:///{tmp_path}/away/study.db")  # or on what is mounted for reading only
+    told = r"cannot be changed: .*study\.db\.lock: No such file or directory"
+    with pytest.raises(StorageError, match=told), lock(url, "key", Retrier(url, patience=0)):
+        pass
