@@ -89,7 +89,7 @@ class SparseOptimizer:
                 raise BadInput(f"weight {name} is not among the optimizer's parameters.")
         if method.ramp != isinstance(schedule, CubicRamp):
             raise BadInput("a method that prunes along a ramp needs a CubicRamp, any other an UpdateSchedule.")
-        self.memory = mask_memory or MaskMemory.like(self.weights, numbers=method.sparse)
+        self.memory = mask_memory or MaskMemory.like(self.weights, numbers=None if method.sparse else False)
         self.memory.fill(masks.masks)
         self.masks = MaskState(self.memory.masks, dict(masks.n_active))
         self.movable = [name for name in self.weights if masks.n_active[name] < masks.masks[name].numel()]
@@ -212,29 +212,24 @@ class SparseOptimizer:
 
     def _zero_outside_masks(self, tensors: Mapping[str, Tensor]) -> None:
         """Multiply tensors of the weights' shapes by the masks."""
-        if self.method.sparse and tensors:
-            torch._foreach_mul_(list(tensors.values()), [self.memory.numbers[name] for name in tensors])
+        if self.method.sparse:
+            self.memory.zero_outside(tensors)
 
     def _move_to(self, new: MaskState) -> None:
         """Take over the new masks; dropped weights and their optimizer state become zero, and so does that of newborns.
 
         Newborn weights already are: they were outside the mask. Where momentum is dense, that of dropped weights stays.
         """
-        moved, numbers = [new.masks[name] for name in self.weights], list(self.memory.numbers.values())
-        old = torch._foreach_mul(numbers, 1.0) if self.method.dense_momentum else []
-        torch._foreach_copy_([self.masks.masks[name] for name in self.weights], moved)
-        torch._foreach_copy_(numbers, moved)
+        moved = [new.masks[name] for name in self.weights]
+        others = self.memory.move_to(moved, newborn=self.method.dense_momentum)
         self.masks.n_active.update(new.n_active)
         self._explored |= flat(moved)
         self._zero_outside_masks(self.weights)
-        keep = numbers
-        if self.method.dense_momentum:
-            keep = list(torch._foreach_mul(numbers, old))  # type: ignore[arg-type]  # a list of tensors is taken too
-            torch._foreach_sub_(keep, numbers)
-            torch._foreach_add_(keep, 1.0)  # old · new − new + 1: zero for the newborn alone
-        kept = dict(zip(self.weights, keep, strict=True))
         for moment in self._moments():
-            torch._foreach_mul_(list(moment.values()), [kept[name] for name in moment])
+            if self.method.dense_momentum:
+                torch._foreach_mul_(list(moment.values()), [others[name] for name in moment])
+            else:
+                self._zero_outside_masks(moment)
 
     def _moments(self) -> Iterator[dict[str, Tensor]]:
         """What the optimizer remembers of the weights, one moment after the other."""

@@ -4,6 +4,7 @@ Same sums as the dense convolution's, in another order; the same bits again and 
 """
 
 import ctypes
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class Pattern:
     """Where the active weights of a layer are, as `convolution.c` reads it.
 
     Args:
-        mask: bool (filters, channels, k, k) on the CPU, True = active; what it is now, later changes do not matter.
+        mask: bool (filters, channels, k, k) on the CPU, True = active; kept, and not to be changed.
 
     Attributes:
         dense_gradient: whether the gradient of all weights is wanted, as a topology step does, or of the active ones.
@@ -40,14 +41,7 @@ class Pattern:
     def __init__(self, mask: Tensor) -> None:
         self.dense_gradient = False
         self._filters, self._channels, self._kernel, _ = mask.shape
-        # (filter, channel, row, column) of each active weight, in flat order; and in the order of channels, for the
-        # gradient of the input, which is a convolution with filters and channels swapped and kernels turned round.
-        self._active = mask.nonzero()
-        self._turned = mask.transpose(0, 1).flip(2, 3).nonzero()
-        self._places = self._flat(self._active)
-        channel, filter_, row, column = self._turned.unbind(1)
-        last = self._kernel - 1
-        self._turned_places = self._flat(torch.stack((filter_, channel, last - row, last - column), 1))
+        self._mask = mask
         self._lists: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
     def suits(self, images: Tensor, padding: int) -> bool:
@@ -85,8 +79,24 @@ class Pattern:
         )
         return torch.zeros_like(weight, memory_format=torch.contiguous_format).put_(self._places, active)
 
-    def _flat(self, positions: Tensor) -> Tensor:
-        filter_, channel, row, column = positions.unbind(1)
+    @property
+    def _turned(self) -> Tensor:
+        # In the order of channels, for the gradient of the images: a convolution with filters and channels swapped and
+        # kernels turned round.
+        return self._mask.transpose(0, 1).flip(2, 3)
+
+    # Where the active weights are, in either order: not known before they are asked for, as images may not suit.
+    @cached_property
+    def _places(self) -> Tensor:
+        return self._flat(*self._mask.nonzero().unbind(1))
+
+    @cached_property
+    def _turned_places(self) -> Tensor:
+        channel, filter_, row, column = self._turned.nonzero().unbind(1)
+        last = self._kernel - 1
+        return self._flat(filter_, channel, last - row, last - column)
+
+    def _flat(self, filter_: Tensor, channel: Tensor, row: Tensor, column: Tensor) -> Tensor:
         return ((filter_ * self._channels + channel) * self._kernel + row) * self._kernel + column
 
     def _for(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -94,9 +104,9 @@ class Pattern:
         height, width = images.shape[2] + self._kernel - 1, images.shape[3] + self._kernel - 1
         if (height, width) not in self._lists:
             lists: list[Tensor] = []
-            for positions, n in ((self._active, self._filters), (self._turned, self._channels)):
-                owner, plane, row, column = positions.unbind(1)
-                counts = torch.bincount(owner, minlength=n)
+            for mask in (self._mask, self._turned):
+                owner, plane, row, column = mask.nonzero().unbind(1)
+                counts = torch.bincount(owner, minlength=len(mask))
                 begin = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
                 lists += [begin.int(), ((plane * height + row) * width + column).int()]
             self._lists[height, width] = (lists[0], lists[1], lists[2], lists[3])
@@ -195,7 +205,7 @@ class SparseConvolutions:
             if name in self._followed and torch.equal(self._followed[name], mask):
                 continue
             self._followed[name] = mask.clone()
-            module.pattern = Pattern(mask) if n_active[name] <= DENSEST * mask.numel() else None
+            module.pattern = Pattern(self._followed[name]) if n_active[name] <= DENSEST * mask.numel() else None
 
     def want_dense_gradients(self, wanted: bool) -> None:
         """Whether the next backward pass gives the gradients of all weights, or of the active ones."""

@@ -137,3 +137,20 @@ int rigl_drop_and_grow(const layer *layers, int n, int64_t most, int threads) {
     }
     return wrong;
 }
+
+/* As in zeroing.py. */
+typedef struct {
+    float *values;
+    const uint8_t *mask;
+    int64_t size;
+} masked;
+
+/* Multiply the values of `n` tensors by their masks. */
+void rigl_zero_outside(const masked *tensors, int n, int threads) {
+#pragma omp parallel num_threads(threads)
+    for (int t = 0; t < n; t++) {
+        const masked at = tensors[t];
+#pragma omp for schedule(static) nowait
+        for (int64_t i = 0; i < at.size; i++) at.values[i] *= at.mask[i];
+    }
+}

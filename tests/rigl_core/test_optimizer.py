@@ -7,8 +7,18 @@ from torch import nn
 from rigl_core.errors import BadInput
 from rigl_core.masks import MaskState
 from rigl_core.methods import METHODS
+from rigl_core.native import build, zeroing
 from rigl_core.optimizer import SparseOptimizer
 from rigl_core.schedules import UpdateSchedule
+
+
+@pytest.fixture(params=["numbers", "compiled"], autouse=True)
+def masks_multiply(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which masks are kept and multiplied by."""
+    if request.param == "compiled":
+        if isinstance(build.topology(), str):
+            pytest.skip(f"no native code: {build.topology()}")
+        monkeypatch.setattr(zeroing, "WORTH_IT", 0)
 
 
 def make(
