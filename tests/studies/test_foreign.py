@@ -310,6 +310,7 @@ def test_tables_are_not_created_by_looking(tmp_path: Path, empty_postgres_url: S
         (["--from", "trials.csv", "--live"], "--live is for one campaign"),
         (["one", "other", "one"], "named twice"),
         (["one", "other", "--live"], "--live is for one campaign"),
+        (["one", "--live", "--json"], "leave out --json and read summary.json"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], told: str) -> None:
