@@ -293,6 +293,20 @@ def test_ticks_are_values_that_can_be_had_in_one_notation(axis: Axis, labels: li
     assert [label.get_text() for tick, label in ticks if low <= tick <= high] == labels
 
 
+MANY = ("dense", "small_dense", "static", "set", "snfs", "rigl", "rigl_sg", "rigl_sm", "pruning")
+
+
+@pytest.mark.parametrize(("choices", "columns", "angle"), [(MANY[:3], 1, 0), (MANY, 1, 40), (MANY[:3], 3, 40)])
+def test_labels_of_choices_are_slanted_where_they_would_touch(
+    choices: tuple[str, ...], columns: int, angle: float
+) -> None:
+    with house_style():
+        _figure, axes = panels(columns, columns=columns, width=WIDTH, height=3.0)
+        ParameterAxis.of("method", Choice(values=choices), pd.Series(choices)).prepare(axes[0])
+
+    assert {label.get_rotation() for label in axes[0].get_xticklabels()} == {angle}
+
+
 def test_inline_has_its_own_identifiers_and_the_pages_colours() -> None:
     drawing = compared()
     element = inline(drawing.svg, "here")
