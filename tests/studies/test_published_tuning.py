@@ -137,6 +137,6 @@ def test_only_erk_with_half_of_its_weights_stands_out() -> None:
 
 def test_the_answer_says_what_three_seeds_leave_open() -> None:
     assert answer(analysis()) == (
-        "Tuning pays in 1 of 6 pairs: in 1 it gains test accuracy with 95 % confidence; in 4 more seeds are needed to "
-        "tell; in 1 there is no finished reference."
+        "Tuning pays in 1 of 6 pairs: at S = 0.5 erk it gains test accuracy with 95 % confidence; in 4, more seeds are "
+        "needed to tell; in 1, there is no finished reference."
     )
