@@ -12,6 +12,7 @@ from studies.evidence.arms import arms_of
 from studies.evidence.holm import holm
 from studies.evidence.method_looks import look
 from studies.evidence.methods import compare_methods
+from studies.evidence.methods_figure import looks_of
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
 from studies.reporting.wording import headline
@@ -88,6 +89,21 @@ def test_longer_training_is_another_method() -> None:
 
     assert [arm.name for arm in arms_of(evidence.frame, spec)] == ["rigl", "rigl 2×"]
     assert methods.section(evidence) is not None
+
+
+def test_a_method_that_is_trained_longer_is_drawn_as_itself_with_another_line() -> None:
+    search = {"method": ["set", "rigl"], "train_multiplier": [1.0, 2.0, 3.0]}
+    spec = make_spec(search=search, sampler="grid")
+    every = [(method, k) for method in ("set", "rigl") for k in (3.0, 1.0, 2.0)]
+    trials = [told(method, (0.8, 0.8), train_multiplier=k) for method, k in every]
+    looks = looks_of(arms_of(load(spec, [trials])[0], spec))
+
+    assert list(looks) == ["set", "set 2×", "set 3×", "rigl", "rigl 2×", "rigl 3×"]
+    for method in ("set", "rigl"):
+        assert looks[method] == look(method)
+        own = [drawn for name, drawn in looks.items() if name.partition(" ")[0] == method]
+        assert len({(drawn.colour, drawn.marker) for drawn in own}) == 1
+        assert len({drawn.line for drawn in own}) == 3
 
 
 @pytest.mark.parametrize(
