@@ -64,7 +64,11 @@ command(app, "create", example="rigl-study create fashion-lenet-full --set strat
 )
 command(app, "work", example="rigl-study work --campaign my-study --workers 2")(work)
 command(app, "status", example="rigl-study status my-study --watch")(status)
-command(app, "report", example="rigl-study report my-study --out reports/my-study")(report)
+command(
+    app,
+    "report",
+    example="rigl-study report my-study --out reports/my-study\nrigl-study report my-study --json > my-study.json",
+)(report)
 command(app, "best", example="rigl-study best my-study --pair rigl-s0.98-erk --format command")(best)
 command(app, "list", example="rigl-study list")(list_)
 command(app, "show", example="rigl-study show my-study rigl-s0.98-erk/3")(show)

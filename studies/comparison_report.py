@@ -25,7 +25,7 @@ from studies.reporting.section import Block, Section, Text
 from studies.reporting.summary import GENERATOR, SCHEMA_VERSION
 from studies.reporting.summary_schema import Key
 from studies.reporting.trials_csv import trials_csv
-from studies.reporting.wording import NOT_KNOWN, count, in_points
+from studies.reporting.wording import NOT_KNOWN, count, in_points, listed
 from studies.tables import Table
 
 OF_RECIPE = ("fixed.dataset", "fixed.model", "fixed.epochs", "fixed.method")
@@ -72,7 +72,7 @@ def _answer(found: Comparison, member: Member) -> str:
     words = {1: "better", -1: "worse", 0: "not told apart", None: "without seeds enough to tell"}
     told = [f"{word} in {tally[sign]}" for sign, word in words.items() if tally[sign]]
     told[0] += f" of {len(gaps)} pairs"
-    return f"On test the best of {member.name} is, against that of {first}, {', '.join(told)}."
+    return f"Against the best of {first}, that of {member.name} is on test {listed(told)}."
 
 
 def _page(found: Comparison, form: Form) -> Page:

@@ -111,7 +111,7 @@ def new_app(*, example: str, about: str | None = None) -> typer.Typer:
 
 
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Function], Function]:
-    """Register a function as the command `name`; its help is the docstring and ends in `example`, a real command."""
+    """Register a function as the command `name`; its help is the docstring and ends in `example`, real commands."""
 
     def register(function: Function) -> Function:
         about = inspect.getdoc(function) or ""
@@ -123,7 +123,8 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Function]
 
 
 def _example(text: str) -> str:
-    return f"\b\nExample:\n  {text}"  # \b: leave the line breaks of this paragraph alone
+    lines = "".join(f"\n  {line}" for line in text.splitlines())
+    return f"\b\nExample:{lines}"  # \b: leave the line breaks of this paragraph alone
 
 
 def say(message: str, level: int = logging.INFO) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studies.commands.app import print_json
-from studies.commands.options import Artifacts, Out, Storage, artifact_folder, one_of
+from studies.commands.app import print_json, say
+from studies.commands.options import Artifacts, Json, Out, Storage, artifact_folder, one_of
 from studies.commands.storage import opened, resolve, short_patience
 from studies.errors import BadInput, StorageError
 from studies.reporting.figure_style import STYLES
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from studies.frame import Provenance
+    from studies.report import WrittenReport
 
 LIVE_SECONDS = 15
 """A report that is kept up to date is looked after so often."""
@@ -94,10 +95,11 @@ def report(
         bool, typer.Option("--schema", help="Print the JSON schema of summary.json, and do nothing else.")
     ] = False,
     storage: Storage = None,
+    as_json: Json = False,
 ) -> None:
     """Write the report of a campaign, finished or not: HTML, Markdown, a table of all trials, JSON, figures.
 
-    Prints the result in a few lines and where the report is.
+    Prints the result in a few lines and where the report is; with --json what summary.json holds and nothing else.
     """
     if as_schema:
         from studies.summary_schemas import published_schema
@@ -110,6 +112,10 @@ def report(
         )
     if live and (not names or len(names) > 1):
         raise BadInput("--live is for one campaign, by its NAME.")
+    if live and as_json:
+        raise BadInput(
+            "--json prints one result and --live has many; leave out --json and read summary.json beside the page."
+        )
     if attach and (not names or len(names) > 1):
         raise BadInput("--attach is for one campaign, by its NAME.")
     if artifacts is not None and not attach:
@@ -120,7 +126,7 @@ def report(
         raise BadInput(f"--margin is {margin}; give a number of points, 0 or more.")
     if reference and optuna_study is None:
         raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
-    options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet)
+    options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet, as_json=as_json)
     if attach:
         options = replace(options, artifacts=artifact_folder(artifacts))
     if optuna_study is not None:
@@ -152,8 +158,7 @@ def _compare(database: "BaseStorage", names: Sequence[str], options: "ReportOpti
     campaigns = [(load_frame(database, name), load_provenance(database, name)) for name in names]
     folder = options.out or Path("reports") / f"{names[0]}+{names[1] if len(names) == 2 else len(names) - 1}"
     written = write_comparison(campaigns, folder, options.margin, Form(options.style, options.parquet))
-    print(written.headline)
-    print(f"report: {written.html}")
+    options.tell(written)
 
 
 def _report_foreign(
@@ -172,8 +177,7 @@ def _report_foreign(
         close_storage(database)
     folder = options.out or Path("reports") / (re.sub(r"[^\w.-]+", "-", study, flags=re.ASCII).strip(".-") or "study")
     written = write_foreign(found, folder, margin, Form(options.style))
-    print(written.headline)
-    print(f"report: {written.html}")
+    options.tell(written)
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,7 @@ class ReportOptions:
         style: of its figures.
         parquet: whether the trials are written as Parquet, too.
         artifacts: where what Optuna's dashboard shows of it goes; None to attach nothing.
+        as_json: whether what it found is said as JSON, for scripts.
     """
 
     out: Path | None = None
@@ -193,6 +198,7 @@ class ReportOptions:
     style: str = "screen"
     parquet: bool = False
     artifacts: Path | None = None
+    as_json: bool = False
 
     def write(
         self,
@@ -218,8 +224,16 @@ class ReportOptions:
             from studies.attachments import attach
 
             attach(database, written.analysis, written.folder, self.artifacts)
-        print(written.headline)
-        print(f"report: {written.html}")
+        self.tell(written)
+
+    def tell(self, written: "WrittenReport") -> None:
+        """Say what a report found and where it is."""
+        if self.as_json:
+            print((written.folder / "summary.json").read_text(encoding="utf-8"), end="")
+            say(f"report: {written.html}")
+        else:
+            print(written.headline)
+            print(f"report: {written.html}")
 
 
 def write_campaign(database: "BaseStorage", name: str, options: ReportOptions) -> None:

@@ -104,13 +104,15 @@ def _layer_axis(ax: Axes, names: Sequence[str]) -> None:
 def explored(shown: Sequence[Trajectory]) -> Drawing | None:
     """R_s by epoch; None where nobody told, or after one epoch only."""
     told = [one for one in shown if one.explored.shape[1] > 1]
-    return _over_training(told, lambda one: one.explored, "explored", "Explored weights, R_s, over training", _percent)
+    title, what = "Explored weights, R_s, over training", "explored weights, R_s"
+    return _over_training(told, lambda one: one.explored, "explored", title, what, _percent)
 
 
 def moving_flops(shown: Sequence[Trajectory]) -> Drawing | None:
     """Inference FLOPs by epoch, of those whose weights move between layers; None where none do."""
     told = [one for one in shown if one.flops.shape[1] > 1 and np.ptp(one.flops[1]) > 1e-3 * one.flops[1].max()]
-    return _over_training(told, lambda one: one.flops, "flops", "Inference FLOPs over training, of dense", multiple)
+    title, what = "Inference FLOPs over training, of dense", "inference FLOPs, of dense"
+    return _over_training(told, lambda one: one.flops, "flops", title, what, multiple)
 
 
 def _over_training(
@@ -118,6 +120,7 @@ def _over_training(
     band_of: Callable[[Trajectory], Array],
     name: str,
     title: str,
+    what: str,
     shown: Callable[[float], str],
 ) -> Drawing | None:
     """One panel with a line a pair; of several methods, a panel a pair with a line a method."""
@@ -141,6 +144,8 @@ def _over_training(
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: shown(value)))
             if several:
                 ax.set_title(place)
+        for ax in axes[:: min(2, len(axes))]:
+            ax.set_ylabel(what)
         keys = [_key(method, method, marker=False) for method in methods]
         if not several:
             keys = [

@@ -15,14 +15,14 @@ from studies.evidence.holm import holm
 from studies.evidence.methods_figure import accuracies
 from studies.reporting.findings import Difference
 from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import NOT_KNOWN, count, multiple, percent, points
+from studies.reporting.wording import NOT_KNOWN, count, in_points, multiple, percent, points
 from studies.spec import StudySpec
 from studies.tables import Table
 
 LEVEL = 0.05
 """A difference counts if its corrected p-value is below."""
 NAMED = 3
-"""So many differences are named in the finding; all are in the tables."""
+"""Of so many pairs of methods the differences are named in the finding; all are in the tables."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,19 @@ def finding(found: Sequence[MethodsAt], reference: object) -> str:
             why = "every seed gives the same difference, so there is no test"
         return f"Which method is better cannot be told: {why}."
     sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: _rank(item[1], reference))
-    verb = "is" if len(sure) == 1 else "are"
-    said = f"Of {count(len(tested), 'difference')} between methods, {len(sure)} {verb} more than chance explains"
+    family = count(len(tested), "difference")
     if not sure:
         n = max(c.difference.n for _place, c in tested)
-        return f"{said} (Holm-corrected paired t-tests over {count(n, 'seed')}, 5 %)."
-    named = "; ".join(_in_words(place, c) for place, c in sure[:NAMED])
-    more = f"; and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
-    return f"{said}: {named}{more}."
+        test = f"Holm-corrected paired {'t-test' if len(tested) == 1 else 't-tests'} over {count(n, 'seed')}, 5 %"
+        return f"Of {family} between methods, none is more than chance explains ({test})."
+    alike: dict[tuple[str, str], list[tuple[str, Comparison]]] = {}
+    for place, comparison in sure:
+        alike.setdefault(_ordered(comparison), []).append((place, comparison))
+    named = list(alike.values())[:NAMED]
+    n_more = len(sure) - sum(map(len, named))
+    said = f"Of {family} between methods, {len(sure)} {'is' if len(sure) == 1 else 'are'} more than chance explains"
+    more = f"; and {n_more} more" if n_more else ""
+    return f"{said}: {'; '.join(_in_words(one, tested) for one in named)}{more}."
 
 
 def _rank(comparison: Comparison, reference: object) -> tuple[bool, bool, float]:
@@ -171,12 +176,26 @@ def _rank(comparison: Comparison, reference: object) -> tuple[bool, bool, float]
     return "dense" in both, reference not in both, comparison.corrected or 0.0
 
 
-def _in_words(place: str, comparison: Comparison) -> str:
+def _ordered(comparison: Comparison) -> tuple[str, str]:
+    """The two methods, the better one first."""
     ahead = comparison.difference.mean >= 0
-    first, last = (comparison.method, comparison.other) if ahead else (comparison.other, comparison.method)
-    gap = comparison.difference
-    turned = gap if ahead else replace(gap, mean=-gap.mean)
-    return f"{first} above {last} at {place} by {points(turned)} (p = {comparison.corrected:.2g})"
+    return (comparison.method, comparison.other) if ahead else (comparison.other, comparison.method)
+
+
+def _in_words(sure: Sequence[tuple[str, Comparison]], tested: Sequence[tuple[str, Comparison]]) -> str:
+    """One method above another, at the place or the places where that is sure."""
+    place, surest = sure[0]
+    first, last = _ordered(surest)
+    gap = surest.difference
+    if len(sure) == 1:
+        turned = gap if gap.mean >= 0 else replace(gap, mean=-gap.mean)
+        return f"{first} above {last} at {place} by {points(turned)} (p = {surest.corrected:.2g})"
+    n = sum({first, last} == {c.method, c.other} for _place, c in tested)
+    where = f"all {n}" if len(sure) == n else f"{len(sure)} of {n}"
+    gaps = sorted(abs(c.difference.mean) for _place, c in sure)
+    by = " to ".join(dict.fromkeys(map(in_points, (gaps[0], gaps[-1]))))
+    p = max(c.corrected or 0.0 for _place, c in sure)
+    return f"{first} above {last} at {where} sparsities and distributions by {by} points (p ≤ {p:.2g})"
 
 
 def _reached_table(found: Sequence[MethodsAt]) -> Table:

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from studies.evidence.arms import Arm, arms_of, finite
-from studies.evidence.published_numbers import ANY, PublishedTable, Row, published_tables
+from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import NOT_KNOWN, count, multiple, percent, setting
+from studies.reporting.wording import NOT_KNOWN, count, listed, multiple, percent, setting
 from studies.search_space import Value
 from studies.spec import StudySpec
 from studies.tables import Table
@@ -27,7 +27,7 @@ class Beside:
     Attributes:
         ours: the trial beside it; None while there is none.
         is_reference: whether that is the campaign's reference, with the settings of the publication; else it is the
-            best on validation.
+            best on validation, which is what belongs beside a setting that a search chose.
         n_compared: complete trials that one was chosen from; 0 while there is none.
     """
 
@@ -86,6 +86,15 @@ def beside_published(
     return tuple(found)
 
 
+def not_at_hand(spec: StudySpec, tables: Sequence[PublishedTable] | None = None) -> tuple[Place, ...]:
+    """What was published of the campaign's studies, too, but could not be had; arguments as of `beside_published`."""
+    about = [table for table in (published_tables() if tables is None else tables) if _is_about(table, spec)]
+    configs = [plan.base_config.model_dump() for plan in spec.plans()]
+    return tuple(
+        place for table in about for place in table.lacks if any(_planned(place, config, spec) for config in configs)
+    )
+
+
 def _is_about(table: PublishedTable, spec: StudySpec) -> bool:
     """Whether the campaign repeats the table: by its name, or as it trains the same network on the same data."""
     if spec.name in table.campaigns:
@@ -95,8 +104,10 @@ def _is_about(table: PublishedTable, spec: StudySpec) -> bool:
     return not searched and (config.model, config.dataset) == (table.settings["model"], table.settings["dataset"])
 
 
-def _planned(row: Row, config: Mapping[str, Any], spec: StudySpec) -> bool:
-    """Whether one of the campaign's trials can have the settings of a row."""
+def _planned(row: Place, config: Mapping[str, Any], spec: StudySpec) -> bool:
+    """Whether one of the campaign's trials can have the settings of a row, or one of its searches can choose them."""
+    if not set(row.tuned) <= set(spec.search):
+        return False
     asked: dict[str, Value] = {
         "method": row.method,
         "sparsity": row.sparsity,
@@ -117,14 +128,19 @@ def _matches(row: Row, arm: Arm) -> bool:
     )
 
 
-def _beside(table: PublishedTable, row: Row, arm: Arm | None) -> Beside:
+def _in_words(row: Place) -> str:
     name = row.method if row.train_multiplier == 1 else f"{row.method} {row.train_multiplier:g}×"
     distribution = "" if row.distribution == ANY else f" {row.distribution}"
-    place = f"{name}, S = {row.sparsity:g}{distribution}"
+    tuned = f", tuned ({setting(row.tuned)})" if row.tuned else ""
+    return f"{name}, S = {row.sparsity:g}{distribution}{tuned}"
+
+
+def _beside(table: PublishedTable, row: Row, arm: Arm | None) -> Beside:
+    place = _in_words(row)
     if arm is None:
         return Beside(table, row, place, None, is_reference=False, n_compared=0)
-    # Published numbers are of the reference settings, so ours should be too: the best of many is luckier.
-    if arm.reference is not None:
+    # Most published numbers are of the reference settings, so ours should be too: the best of many is luckier.
+    if arm.reference is not None and not row.tuned:
         return Beside(table, row, place, arm.reference, is_reference=True, n_compared=1)
     return Beside(table, row, place, arm.trained, is_reference=False, n_compared=arm.n_compared)
 
@@ -137,6 +153,10 @@ def section(evidence: Evidence) -> Section | None:
         return None
     blocks: list[Block] = [Text(_finding(found), "finding"), _table(found)]
     blocks += [Text(text, "text") for text in _unlike(found, spec)]
+    if lacking := [_in_words(place) for place in not_at_hand(spec)]:
+        blocks.append(
+            Text(f"Published, too, but not in the copy the numbers were taken from: {listed(lacking)}.", "text")
+        )
     sources = dict.fromkeys(f"{one.table.name}: {one.table.source}" for one in found)
     blocks.append(
         Text(
@@ -220,7 +240,7 @@ def _unlike(found: Sequence[Beside], spec: StudySpec) -> list[str]:
     if config["train_size"] is not None:
         changed.append(f"train_size {config['train_size']:,} (published: all)")
     unlike = [f"Not like with like: ours had {', '.join(changed)}."] if changed else []
-    if any(one.n_compared > 1 for one in found):
+    if any(one.n_compared > 1 and not one.row.tuned for one in found):
         unlike.append(
             "Where ours is not the reference, it is the best of several on validation, and the published is of one "
             "setting: some of the difference is the luck of the best."
@@ -236,6 +256,7 @@ def _summary(found: Sequence[Beside]) -> Mapping[str, Any]:
                 "sparsity": one.row.sparsity,
                 "distribution": one.row.distribution,
                 "train_multiplier": one.row.train_multiplier,
+                "tuned": dict(one.row.tuned) or None,
                 "source": one.table.source,
                 "published": one.row.test / 100,
                 "published_std": one.row.std / 100,
@@ -255,6 +276,7 @@ KEYS: Mapping[str, str] = {
     "published.settings[].sparsity": "its sparsity",
     "published.settings[].distribution": 'its distribution, or "any"',
     "published.settings[].train_multiplier": "how many times longer it was trained",
+    "published.settings[].tuned": "what a search chose, by parameter, where the number is that setting's; else null",
     "published.settings[].source": "where the number stands",
     "published.settings[].published": "mean test accuracy, a fraction",
     "published.settings[].published_std": "standard deviation over its seeds",

@@ -77,7 +77,8 @@ def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult],
                 f"{param} changes it by up to {measure.amount(widest.span, digits=1)}{inside} (best near {where})"
             )
     if not told:
-        return f"No parameter is shown to change {measure.name} within the values tried."
+        why = "each band has room for a flat line"
+        return f"No parameter is shown to change {measure.name} within the values tried: {why}."
     return f"{measure.title}, the other parameters averaged over: {'; '.join(told)}."
 
 

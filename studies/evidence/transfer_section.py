@@ -147,15 +147,21 @@ def transfer_figure(found: Transfer) -> Drawing:
             figure,
             name="transfer",
             title="What carries over between pairs",
-            caption=(
-                "Left: points lost on test by taking the best setting of the row at the pair of the column, with its "
-                "95 % interval; the darker, the dearer. Right: Kendall’s τ between the ranks of settings on validation."
-            )
-            .replace("Left", "Above" if wide else "Left")
-            .replace("Right", "Below" if wide else "Right"),
+            caption=_caption(n_panels, wide=wide),
             description=description,
             hover=hover,
         )
+
+
+def _caption(n_panels: int, *, wide: bool) -> str:
+    cost = (
+        "oints lost on test by taking the best setting of the row at the pair of the column, with its 95 % interval; "
+        "the darker, the dearer."
+    )
+    if n_panels == 1:
+        return f"P{cost}"
+    first, second = ("Above", "Below") if wide else ("Left", "Right")
+    return f"{first}: p{cost} {second}: Kendall’s τ between the ranks of settings on validation."
 
 
 def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels: Sequence[str], joint: str) -> Hover:

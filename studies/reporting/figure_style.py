@@ -13,7 +13,7 @@ from typing import Any
 from studies.errors import UnknownName
 
 WIDTH = 9.2
-"""Of every figure on a screen, in inches; other styles scale it."""
+"""Of a figure with panels side by side on a screen, in inches; other styles, and narrow figures, scale it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Style:
 STYLES: Mapping[str, Style] = {
     "screen": Style(
         wide=WIDTH,
-        narrow=WIDTH,
+        narrow=5.4,  # a telephone shows it whole, with letters that can be read; see .drawing in report.css
         height=1.0,
         fonts="DejaVu Sans",
         fallback="Verdana, sans-serif",

@@ -69,6 +69,7 @@ def _environment(*, html: bool) -> Environment:
     environment.filters["md"] = tables.markdown_text
     environment.filters["inline_svg"] = _inline_svg
     environment.filters["linked"] = _linked
+    environment.filters["whole_parts"] = _whole_parts
     environment.globals["light"] = Markup(css_variables(dark=False))
     environment.globals["dark"] = Markup(css_variables(dark=True))
     return environment
@@ -77,6 +78,15 @@ def _environment(*, html: bool) -> Environment:
 def _linked(text: str) -> Markup:
     """A text in which the names of the report's other files are links to them."""
     return Markup(re.sub(r"\b(?:trials\.csv|summary\.json)\b", r'<a href="\g<0>">\g<0></a>', str(escape(text))))
+
+
+def _whole_parts(cell: str) -> str | Markup:
+    """The cell of a table; if it is a setting, "lr 0.1, alpha 0.3", lines break between its parts only."""
+    parts = cell.split(", ")
+    if not all(re.fullmatch(r"\S{1,26} \S{1,26}", part) for part in parts):
+        return cell
+    whole = Markup(", ").join(Markup('<span class="part">{}</span>').format(part) for part in parts)
+    return Markup("<span>{}</span>").format(whole)  # one element, as a narrow screen lays out those of a cell
 
 
 def _inline_svg(svg: str, prefix: str) -> Markup:

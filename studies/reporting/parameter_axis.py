@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,6 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from studies.reporting.wording import number
 from studies.search_space import Axis, Range, Value
+
+LETTER = 0.62
+"""Width of a letter as a multiple of its size, on average."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class ParameterAxis:
         """Give `ax` this axis, as its horizontal one unless told otherwise."""
         which = ax.yaxis if vertical else ax.xaxis
         if self.choices is not None:
-            which.set_ticks(range(len(self.choices)), [number(choice) for choice in self.choices])
+            labels = [number(choice) for choice in self.choices]
+            which.set_ticks(range(len(self.choices)), labels, **({} if vertical else _slant(ax, labels)))
             ax.grid(False, axis="y" if vertical else "x")
         elif self.log:
             (ax.set_yscale if vertical else ax.set_xscale)("log")
@@ -73,6 +78,15 @@ class ParameterAxis:
         if self.choices is None:
             which.set_major_formatter(_TickLabels(self.limits))
         (ax.set_ylim if vertical else ax.set_xlim)(*self.limits)
+
+
+def _slant(ax: Axes, labels: Sequence[str]) -> dict[str, Any]:
+    """How to set labels below an axis: slanted where they would touch if they lay side by side."""
+    letter = LETTER * mpl.rcParams["font.size"] / 72
+    room = ax.bbox.width / ax.figure.dpi / len(labels)
+    if letter * (max(map(len, labels)) + 1) <= room:
+        return {}
+    return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
 
 
 class _TickLabels(FuncFormatter):

@@ -3,15 +3,15 @@
 from studies import tables
 from studies.reporting.section import Block, Evidence, Section, Source, Terms, Text
 from studies.reporting.trial_figures import curves, parameters
-from studies.reporting.wording import verdict
+from studies.reporting.wording import sentence
 
 
 def pairs_section(evidence: Evidence) -> Section | None:
-    """Each pair's verdict in a sentence, and what selection saw; None where there was nothing to choose."""
+    """Each pair's result in a sentence, and what selection saw; None where there was nothing to choose."""
     analysis = evidence.analysis
     if analysis.params and not analysis.tuned:
         return None
-    blocks: list[Block] = [Terms(tuple((pair.label, verdict(pair)) for pair in analysis.pairs))]
+    blocks: list[Block] = [Terms(tuple((pair.label, sentence(pair)) for pair in analysis.pairs))]
     if analysis.params and any(pair.best for pair in analysis.pairs):
         blocks += [
             tables.selection_table(analysis),

@@ -15,6 +15,9 @@ from studies.search_space import Axis, Params, Range, Value
 NOT_KNOWN = "–"
 """Stands in tables where there is no value."""
 
+NAMED = 3
+"""So many pairs in which tuning pays have their names in the answer; all are in the table below it."""
+
 
 def percent(estimate: Estimate, digits: int | None = None) -> str:
     """An accuracy with its standard deviation over seeds, "84.6 ± 0.2 %"; the spread decides how many `digits`."""
@@ -64,8 +67,9 @@ def claim(pair: PairResult) -> str:
                 else f"tuning gains {100 * gain.mean:.{digits}f} points, with 95 % confidence more than 0: it pays"
             )
         case Verdict.DOES_NOT_PAY:
-            most = f"with 95 % confidence tuning gains at most {100 * max(gain.at_most, 0):.{max(digits, 2)}f} points"
-            return f"{most}: not worth it at a margin of {margin}"
+            most = f"{100 * max(gain.at_most, 0):.{max(digits, 2)}f}"
+            gains = f"at most {most} points" if float(most) else "nothing"
+            return f"with 95 % confidence tuning gains {gains}: not worth it at a margin of {margin}"
         case _:
             return f"tuning gains {interval(gain)} points (95 % interval): undecided, {_settled_by(gain, pair.margin)}"
 
@@ -209,10 +213,22 @@ def verdict(pair: PairResult) -> str:
             return f"Nothing to compare: {_why_nothing(pair)}."
 
 
+def sentence(pair: PairResult) -> str:
+    """What reference and best reach, and what the difference comes to; the verdict alone where there is no gain."""
+    if pair.gain is None or pair.reference is None or pair.best is None:
+        return verdict(pair)
+    reference, best = (
+        f"({setting(one.params)}) reaches {percent(one.test_accuracy)}" for one in (pair.reference, pair.best)
+    )
+    return f"The reference {reference} on test, the best of {pair.n_compared} on validation {best}; {claim(pair)}."
+
+
 def answer(analysis: Analysis) -> str:
     """The campaign's result in one sentence or two."""
     if len(analysis.pairs) == 1:
-        return verdict(analysis.pairs[0])
+        [pair] = analysis.pairs
+        said = sentence(pair)
+        return said if pair.gain is None else f"At {pair.label} {said[0].lower()}{said[1:]}"
     n = len(analysis.pairs)
     tally = Counter(pair.verdict for pair in analysis.pairs)
     for kind, text in _UNANIMOUS.items():
@@ -220,7 +236,14 @@ def answer(analysis: Analysis) -> str:
             return text.format(margin=f"{100 * analysis.margin:g}")
     paid = tally[Verdict.PAYS]
     lead = f"Tuning pays in {paid} of {n} pairs" if paid else f"Tuning is not shown to pay in any of {n} pairs"
-    return f"{lead}: {'; '.join(f'in {tally[kind]} {text}' for kind, text in _IN_PAIRS.items() if tally[kind])}."
+    told = [f"{_where(analysis, kind)} {text}" for kind, text in _IN_PAIRS.items() if tally[kind]]
+    return f"{lead}: {'; '.join(told)}."
+
+
+def _where(analysis: Analysis, kind: Verdict) -> str:
+    """The pairs with this verdict: by name where they are few and tuning pays in them, else how many."""
+    labels = [pair.label for pair in analysis.pairs if pair.verdict is kind]
+    return f"at {listed(labels)}" if kind is Verdict.PAYS and len(labels) <= NAMED else f"in {len(labels)},"
 
 
 _UNANIMOUS = {

@@ -68,6 +68,11 @@ def test_opens_without_complaint_or_request(browser: Any, report: Path, screen: 
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # only tables and figures scroll sideways
+    scrolled = page.evaluate(
+        """[...document.querySelectorAll('.drawing')].filter(box => box.scrollWidth > box.clientWidth)
+        .map(box => getComputedStyle(box.querySelector('svg')).getPropertyValue('--wide'))"""
+    )
+    assert all(int(wide.removesuffix("px")) > 600 for wide in scrolled)  # those with panels side by side
     assert (tmp_path / f"{screen}.png").stat().st_size > 10_000
     context.close()
 

@@ -92,7 +92,22 @@ def test_a_winner_on_validation_may_lose_on_test() -> None:
     )
 
     assert pair.verdict is Verdict.DOES_NOT_PAY
-    assert verdict(pair) == "With 95 % confidence tuning gains at most 0.00 points: not worth it at a margin of 0.25."
+    assert verdict(pair) == "With 95 % confidence tuning gains nothing: not worth it at a margin of 0.25."
+
+
+def test_the_answer_of_one_pair_says_what_both_reached() -> None:
+    gained = [
+        told(REFERENCE, (0.800,) * 3, (0.700, 0.710, 0.720)),
+        told(OTHER, (0.900,) * 3, (0.800, 0.810, 0.825)),
+    ]
+    frame, _ = load(make_spec(seeds=(0, 1, 2)), [gained])
+
+    # Differences of 10, 10 and 10.5 points: 10.17 with a standard error of 1/6, and t(0.95, 2) = 2.92.
+    assert answer(analyse(frame, "")) == (
+        "At S = 0.98 erk the reference (lr 0.1, alpha 0.3, delta_t 100) reaches 71.0 ± 1.0 % on test, the best of 2 on "
+        "validation (lr 0.05, alpha 0.4, delta_t 250) reaches 81.2 ± 1.3 %; tuning gains 10.2 points, with 95 % "
+        "confidence at least 9.7: it pays."
+    )
 
 
 def test_one_seed_gives_no_interval() -> None:
@@ -284,8 +299,8 @@ def test_the_answer_counts_the_pairs() -> None:
     frame, _ = load(spec, [[reference, clear], [reference, open_], [reference, worse], [Told(REFERENCE, "waiting")]])
 
     assert answer(analyse(frame, "")) == (
-        "Tuning pays in 1 of 4 pairs: in 1 it gains test accuracy with 95 % confidence; in 1 more seeds are needed to "
-        "tell; in 1 nothing beat the reference on validation; in 1 no trial has finished."
+        "Tuning pays in 1 of 4 pairs: at S = 0.5 erk it gains test accuracy with 95 % confidence; in 1, more seeds are "
+        "needed to tell; in 1, nothing beat the reference on validation; in 1, no trial has finished."
     )
 
 

@@ -88,14 +88,15 @@ def test_help_ends_in_an_example_that_this_command_would_accept(path: tuple[str,
     shown = CliRunner().invoke(app, [*path, "--help"])
 
     assert (shown.exit_code, shown.stderr) == (0, "")
-    *_, heading, example = shown.stdout.splitlines()
-    assert heading.strip() == "Example:"
-    program, *words = shlex.split(example.partition(">")[0])
-    assert program == "rigl-study"
-    used = next(words[:n] for n in range(len(words), -1, -1) if tuple(words[:n]) in COMMANDS)
-    assert used == [*path] or hasattr(COMMANDS[path], "commands"), "the example shows another command"
-    with COMMANDS[tuple(used)].make_context("rigl-study", words[len(used) :]):
-        pass  # parsed: every option and argument is one it takes
+    *_, examples = shown.stdout.rpartition("\n  Example:\n")
+    assert examples.strip()
+    for example in examples.splitlines():
+        program, *words = shlex.split(example.partition(">")[0])
+        assert program == "rigl-study"
+        used = next(words[:n] for n in range(len(words), -1, -1) if tuple(words[:n]) in COMMANDS)
+        assert used == [*path] or hasattr(COMMANDS[path], "commands"), "the example shows another command"
+        with COMMANDS[tuple(used)].make_context("rigl-study", words[len(used) :]):
+            pass  # parsed: every option and argument is one it takes
 
 
 def test_a_command_line_without_a_command_shows_the_help_and_is_refused() -> None:

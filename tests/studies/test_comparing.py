@@ -113,7 +113,7 @@ def test_several_pairs_are_counted() -> None:
     first = campaign("first", (0.80, 0.81, 0.82), sparsity=(0.5, 0.9))
     other = campaign("other", (0.70, 0.71, 0.721), sparsity=(0.5, 0.9))
     assert (
-        answer(compare([first, other])) == "On test the best of other is, against that of first, worse in 2 of 2 pairs."
+        answer(compare([first, other])) == "Against the best of first, that of other is on test worse in 2 of 2 pairs."
     )
 
 
@@ -122,7 +122,7 @@ def test_several_outcomes_are_counted_out_of_all_pairs() -> None:
     [gap] = (one for one in found.gaps if one.role == "best")
     better, alike = (replace(gap, low=low, high=0.3) for low in (0.1, -0.1))
     told = answer(replace(found, gaps=(better, alike, alike, better, alike, alike)))
-    assert told == "On test the best of other is, against that of first, better in 2 of 6 pairs, not told apart in 4."
+    assert told == "Against the best of first, that of other is on test better in 2 of 6 pairs and not told apart in 4."
 
 
 def test_the_first_figure_is_the_differences_with_their_numbers() -> None:

@@ -12,6 +12,7 @@ from studies.evidence.arms import arms_of
 from studies.evidence.holm import holm
 from studies.evidence.method_looks import look
 from studies.evidence.methods import compare_methods
+from studies.evidence.methods_figure import looks_of
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
 from studies.reporting.wording import headline
@@ -90,6 +91,21 @@ def test_longer_training_is_another_method() -> None:
     assert methods.section(evidence) is not None
 
 
+def test_a_method_that_is_trained_longer_is_drawn_as_itself_with_another_line() -> None:
+    search = {"method": ["set", "rigl"], "train_multiplier": [1.0, 2.0, 3.0]}
+    spec = make_spec(search=search, sampler="grid")
+    every = [(method, k) for method in ("set", "rigl") for k in (3.0, 1.0, 2.0)]
+    trials = [told(method, (0.8, 0.8), train_multiplier=k) for method, k in every]
+    looks = looks_of(arms_of(load(spec, [trials])[0], spec))
+
+    assert list(looks) == ["set", "set 2×", "set 3×", "rigl", "rigl 2×", "rigl 3×"]
+    for method in ("set", "rigl"):
+        assert looks[method] == look(method)
+        own = [drawn for name, drawn in looks.items() if name.partition(" ")[0] == method]
+        assert len({(drawn.colour, drawn.marker) for drawn in own}) == 1
+        assert len({drawn.line for drawn in own}) == 3
+
+
 @pytest.mark.parametrize(
     ("trials", "says"),
     {
@@ -99,7 +115,10 @@ def test_longer_training_is_another_method() -> None:
         "the same on every seed": ([told("rigl", (0.8, 0.9)), told("set", (0.7, 0.8))], "every seed gives the same"),
         "no test": ([told("rigl", ()), told("set", ())], "no two methods have test accuracies"),
         "not a number": ([told("rigl", (math.nan, 0.8)), told("set", (0.7, 0.7))], "no two methods have test accurac"),
-        "chance": ([told("rigl", (0.80, 0.82)), told("set", (0.81, 0.80))], "Of 1 difference between methods, 0 are"),
+        "chance": (
+            [told("rigl", (0.80, 0.82)), told("set", (0.81, 0.80))],
+            "Of 1 difference between methods, none is more",
+        ),
     }.values(),
 )
 def test_what_cannot_be_said_is_said(trials: list[Told], says: str) -> None:
@@ -118,6 +137,22 @@ def test_the_finding_names_the_surest_differences_the_better_method_first() -> N
 
     assert said is not None
     assert "set above static at S = 0.98 erk by +10.00 ± 0.01 points" in said
+
+
+def test_what_is_sure_in_several_places_is_said_once() -> None:
+    spec = make_spec(search=METHODS, sampler="grid", seeds=(0, 1, 2), sparsity=(0.8, 0.9, 0.98))
+    clear = [told("set", (0.9, 0.9101, 0.92)), told("static", (0.8, 0.81, 0.8201))]
+    wider = [told("set", (0.9, 0.9101, 0.92)), told("static", (0.7, 0.71, 0.7201))]
+    unclear = [told("set", (0.9, 0.7, 0.92)), told("static", (0.8, 0.81, 0.82))]
+    everywhere, somewhere = (
+        methods_first.answer(evidence_of(spec, trials)) for trials in ([clear, wider, wider], [clear, wider, unclear])
+    )
+
+    said = "3 are more than chance explains: set above static at all 3 sparsities and distributions by +10.00 to +20.00"
+    assert everywhere is not None
+    assert said in everywhere
+    assert somewhere is not None
+    assert "set above static at 2 of 3 sparsities and distributions by +10.00 to +20.00 points (p ≤ " in somewhere
 
 
 def test_the_first_screen_holds_methods_against_the_reference_and_below_the_dense_network() -> None:

@@ -57,6 +57,27 @@ def test_the_reference_stands_beside_it_and_not_the_luckier_best() -> None:
     assert one.place == "rigl, S = 0.8 erk"
 
 
+def test_beside_a_tuned_setting_stands_the_best() -> None:
+    spec = make_spec(
+        search={"alpha": [0.3, 0.5], "delta_t": [100, 200]}, reference={"alpha": 0.3, "delta_t": 100}, sampler="grid",
+        sparsity=(0.9,), **WRN,
+    )  # fmt: skip
+    trials = [
+        Told({"alpha": a, "delta_t": d}, val=(v, v), test=(v, v + 0.01))
+        for a, d, v in ((0.3, 100, 0.90), (0.5, 200, 0.92))
+    ]
+    section = published.section(evidence_of(spec, [trials]))
+
+    assert section is not None
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    (row,) = table.rows
+    assert row[:2] == ("rigl, S = 0.9 erk, tuned (alpha 0.416, delta_t 200)", "alpha 0.5, delta_t 200")
+    assert row[2:5] == ("92.5 ± 0.7 %", "92.4 ± 0.23 %", "+0.10")
+    assert section.summary["settings"][0]["tuned"] == {"alpha": 0.416, "delta_t": 200}
+    lacking = "Published, too, but not in the copy the numbers were taken from: rigl, S = 0.9 erk."
+    assert [block.text for block in section.blocks if isinstance(block, Text) and block.role == "text"] == [lacking]
+
+
 def test_longer_training_and_other_epochs_are_not_mixed_up() -> None:
     spec = make_spec(search={}, sampler="grid", sparsity=(0.8,), train_multiplier=2, recipe="cifar10", epochs=5)
     evidence = evidence_of(spec, [[Told({}, val=(0.9, 0.9), test=(0.93, 0.94))]])

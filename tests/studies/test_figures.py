@@ -1,5 +1,6 @@
 """Figures are the same bytes each time, say their numbers in words, and have a mark for every trial."""
 
+import importlib.resources
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -25,6 +26,7 @@ from tests.studies.sample_campaign import REFERENCE, Told, make_spec, realistic
 from tests.studies.sample_cases import CASES, OTHER, done, load
 
 SVG = "{http://www.w3.org/2000/svg}"
+CSS = importlib.resources.files("studies") / "templates" / "report.css"
 
 
 def drawn(case: str, style: str = FORM.style) -> dict[str, Drawing]:
@@ -101,6 +103,19 @@ def test_a_figure_for_a_paper_is_as_wide_as_a_column_or_both(columns: int, inche
     assert "<text" not in drawing.svg  # letters are outlines: a typesetter has other fonts
     assert Image.open(io.BytesIO(drawing.images["png"])).width == pytest.approx(300 * inches, abs=1)
     assert drawing.images["pdf"].startswith(b"%PDF")
+
+
+def test_a_figure_of_one_column_is_shown_whole_on_a_telephone() -> None:
+    [smallest] = re.findall(r"\.drawing svg {[^}]*min-width: calc\(([.\d]+) \* var\(--wide\)\)", CSS.read_text())
+    widths = {}
+    for columns in (1, 2):
+        with house_style():
+            figure, _ = panels(2, columns=columns, width=WIDTH, height=3.0)
+            drawing = finish(figure, name="a", title="", caption="", description="", hover={})
+        widths[columns] = float(smallest) * int(re.findall(r"--wide: (\d+)px", inline(drawing.svg, "a"))[0])
+
+    assert widths[1] <= 360 - 2 * 16  # of the narrowest in use, without the page's margins
+    assert widths[2] / 2 <= 360 - 2 * 16  # of panels side by side one
 
 
 def test_a_legend_that_is_too_wide_gets_more_rows_and_the_figure_the_room_for_them() -> None:
@@ -276,6 +291,20 @@ def test_ticks_are_values_that_can_be_had_in_one_notation(axis: Axis, labels: li
         ticks = zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
 
     assert [label.get_text() for tick, label in ticks if low <= tick <= high] == labels
+
+
+MANY = ("dense", "small_dense", "static", "set", "snfs", "rigl", "rigl_sg", "rigl_sm", "pruning")
+
+
+@pytest.mark.parametrize(("choices", "columns", "angle"), [(MANY[:3], 1, 0), (MANY, 1, 40), (MANY[:3], 3, 40)])
+def test_labels_of_choices_are_slanted_where_they_would_touch(
+    choices: tuple[str, ...], columns: int, angle: float
+) -> None:
+    with house_style():
+        _figure, axes = panels(columns, columns=columns, width=WIDTH, height=3.0)
+        ParameterAxis.of("method", Choice(values=choices), pd.Series(choices)).prepare(axes[0])
+
+    assert {label.get_rotation() for label in axes[0].get_xticklabels()} == {angle}
 
 
 def test_inline_has_its_own_identifiers_and_the_pages_colours() -> None:

@@ -318,6 +318,7 @@ def test_tables_are_not_created_by_looking(tmp_path: Path, empty_postgres_url: S
         (["one", "other", "one"], "named twice"),
         (["one", "other", "--live"], "--live is for one campaign"),
         (["one", "--margin", "inf"], "--margin is inf; give a number of points"),
+        (["one", "--live", "--json"], "leave out --json and read summary.json"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], told: str) -> None:

@@ -156,6 +156,11 @@ def test_the_first_screen_answers(whole: dict[str, str]) -> None:
     assert text.index("Reference and best on test") < text.index("Learning curves")
 
 
+def test_a_parameter_stays_on_the_line_of_its_value(whole: dict[str, str]) -> None:
+    cell = r'<td data-label="best on validation"><span><span class="part">lr [.\d]+</span>, <span class="part">alpha '
+    assert re.search(cell, whole["report.html"])
+
+
 def test_hostile_names_do_nothing() -> None:
     files = rendered("hostile_names")
 

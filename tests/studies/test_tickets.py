@@ -47,6 +47,15 @@ def test_budget_is_exact_and_the_sampler_fills_the_rest(storage: BaseStorage) ->
     assert first.spec.campaign == "campaign"
 
 
+def test_optunas_dashboard_is_told_what_a_value_is_and_that_more_is_better() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    TicketQueue.create(storage, make_plan())
+    study = optuna.load_study(study_name=make_plan().name, storage=storage)
+
+    assert study.metric_names == ["val_accuracy"]
+    assert study.directions == [optuna.study.StudyDirection.MAXIMIZE]
+
+
 def test_create_again_adds_nothing(storage: BaseStorage) -> None:
     TicketQueue.create(storage, make_plan())
     queue = TicketQueue.create(storage, make_plan())
