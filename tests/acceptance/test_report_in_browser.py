@@ -11,6 +11,7 @@ from studies.foreign import load_foreign
 from studies.foreign_report import write_foreign
 from studies.report import write_report
 from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
+from tests.studies.quick_reports import draw_no_png, resample_little
 from tests.studies.sample_cases import CASES, few_with_all_figures
 from tests.studies.test_foreign import MIXED, REFERENCE, make_study
 
@@ -43,10 +44,13 @@ OTHERS = {"comparison": _comparison, "foreign": _foreign}
 @pytest.fixture(scope="module", params=["whole", "unfinished", "all_failed", *OTHERS])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    if request.param in OTHERS:
-        return OTHERS[request.param](folder)
-    case = few_with_all_figures() if request.param == "whole" else CASES[request.param]()
-    return write_report(*case.load(), folder).html
+    with pytest.MonkeyPatch.context() as patch:
+        resample_little(patch)
+        draw_no_png(patch)  # the page shows none
+        if request.param in OTHERS:
+            return OTHERS[request.param](folder)
+        case = few_with_all_figures() if request.param == "whole" else CASES[request.param]()
+        return write_report(*case.load(), folder).html
 
 
 @pytest.mark.parametrize("screen", SCREENS)

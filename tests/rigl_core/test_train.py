@@ -1,5 +1,6 @@
 """The training loop: stopping, resuming, pruning, diverging, and replicas that do not know of each other."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,7 +102,7 @@ def test_it_learns() -> None:
     assert outcome.history[-1].loss < outcome.history[0].loss
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 5, 6, 10, 14])
+@pytest.mark.parametrize("stop_after", [4, 5, 6, 14])  # every step: tests/rigl_core/test_resume.py
 def test_stopped_at_any_step_and_resumed_is_bit_identical(
     stop_after: int, undisturbed: TrainOutcome, tmp_path: Path
 ) -> None:
@@ -114,15 +115,6 @@ def test_stopped_at_any_step_and_resumed_is_bit_identical(
     resumed = run(resume_from=checkpoint)
     assert results(resumed) == results(undisturbed)
     assert resumed.seconds > stopped.seconds
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_stopped_twice_is_bit_identical_for_every_method(method: str, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"method": method, "seeds": (1,), "epochs": 2, "ramp_start": 0})
-    checkpoint = tmp_path / "run.pt"
-    run(config, should_stop=after(2), checkpoint_to=checkpoint)
-    run(config, should_stop=after(5), checkpoint_to=checkpoint, resume_from=checkpoint)
-    assert results(run(config, resume_from=checkpoint)) == results(run(config))
 
 
 def test_killed_between_epochs_resumes_from_the_last_checkpoint(undisturbed: TrainOutcome, tmp_path: Path) -> None:
@@ -265,7 +257,7 @@ def test_a_text_is_told_in_bits_per_character(undisturbed_text: TrainOutcome) ->
     assert 0.24 < undisturbed_text.inference_flops < 0.26
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 6, 7, 16])
+@pytest.mark.parametrize("stop_after", [1, 6, 7, 16])
 def test_a_text_stopped_at_any_step_and_resumed_is_bit_identical(
     stop_after: int, undisturbed_text: TrainOutcome, tmp_path: Path
 ) -> None:
@@ -275,8 +267,8 @@ def test_a_text_stopped_at_any_step_and_resumed_is_bit_identical(
     assert results(run(TEXT, resume_from=checkpoint)) == results(undisturbed_text)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("method", METHODS)
+# Optimizers take turns: each with every method is seen in tests/conformance and tests/rigl_core/test_resume.py.
+@pytest.mark.parametrize(("method", "optimizer"), list(zip(METHODS, itertools.cycle(["sgd", "adam"]), strict=False)))
 def test_a_text_stopped_twice_is_bit_identical_for_every_method(method: str, optimizer: str, tmp_path: Path) -> None:
     changes = {"method": method, "optimizer": optimizer, "seeds": (1,), "epochs": 2, "ramp_start": 0}
     config = TEXT.model_copy(update=changes)

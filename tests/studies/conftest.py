@@ -1,25 +1,20 @@
 """Storages for the tests of studies."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from optuna.storages import BaseStorage
 
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
-from studies.evidence import importance, transfer
-from studies.reporting.figure_style import STYLES
 from studies.storage import close_storage, open_storage
 from tests.studies.queues import GRACE
+from tests.studies.quick_reports import draw_no_png, resample_little
 
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals that are rough but quick: most tests look at what is said of them, not at their width."""
-    monkeypatch.setattr(importance, "RESAMPLES", 5)
-    monkeypatch.setattr(importance, "SHADOWS", 6)
-    monkeypatch.setattr(transfer, "RESAMPLES", 16)
+    resample_little(monkeypatch)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -44,5 +39,4 @@ def database(request: pytest.FixtureRequest) -> Iterator[RetryingStorage]:
 
 @pytest.fixture
 def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures without their PNG, which takes as long again as the rest of them."""
-    monkeypatch.setitem(STYLES, "screen", replace(STYLES["screen"], files=()))
+    draw_no_png(monkeypatch)

@@ -14,12 +14,14 @@ from optuna.storages import BaseStorage
 from optuna.study import load_study
 from typer.testing import CliRunner
 
+from studies import report
 from studies.analysis import analyse
 from studies.attachments import BEGIN, END, attach, note, put_artifact, with_our_part
 from studies.cli import app
 from studies.commands.report import ReportOptions, write_campaign
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput
+from studies.evidence import layers
 from studies.report import write_report
 from studies.storage import close_storage, open_storage
 from tests.studies.sample_campaign import REFERENCE, Told, make_spec, store
@@ -31,7 +33,13 @@ SPEC = make_spec("shown", sparsity=(0.9, 0.98))
 TRIALS = [[done(REFERENCE, 0.8, 0.8), done(OTHER, 0.85, 0.85)], [Told(REFERENCE, "waiting")]]
 STUDIES = [plan.name for plan in SPEC.plans()]
 PICTURES = ["comparison.png", "layers.png"]
-"""What there is to see of so few trials; of more there is a surface too."""
+"""What there is to see of so few trials, whatever the sections; of more there is a surface too."""
+
+
+@pytest.fixture(autouse=True)
+def _few_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first screen and one section with a figure."""
+    monkeypatch.setattr(report, "SECTIONS", (layers.section,))
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_svg_and_png_say_what_they_show() -> None:
 
 def test_a_tall_figure_is_a_png_of_bounded_size() -> None:
     with house_style():
-        figure, _ = panels(30, columns=1, width=WIDTH, height=3.0)
+        figure, _ = panels(3, columns=1, width=WIDTH, height=30.0)
         drawing = finish(figure, name="tall", title="", caption="", description="", hover={})
 
     assert max(Image.open(io.BytesIO(drawing.images["png"])).size) == MAX_PIXELS
@@ -164,19 +164,21 @@ def test_marks_lie_in_the_order_of_their_texts() -> None:
     assert min(marks_at, key=lambda mark: mark[1])[2].endswith("lr 0.05, alpha 0.3, delta_t 100")  # y points down
 
 
-@pytest.mark.parametrize("pair", range(len(marks.PAIR_MARKERS)))
-def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape(pair: int) -> None:
-    spec = make_spec(sparsity=tuple(0.5 + 0.01 * i for i in range(pair + 1)))
-    pruned = [Told({**OTHER, "lr": 0.02 + 0.01 * i}, "pruned", curve=[0.7 + 0.001 * i]) for i in range(12)]
-    frame, _ = load(spec, [[done(REFERENCE, 0.8, 0.8), *pruned]] * (pair + 1))
+def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape() -> None:
+    n_pairs = len(marks.PAIR_MARKERS)
+    search, reference = {"lr": {"low": 0.01, "high": 0.3, "log": True}}, {"lr": 0.1}
+    spec = make_spec(sparsity=tuple(0.5 + 0.01 * i for i in range(n_pairs)), search=search, reference=reference)
+    pruned = [Told({"lr": 0.02 + 0.01 * i}, "pruned", curve=[0.7 + 0.001 * i]) for i in range(12)]
+    frame, _ = load(spec, [[done(reference, 0.8, 0.8), *pruned]] * n_pairs)
     drawing = parameters(frame, analyse(frame, ""), spec.search)
     assert drawing is not None
-    group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == f"lr-{pair}-pruned")
-    hollow = [mark for mark in group.iter() if "fill: none" in mark.get("style", "") and len(mark)]
-
-    assert [re.search(r"trial (\d+), pruned", mark[0].text or "")[1] for mark in hollow] == [  # type: ignore[index]
-        str(number) for number in range(1, 13)
-    ]
+    root = ET.fromstring(drawing.svg)
+    for pair in range(n_pairs):
+        group = next(g for g in root.iter(f"{SVG}g") if g.get("id") == f"lr-{pair}-pruned")
+        hollow = [mark for mark in group.iter() if "fill: none" in mark.get("style", "") and len(mark)]
+        assert [re.search(r"trial (\d+), pruned", mark[0].text or "")[1] for mark in hollow] == [  # type: ignore[index]
+            str(number) for number in range(1, 13)
+        ], f"pair {pair}"
 
 
 def test_the_comparison_tells_the_numbers_to_those_who_do_not_see_it() -> None:

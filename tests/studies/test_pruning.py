@@ -86,7 +86,16 @@ def test_a_rule_decides_as_optunas_pruner(pruner: dict[str, Any], steps: list[tu
             study.tell(trials[i], 0.5)
 
 
-@pytest.mark.parametrize("pruner", [pytest.param({"name": name, **OPTIONS[name][-1]}, id=name) for name in PRUNERS])
+# Every pruner, and on either database those that look at other trials alone and those that note what they saw.
+@pytest.mark.parametrize(
+    ("storage", "pruner"),
+    [
+        pytest.param(where, {"name": name, **OPTIONS[name][-1]}, id=f"{where}-{name}")
+        for where, names in (("memory", PRUNERS), ("sqlite", ("median", "hyperband")), ("postgres", ("median", "asha")))
+        for name in names
+    ],
+    indirect=["storage"],
+)
 def test_the_queue_decides_as_optunas_pruner(storage: BaseStorage, pruner: dict[str, Any]) -> None:
     draw = random.Random(str(pruner))
     study, trials = optunas(pruner)

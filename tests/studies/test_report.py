@@ -7,7 +7,6 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,10 +16,10 @@ from jsonschema import Draft202012Validator
 from studies.analysis import analyse
 from studies.report import Form, render_report
 from studies.reporting import summary
-from studies.reporting.figure_style import STYLES
 from studies.reporting.wording import headline
 from studies.summary_schemas import published_schema
 from studies.tables import Table, markdown_text
+from tests.studies.quick_reports import draw_no_png
 from tests.studies.sample_cases import ALL_FIGURES, CASES
 
 ABSENT = tuple(path.rpartition(".")[2] for path in summary.ABSENT)
@@ -75,7 +74,7 @@ class Page(HTMLParser):
 def rendered(case: str) -> dict[str, str]:
     """The report without PNGs, which nobody reads here and which take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STYLES, "screen", replace(STYLES["screen"], files=()))
+        draw_no_png(patch)
         return render_report(*CASES[case]().load())
 
 

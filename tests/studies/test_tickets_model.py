@@ -1,7 +1,9 @@
 """The queue against a model of it: whatever the order of events, both agree on who has what and how it ended."""
 
+import shutil
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,10 +46,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     tickets = Bundle("tickets")
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Path) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        url = StorageUrl.parse(f"sqlite:///{Path(self.folder.name) / 'study.db'}")
+        url = StorageUrl.parse(f"sqlite:///{shutil.copy(tables, self.folder.name)}")
         storage = open_storage(url, heartbeat_interval=1, grace_period=1800)
         assert isinstance(storage, RetryingStorage)
         self.storage = storage
@@ -183,9 +185,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert settled == N_TRIALS + again, "the budget is exact, but for trials a user wanted a second time"
 
 
-def test_the_queue_agrees_with_its_model() -> None:
+@pytest.mark.usefixtures("sqlite_url")  # a new file with tables, which is copied for each example
+def test_the_queue_agrees_with_its_model(tmp_path: Path) -> None:
     run_state_machine_as_test(
-        QueueMachine,
+        partial(QueueMachine, tmp_path / "study.db"),
         settings=settings(
             max_examples=15,
             stateful_step_count=25,

@@ -15,6 +15,8 @@ from studies.ticket import Ticket
 from studies.tickets import TicketQueue
 from tests.studies.queues import REFERENCE, claim, make_plan, make_result, trials
 
+SAMPLER_NAMES = ("random", "tpe")
+
 
 def run_all(queue: TicketQueue, objective: Callable[[Ticket], float]) -> list[tuple[float, ...]]:
     drawn = []
@@ -39,9 +41,9 @@ def test_tpe_draws_the_same_on_every_storage(storage: BaseStorage) -> None:
 
 
 @pytest.mark.parametrize(
-    "pruner", ["none", "hyperband"]
-)  # hyperband's trials learn only from those of their own halving
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+    ("sampler", "pruner"),
+    [("random", "none"), ("tpe", "none"), ("tpe", "hyperband")],  # whose trials learn from their own halving only
+)
 def test_the_queue_draws_what_optuna_draws(storage: BaseStorage, sampler: str, pruner: str) -> None:
     plan = make_plan(sampler=sampler, n_trials=16, pruner=pruner)
     queue = TicketQueue.create(storage, plan)
@@ -107,8 +109,22 @@ def test_the_reference_is_never_pruned(storage: BaseStorage) -> None:
     assert not reference.report(0, 0.1)
 
 
-@pytest.mark.parametrize("name", ["none", "median", "asha", "hyperband"])
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+# All of them together in memory; on either database each of them once.
+@pytest.mark.parametrize(
+    ("storage", "sampler", "name"),
+    [
+        *(("memory", sampler, name) for sampler in SAMPLER_NAMES for name in PRUNERS),
+        *(
+            ("sqlite", *pair)
+            for pair in (("tpe", "none"), ("random", "median"), ("tpe", "asha"), ("random", "hyperband"))
+        ),
+        *(
+            ("postgres", *pair)
+            for pair in (("random", "none"), ("tpe", "median"), ("random", "asha"), ("tpe", "hyperband"))
+        ),
+    ],
+    indirect=["storage"],
+)
 def test_every_pruner_works_with_every_sampler(storage: BaseStorage, name: str, sampler: str) -> None:
     queue = TicketQueue.create(storage, make_plan(n_trials=6, pruner=name, sampler=sampler))
     while (ticket := queue.claim("w")) is not None:

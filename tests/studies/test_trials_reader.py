@@ -36,6 +36,7 @@ def test_every_trial_comes_back_as_it_was(case: str, tmp_path: Path) -> None:
     assert found == provenance
 
 
+@pytest.mark.usefixtures("svg_only")
 @pytest.mark.parametrize("case", ["not_a_number", "lottery"])
 def test_the_report_is_the_same_bytes_and_a_folder_will_do(case: str, tmp_path: Path) -> None:
     written = write_report(*CASES[case]().load(), tmp_path).folder

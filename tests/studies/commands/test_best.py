@@ -42,9 +42,9 @@ CAMPAIGNS = {
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _here(tmp_path: Path, sqlite_url: StorageUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", str(sqlite_url))
     handlers = logging.getLogger("rigl_study").handlers
     yield
     logging.getLogger("rigl_study").handlers = handlers

@@ -38,9 +38,9 @@ STATUS_KEYS = ["name", "waiting", "running", "complete", "pruned", "failed", "re
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _here(tmp_path: Path, sqlite_url: StorageUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", str(sqlite_url))
     Path("tiny.toml").write_text(SPEC)
     handlers = logging.getLogger("rigl_study").handlers
     yield

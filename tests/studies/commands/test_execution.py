@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from rigl_core.execution import Execution
 from studies.cli import app
+from studies.database.storage_url import StorageUrl
 from workers.pool import WorkerSettings
 
 ASKED = ["--precision", "float32", "--deterministic", "--compile"]
@@ -25,9 +26,9 @@ seeds = [0]
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(tmp_path: Path, sqlite_url: StorageUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RIGL_STUDY_STORAGE", f"sqlite:///{tmp_path}/study.db")
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", str(sqlite_url))
     Path("tiny.toml").write_text(SPEC)
 
 

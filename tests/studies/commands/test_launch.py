@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from studies.cli import app
+from studies.database.storage_url import StorageUrl
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,7 @@ def test_without_slurm_it_says_where_to_go(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cluster(tmp_path: Path, sqlite_url: StorageUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands of a cluster with one machine, this one; sbatch must not be reached."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -89,7 +90,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("RIGL_STUDY_STORAGE", f"sqlite:///{tmp_path}/study.db")
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", str(sqlite_url))
     Path("tiny.toml").write_text(
         'name = "tiny"\n[fixed]\ndataset = "digits"\n[search]\nlr = [0.1]\n[strategy]\nsampler = "grid"\nseeds = [0]\n'
     )

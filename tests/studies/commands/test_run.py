@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from studies.database.storage_url import StorageUrl
 from tests.forked import Command
 
 SPEC = """
@@ -35,9 +36,9 @@ RIGL_STUDY = [sys.executable, "-m", "studies"]
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(tmp_path: Path, sqlite_url: StorageUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", str(sqlite_url))
     Path("tiny.toml").write_text(SPEC)
 
 
