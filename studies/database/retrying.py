@@ -39,6 +39,7 @@ _HOPELESS = (
     "not a database",
 )
 _READ_ONLY_TRANSACTION = "25006"  # the old primary after a failover
+_CONNECTION_WAS_LOST = "8s2b"  # SQLAlchemy's word for it when Optuna goes on with a transaction of that connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,6 +98,8 @@ def is_transient(error: BaseException) -> bool:
         return error.__cause__ is not None and is_transient(error.__cause__)
     if isinstance(error, CommitOutcomeUnknown | sa_exc.TimeoutError):
         return True
+    if isinstance(error, sa_exc.PendingRollbackError):
+        return error.code == _CONNECTION_WAS_LOST
     if getattr(root_cause(error), "pgcode", None) == _READ_ONLY_TRANSACTION:
         return True
     if isinstance(error, sa_exc.DBAPIError) and error.connection_invalidated:

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -75,6 +76,30 @@ def test_calls_that_write_ride_it_out_too(
     getattr(storage, method)(*arguments[method])  # starts the server again: the URL leads to an embedded one
     assert len(storage.get_all_studies()) == (2 if method == "create_new_study" else 1)
     assert len(storage.get_all_trials(study)) == (2 if method == "create_new_trial" else 1)
+
+
+def test_a_connection_that_is_lost_between_two_statements_is_an_outage(
+    postgres_url: StorageUrl, opened: Opened
+) -> None:
+    storage = opened(postgres_url)
+    study = storage.create_new_study(MAXIMIZE, "one")
+    for _ in range(2):
+        storage.create_new_trial(study)
+    reader = opened(postgres_url)
+    lost: list[str] = []
+
+    def lose(connection: sa.Connection, cursor: Any, statement: str, *_rest: Any) -> None:
+        if "FROM trial_params" in statement and not lost:
+            lost.append(statement)
+            cursor.execute("SELECT pg_backend_pid()")
+            [pid] = cursor.fetchone()
+            with storage.rdb.engine.begin() as other:
+                other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    sa.event.listen(reader.rdb.engine, "before_cursor_execute", lose)
+    # Optuna takes an OperationalError for SQLite's and goes on in the same transaction, which then is none any more.
+    assert [trial.number for trial in reader.get_all_trials(study)] == [0, 1]
+    assert lost
 
 
 def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
