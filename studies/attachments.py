@@ -19,7 +19,8 @@ from optuna.study import load_study
 
 from studies.errors import BadInput, NotInstalled
 from studies.reporting.findings import Analysis, PairResult, Verdict
-from studies.reporting.wording import setting, verdict
+from studies.reporting.result_words import verdict
+from studies.reporting.wording import setting
 from studies.tables import markdown_text
 
 ARTIFACT_ATTR = "artifacts:"

@@ -15,7 +15,7 @@ from studies.comparing import Comparison, Member, compare
 from studies.comparison_figures import gaps_figure, reached_figure, sure
 from studies.frame import Provenance
 from studies.report import FORM, Form, WrittenReport
-from studies.reporting.computing import on_one_core, uncollected
+from studies.reporting.computing import computing
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import MARGIN, Analysis, Setting
 from studies.reporting.health import Concern, concerns
@@ -36,7 +36,7 @@ def write_comparison(
     campaigns: Sequence[tuple[pd.DataFrame, Provenance]], out_dir: Path, margin: float = MARGIN, form: Form = FORM
 ) -> WrittenReport:
     """Write, or write anew, the report that compares these campaigns with the first of them; see `write_report`."""
-    with on_one_core(), uncollected():
+    with computing():
         found = compare(campaigns, margin)
     folder = replace_files(out_dir, render_comparison(found, form))
     return WrittenReport(folder, folder / "report.html", answer(found))
@@ -44,7 +44,7 @@ def write_comparison(
 
 def render_comparison(found: Comparison, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
-    with on_one_core(), uncollected(), drawn_in(form.style):
+    with computing(), drawn_in(form.style):
         page = _page(found, form)
     trials = pd.concat([member.frame.astype({"study": "string"}) for member in found.members], ignore_index=True)
     files = {**page.files(), "trials.csv": trials_csv(trials)}

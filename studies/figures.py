@@ -8,8 +8,9 @@ from matplotlib.ticker import MaxNLocator
 
 from studies.reporting import marks
 from studies.reporting.findings import Analysis, PairResult, Verdict
+from studies.reporting.result_words import verdict
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import percent, setting, verdict
+from studies.reporting.wording import percent, setting
 
 WHY_NO_GAIN = {Verdict.REFERENCE_IS_BEST: "reference is best", Verdict.ONLY_REFERENCE: "only the reference"}
 """What stands where a gain would."""

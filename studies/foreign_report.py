@@ -18,7 +18,7 @@ from studies.foreign_finding import Finding, find
 from studies.frame import STATES
 from studies.gain import Gain
 from studies.report import FORM, Form, WrittenReport
-from studies.reporting.computing import on_one_core, uncollected
+from studies.reporting.computing import computing
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import PairResult, Verdict
 from studies.reporting.health import Concern
@@ -39,7 +39,7 @@ EVIDENCE: tuple[Callable[[Finding], Section | None], ...] = (
 
 def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form: Form = FORM) -> WrittenReport:
     """Write, or write anew, the report of a study of another program; see `studies.report.write_report`."""
-    with on_one_core(), uncollected():
+    with computing():
         finding = find(study, margin)
     folder = replace_files(out_dir, render_foreign(finding, form))
     return WrittenReport(folder, folder / "report.html", answer(finding))
@@ -47,7 +47,7 @@ def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form:
 
 def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
-    with on_one_core(), uncollected(), drawn_in(form.style):
+    with computing(), drawn_in(form.style):
         page = _page(finding, form)
     files = {**page.files(), "trials.csv": foreign_csv(finding.study)}
     summary = foreign_summary(finding, page.answer, page.concerns, page.sections, [*files, "summary.json"])

@@ -18,8 +18,8 @@ from studies.analysis import analyse
 from studies.evidence import methods_first
 from studies.figures import comparison
 from studies.frame import Provenance
-from studies.reporting import second_process, wording
-from studies.reporting.computing import on_one_core, uncollected
+from studies.reporting import result_words, second_process, wording
+from studies.reporting.computing import computing
 from studies.reporting.figure_style import drawn_in
 from studies.reporting.findings import MARGIN, Analysis
 from studies.reporting.health import concerns
@@ -92,11 +92,11 @@ def write_report(
     Raises:
         BadInput: `out_dir` cannot be written, or has a file in the way that no report put there.
     """
-    with on_one_core(), uncollected():
+    with computing():
         known = _known(frame, provenance, margin)
         files = _render(known, form)
     folder = replace_files(out_dir, files)
-    headline = "\n".join(filter(None, [methods_first.answer(known), wording.headline(known.analysis)]))
+    headline = "\n".join(filter(None, [methods_first.answer(known), result_words.headline(known.analysis)]))
     return WrittenReport(folder, folder / "report.html", headline, known.analysis)
 
 
@@ -104,7 +104,7 @@ def render_report(
     frame: pd.DataFrame, provenance: Provenance, margin: float = MARGIN, form: Form = FORM
 ) -> dict[str, str | bytes]:
     """The contents of a report's files by their names, relative to its folder."""
-    with on_one_core(), uncollected():
+    with computing():
         return _render(_known(frame, provenance, margin), form)
 
 
@@ -181,7 +181,7 @@ def _page(known: Evidence, form: Form, sections: Callable[[], tuple[Section, ...
 
 
 def _answer(known: Evidence) -> str:
-    of_methods, of_tuning = methods_first.answer(known), wording.answer(known.analysis)
+    of_methods, of_tuning = methods_first.answer(known), result_words.answer(known.analysis)
     return " ".join(filter(None, [of_methods, of_tuning if known.analysis.tuned or not of_methods else None]))
 
 

@@ -10,7 +10,8 @@ from studies.analysis import analyse
 from studies.errors import BadInput, NotFound, UnknownName
 from studies.frame import Provenance
 from studies.reporting.findings import PairResult
-from studies.reporting.wording import percent, verdict
+from studies.reporting.result_words import verdict
+from studies.reporting.wording import percent
 from studies.source_settings import unresolved
 from studies.spec import NAME_PATTERN, StudyPlan
 from studies.toml_text import toml_key, toml_value

@@ -11,7 +11,7 @@ from studies.evidence.arms import Arm, arms_of, finite
 from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import NOT_KNOWN, count, listed, multiple, percent, setting
+from studies.reporting.wording import count, listed, multiple, percent, setting, signed
 from studies.search_space import Value
 from studies.spec import StudySpec
 from studies.tables import Table
@@ -176,8 +176,8 @@ def _finding(found: Sequence[Beside]) -> str:
         return f"None of the {count(len(found), 'published number')} has a trial of ours beside it yet."
     judged = [one for one in known if math.isfinite(one.in_standard_errors)]
     mean = 100 * math.fsum(one.difference for one in known) / len(known)
-    signed = f"{mean:+.2f}".replace("-", "−")
-    lead = f"Ours minus the published is {signed} points on average of {count(len(known), 'setting')}"
+    ahead = f"{mean:+.2f}".replace("-", "−")
+    lead = f"Ours minus the published is {ahead} points on average of {count(len(known), 'setting')}"
     if not judged:
         return f"{lead}; with one seed there is no standard error to measure it by."
     near = sum(abs(one.in_standard_errors) <= FAR for one in judged)
@@ -185,7 +185,7 @@ def _finding(found: Sequence[Beside]) -> str:
     far = max(judged, key=lambda one: abs(one.in_standard_errors))
     if near == len(judged):
         return f"{said}."
-    return f"{said}, and {far.place} is furthest off ({_signed(far.in_standard_errors, 1)})."
+    return f"{said}, and {far.place} is furthest off ({signed(far.in_standard_errors, 1)})."
 
 
 def _table(found: Sequence[Beside]) -> Table:
@@ -201,8 +201,8 @@ def _table(found: Sequence[Beside]) -> Table:
                 which,
                 percent(one.estimate),
                 theirs,
-                _signed(100 * one.difference, 2),
-                _signed(one.in_standard_errors, 1),
+                signed(100 * one.difference, 2),
+                signed(one.in_standard_errors, 1),
                 _flops(one.ours.train_flops if one.ours else math.nan, one.row.train_flops),
                 _flops(one.ours.inference_flops if one.ours else math.nan, one.row.inference_flops),
             )
@@ -217,13 +217,6 @@ def _table(found: Sequence[Beside]) -> Table:
 
 def _flops(ours: float, theirs: float | None) -> str:
     return multiple(ours) if theirs is None else f"{multiple(ours)} ({multiple(theirs)})"
-
-
-def _signed(value: float, digits: int) -> str:
-    if math.isnan(value):
-        return NOT_KNOWN
-    text = f"{value:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
 
 def _unlike(found: Sequence[Beside], spec: StudySpec) -> list[str]:

@@ -7,16 +7,6 @@ from collections.abc import Iterator
 from threadpoolctl import threadpool_limits
 
 
-def on_one_core() -> contextlib.AbstractContextManager[object]:
-    """Linear algebra without threads.
-
-    The matrices are small, so threads cost more than they save; and on a machine with other cores they would add up in
-    another order, to other bytes.
-    """
-    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
-
-
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Without the collector of cyclic garbage; a decorator, too.
@@ -32,3 +22,14 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def computing() -> Iterator[None]:
+    """Uncollected, and with linear algebra without threads.
+
+    The matrices are small, so threads cost more than they save; and on a machine with other cores they would add up in
+    another order, to other bytes.
+    """
+    with threadpool_limits(1, user_api="blas"), uncollected():
+        yield

@@ -74,10 +74,10 @@ def _serve(descriptor: int) -> None:
         except EOFError:
             return
         threading.Thread(target=_end_with, args=(asker,), daemon=True).start()
-        from studies.reporting.computing import on_one_core, uncollected
+        from studies.reporting.computing import computing
         from studies.reporting.figure_style import drawn_in
 
-        with on_one_core(), uncollected(), drawn_in(style):
+        with computing(), drawn_in(style):
             asker.send([make(known) for make in makers])
 
 

@@ -11,9 +11,9 @@ from studies.frame import STATES
 from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Difference, Estimate, PairResult, Setting, Verdict
 from studies.reporting.health import Concern
+from studies.reporting.result_words import headline, verdict
 from studies.reporting.section import Evidence, Section
 from studies.reporting.summary_schema import Key, object_schema
-from studies.reporting.wording import headline, verdict
 
 SCHEMA_VERSION = 2
 GENERATOR = "rigl-study report"

@@ -144,10 +144,7 @@ def seeds(cell: str) -> tuple[int, ...]:
 def numbers(cell: str) -> tuple[Any, ...]:
     """A JSON list of numbers; null is NaN."""
     value = _json(cell)
-    if not isinstance(value, list):
-        raise BadInput("is no JSON list of numbers")
-    types = set(map(type, value))
-    if not types <= {*_NUMBERS, type(None)}:
+    if not isinstance(value, list) or not (types := set(map(type, value))) <= {*_NUMBERS, type(None)}:
         raise BadInput("is no JSON list of numbers")
     return tuple(value) if types <= _NUMBERS else tuple(math.nan if inner is None else inner for inner in value)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from studies.analysis import analyse, difference, select_best
 from studies.reporting.findings import Estimate, PairResult, Verdict
 from studies.reporting.health import concerns
-from studies.reporting.wording import answer, duration, headline, number, pair_headline, percent, points, verdict
+from studies.reporting.result_words import answer, headline, pair_headline, verdict
+from studies.reporting.wording import duration, number, percent, points
 from studies.search_space import Params
 from tests.studies.sample_campaign import ENVIRONMENT, REFERENCE, Told, make_spec, realistic
 from tests.studies.sample_cases import CASES, OTHER, THIRD, Case, done, load

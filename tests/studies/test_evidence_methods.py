@@ -13,9 +13,9 @@ from studies.evidence.holm import holm
 from studies.evidence.method_looks import look
 from studies.evidence.methods import compare_methods
 from studies.evidence.methods_figure import looks_of
+from studies.reporting.result_words import headline
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
-from studies.reporting.wording import headline
 from studies.tables import Table
 from tests.studies.evidence_of import evidence_of
 from tests.studies.sample_campaign import Told, make_spec

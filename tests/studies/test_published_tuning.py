@@ -20,7 +20,7 @@ from studies.analysis import analyse
 from studies.evidence.published import not_at_hand
 from studies.evidence.published_numbers import published_tables
 from studies.reporting.findings import Analysis, PairResult, Verdict
-from studies.reporting.wording import answer, verdict
+from studies.reporting.result_words import answer, verdict
 from studies.spec_file import load_spec
 from tests.studies.sample_campaign import Told
 from tests.studies.sample_cases import load

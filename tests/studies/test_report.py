@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from studies.analysis import analyse
 from studies.report import Form, render_report
 from studies.reporting import summary
-from studies.reporting.wording import headline
+from studies.reporting.result_words import headline
 from studies.summary_schemas import published_schema
 from studies.tables import Table, markdown_text
 from tests.studies.quick_reports import draw_no_png

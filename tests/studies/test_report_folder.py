@@ -10,7 +10,7 @@ from studies.analysis import analyse
 from studies.errors import BadInput
 from studies.report import write_report
 from studies.reporting import report_folder
-from studies.reporting.wording import headline
+from studies.reporting.result_words import headline
 from tests.studies.sample_cases import ALL_FIGURES, CASES, few_with_all_figures
 
 
