@@ -60,7 +60,7 @@ def as_samplers_see(trial: FrozenTrial) -> tuple[Any, ...]:
     )
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_samplers_see_is_what_optuna_reads(database: RetryingStorage, seed: int) -> None:
     draw = random.Random(seed)
     queue = TicketQueue.create(database, make_plan(n_trials=12, sampler="tpe", pruner="asha"))
