@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer epochs, and not at 10,000 trials")
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="finished trials (100 3000 10000)")
     parser.add_argument("--sampler", choices=["random", "tpe"], help="only this one, and not --help and status")
+    parser.add_argument("--epochs", type=int, metavar="N", help=f"of {EPOCHS}, that are run (25)")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--role", choices=[*ROLES, "company"], help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
@@ -264,7 +265,7 @@ def main() -> None:
     sizes = options.sizes or (SIZES[:2] if options.quick else SIZES)
     rows = []
     for sampler in [options.sampler] if options.sampler else ["random", "tpe"]:
-        rows += measure(sizes=sizes, n_epochs=10 if options.quick else 25, sampler=sampler)
+        rows += measure(sizes=sizes, n_epochs=options.epochs or (10 if options.quick else 25), sampler=sampler)
     if not options.sampler:
         rows += commands.measure(quick=options.quick)
     print(json.dumps([asdict(row) for row in rows], ensure_ascii=False) if options.json else table(rows))

@@ -6,7 +6,8 @@ thousands, are never read.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from studies.database.trial_tables import (
     params_by_trial,
     reported_value,
 )
+
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _FLOOR: sa.BindParameter[int] = sa.bindparam("floor_")
 _ABOVE = (TRIALS.c.study_id == STUDY_ID) & (TRIALS.c.trial_id > _FLOOR)
@@ -71,19 +74,22 @@ _LAST_OF_PRUNED = (
     )
 )
 
-# Values of these trials after one epoch. The ids are sent as text and Postgres answers with eight bytes a value: ten
+# Values of these trials after some epochs. The ids are sent as text and Postgres answers with eight bytes a value: ten
 # thousand of them, as a list or as rows, would cost the training process milliseconds after every epoch.
-_IDS, _EPOCH = sa.bindparam("ids_", type_=sa.Text()), sa.bindparam("epoch_", type_=sa.Integer())
+_IDS = sa.bindparam("ids_", type_=sa.Text())
+_THEN = REPORTS.c.step.between(sa.bindparam("first_"), sa.bindparam("last_"))
 _PACKED = sa.func.string_agg(sa.func.float8send(REPORTED_NUMBER), sa.cast(b"", postgresql.BYTEA))
 _REPORTED: Mapping[str, sa.Select[Any]] = {
-    "postgresql": sa.select(_PACKED).where(
-        REPORTS.c.step == _EPOCH, REPORTS.c.trial_id == sa.any_(sa.cast(_IDS, postgresql.ARRAY(sa.Integer)))
-    ),
-    "sqlite": sa.select(REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type).where(
-        REPORTS.c.step == _EPOCH,
-        REPORTS.c.trial_id.in_(sa.select(sa.func.json_each(_IDS).table_valued("value").c.value)),
+    "postgresql": sa.select(REPORTS.c.step, _PACKED)
+    .where(_THEN, REPORTS.c.trial_id == sa.any_(sa.cast(_IDS, postgresql.ARRAY(sa.Integer))))
+    .group_by(REPORTS.c.step),
+    "sqlite": sa.select(REPORTS.c.step, REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type).where(
+        _THEN, REPORTS.c.trial_id.in_(sa.select(sa.func.json_each(_IDS).table_valued("value").c.value))
     ),
 }
+
+EPOCHS_AT_ONCE = 16
+"""A worker that reads what complete trials reported after one epoch will soon want the next ones, too."""
 
 
 class _Frontier:
@@ -119,7 +125,7 @@ class CompletedReports:
         self._frontier = _Frontier(study_id)
         self._lock = threading.Lock()
         self._complete: dict[int, None] = {}  # ids, in the order in which they were noticed
-        self._sorted: dict[int, tuple[int, np.ndarray[Any, np.dtype[np.float64]]]] = {}
+        self._sorted: dict[int, tuple[int, _Floats]] = {}  # by epoch: what the first so many of them reported
         self._everything = (0, "")  # the first so many ids as text: what an epoch asks for that is asked the first time
 
     def at(self, connection: sa.Connection, epoch: int) -> Completed:
@@ -128,14 +134,27 @@ class CompletedReports:
             (begun,) = self._frontier.look(connection)
             self._complete.update({row.trial_id: None for row in begun if row.state == TrialState.COMPLETE})
             self._frontier.advance(begun)
-            merged, values = self._sorted.get(epoch, (0, np.empty(0)))
+            merged = self._merged(epoch)
             if merged < len(self._complete):
-                new = self._read(connection, epoch, merged)
-                values = np.sort(np.concatenate([values, new]), kind="stable")  # nearly sorted, which it makes use of
-                self._sorted[epoch] = (len(self._complete), values)
-            return Completed(len(self._complete), values)  # type: ignore[arg-type]  # an array is a sequence
+                next_ones = range(epoch, epoch + EPOCHS_AT_ONCE)
+                self._merge(connection, merged, [e for e in next_ones if self._merged(e) == merged])
+            return Completed(*self._sorted.get(epoch, (0, ())))
 
-    def _read(self, connection: sa.Connection, epoch: int, after: int) -> Any:
+    def _merged(self, epoch: int) -> int:
+        return self._sorted[epoch][0] if epoch in self._sorted else 0
+
+    def _merge(self, connection: sa.Connection, after: int, epochs: Sequence[int]) -> None:
+        """Add what the complete trials after the first so many reported, at these epochs."""
+        new = self._read(connection, epochs[0], epochs[-1], after)
+        for epoch in epochs:
+            values, more = self._sorted.get(epoch, (0, np.empty(0)))[1], new.get(epoch, np.empty(0))
+            if values.size:
+                more = np.concatenate([values, more])
+            # The stable one makes use of what is sorted already; of what is not, the other is the fastest.
+            self._sorted[epoch] = (len(self._complete), np.sort(more, kind="stable" if values.size else "quicksort"))
+
+    def _read(self, connection: sa.Connection, first: int, last: int, after: int) -> Mapping[int, _Floats]:
+        """What the complete trials after the first so many reported, in any order, by epoch."""
         dialect = connection.dialect.name
         ids = self._everything[1] if self._everything[0] == len(self._complete) and not after else ""
         if not ids:
@@ -143,10 +162,13 @@ class CompletedReports:
             if not after:
                 self._everything = (len(self._complete), ids)
         ids = f"{{{ids}}}" if dialect == "postgresql" else f"[{ids}]"
-        result = connection.execute(_REPORTED[dialect], {"epoch_": epoch, "ids_": ids})
+        result = connection.execute(_REPORTED[dialect], {"first_": first, "last_": last, "ids_": ids})
         if dialect == "postgresql":
-            return np.frombuffer(result.scalar() or b"", dtype=">f8").astype(np.float64)
-        return np.array([reported_value(stored, kind) for stored, kind in result], dtype=np.float64)
+            return {epoch: np.frombuffer(packed, dtype=">f8").astype(np.float64) for epoch, packed in result}
+        values: dict[int, list[float]] = defaultdict(list)
+        for epoch, stored, kind in result:
+            values[epoch].append(reported_value(stored, kind))
+        return {epoch: np.array(of_epoch, dtype=np.float64) for epoch, of_epoch in values.items()}
 
 
 class BegunTrials:

@@ -1,14 +1,17 @@
 """What a worker reads of other trials: as Optuna reads them, and no finished one twice."""
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from studies.database.other_trials import EPOCHS_AT_ONCE, CompletedReports
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import TicketLost
@@ -128,6 +131,51 @@ def test_what_a_trial_asks_does_not_depend_on_how_many_there_were(database: Retr
     with watched(database) as swept:
         assert queue.sweep() == 0
     assert len(swept) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_pruners_see_is_what_optuna_reads(database: RetryingStorage, seed: int) -> None:
+    draw = random.Random(seed)
+    n_epochs = 2 * EPOCHS_AT_ONCE + 5
+    queue = TicketQueue.create(database, make_plan(n_trials=12, pruner="median"))
+    study_id = database.get_study_id_from_name(queue.name)
+    seen = CompletedReports(study_id)
+    running: list[Ticket] = []
+    while queue.counts().waiting or running:
+        if draw.random() < 0.5 and len(running) < 4 and queue.counts().waiting:
+            running.append(claim(queue))
+        elif running:
+            ticket = running.pop(draw.randrange(len(running)))
+            values = [
+                draw.choice([draw.random(), math.nan, math.inf, -math.inf]) for _ in range(draw.randrange(1, n_epochs))
+            ]
+            ticket.tell([Report(epoch, value) for epoch, value in enumerate(values)])
+            assert draw.choice([ticket.complete, ticket.prune])(make_result(draw.random()))
+        complete = [t for t in database.rdb.get_all_trials(study_id) if t.state == TrialState.COMPLETE]
+        for epoch in draw.sample(range(n_epochs), 3):
+            with database.rdb.engine.begin() as connection:
+                completed = seen.at(connection, epoch)
+            values = [t.intermediate_values[epoch] for t in complete if epoch in t.intermediate_values]
+            in_order = sorted(values, key=lambda value: (math.isnan(value), value))
+            assert completed.n_trials == len(complete)
+            np.testing.assert_array_equal(completed.values, in_order)
+
+
+def test_epochs_to_come_are_read_along(database: RetryingStorage) -> None:
+    queue = TicketQueue.create(database, make_plan(n_trials=4, pruner="median"))
+    for _ in range(2):
+        earlier = claim(queue)
+        earlier.tell([Report(epoch, 0.5) for epoch in range(2 * EPOCHS_AT_ONCE)])
+        earlier.complete(make_result(0.5))
+    ticket = claim(queue)
+    ticket.report(0, 0.6)  # nothing is pruned yet
+    n_statements = []
+    for epoch in range(1, EPOCHS_AT_ONCE + 2):
+        with watched(database) as traffic:
+            ticket.report(epoch, 0.6)
+        n_statements.append(len(traffic))
+    least = min(n_statements)
+    assert [n - least for n in n_statements] == [1, *[0] * (EPOCHS_AT_ONCE - 1), 1]
 
 
 @pytest.mark.parametrize("pruner", ["none", "asha", "hyperband"])
