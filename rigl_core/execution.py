@@ -11,7 +11,7 @@ from rigl_core.errors import UnknownName
 
 PRECISIONS: Mapping[str, str] = MappingProxyType(
     {
-        "auto": "bfloat16 on a GPU that has it, float32 elsewhere",
+        "auto": "bfloat16 on a device that has it, float32 elsewhere",
         "float32": "everything in float32",
         "bfloat16": "activations and products in bfloat16; weights and their optimizer in float32",
     }

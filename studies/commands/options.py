@@ -124,7 +124,7 @@ Device = Annotated[
 Precision = Annotated[
     str,
     one_of(
-        PRECISIONS, "--precision", callback=_precision, help="Of activations; auto is bfloat16 on a GPU that has it."
+        PRECISIONS, "--precision", callback=_precision, help="Of activations; auto is bfloat16 where the device has it."
     ),
 ]
 Deterministic = Annotated[

@@ -243,6 +243,7 @@ def test_a_checkpoint_goes_to_and_fro_between_machines_with_and_without_a_compil
                 on_step=lambda step, _: done.append(step),
                 checkpoint_to=tmp_path / f"{kind}.pt",
                 resume_from=resume_from,
+                execution=Execution(precision="float32"),
             )
         assert outcome.environment["convolutions"].startswith(kind)
         return outcome

@@ -1,6 +1,7 @@
 """What a device makes of what a user asks for."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,8 +31,9 @@ def _as_it_was() -> Iterator[None]:
     ("device", "bfloat16", "execution", "expected"),
     [
         ("cpu", False, Execution(), Plan(sparse_convolutions=True)),
-        ("cpu", True, Execution(), Plan(sparse_convolutions=True)),
+        ("cpu", True, Execution(), Plan(autocast=BF16, channels_last=True)),
         ("cpu", True, Execution(precision="bfloat16"), Plan(autocast=BF16, channels_last=True)),
+        ("cpu", True, Execution(precision="float32"), Plan(sparse_convolutions=True)),
         ("cpu", True, Execution(precision="float32", deterministic=True), Plan()),
         ("cuda", True, Execution(), Plan(device="cuda", autocast=BF16, channels_last=True, recorded=True)),
         ("cuda:1", False, Execution(), Plan(device="cuda:1", channels_last=True, recorded=True)),
@@ -111,6 +113,33 @@ def test_bfloat16_is_told_and_its_loss_is_near(monkeypatch: pytest.MonkeyPatch) 
     assert low.environment["precision"] == "bfloat16"
     assert low.loss == pytest.approx(full.loss, rel=0.1)
     assert low.loss != full.loss
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_checkpoint_goes_to_and_fro_between_machines_with_and_without_bfloat16(
+    first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after one epoch of two on one, gone on with on the other: as a run that stayed, but for rounding."""
+    path = tmp_path / "moved.pt"
+
+    def run(low: bool, until: int = 100, **checkpoints: Path) -> TrainOutcome:
+        epochs: list[int] = []
+        monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: low)
+        told = train(
+            SMALL,
+            on_epoch=lambda report: bool(epochs.append(report.epoch)),
+            should_stop=lambda: len(epochs) >= until,
+            **checkpoints,
+        )
+        assert told.environment["precision"] == ("bfloat16" if low else "float32")
+        return told
+
+    assert run(first, 1, checkpoint_to=path).status == "stopped"
+    moved, stayed = run(not first, resume_from=path), run(not first)
+    assert moved.status == stayed.status == "complete"
+    assert moved.loss == pytest.approx(stayed.loss, rel=0.05)
+    assert moved.loss != stayed.loss
+    assert moved.n_active == stayed.n_active
 
 
 def test_a_process_is_prepared_anew_for_each_run() -> None:
