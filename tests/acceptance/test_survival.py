@@ -183,16 +183,20 @@ def test_a_pool_of_workers_does_everything_once(site: Site, tmp_path: Path, monk
     assert password not in (tmp_path / "log").read_text()
 
 
-def test_a_stopped_pool_ends_well(site: Site, tmp_path: Path) -> None:
+def test_a_stopped_pool_ends_well(postgres_url: StorageUrl, tmp_path: Path) -> None:
     stop = Stop()
+    site = Site(postgres_url, tmp_path, fixed={**SPEC["fixed"], "epochs": 1000})  # not over before the pool looks
 
     def stop_in_mid_trial() -> None:
         if 2 in site.trials()[0].intermediate_values:
             stop.request("test")
 
-    with (tmp_path / "log").open("w") as log:
-        assert run_workers(site.settings(), 2, stop, output=log, on_progress=stop_in_mid_trial) == 0
-    assert site.trials()[0].state == TrialState.WAITING
+    try:
+        with (tmp_path / "log").open("w") as log:
+            assert run_workers(site.settings(), 2, stop, output=log, on_progress=stop_in_mid_trial) == 0
+        assert site.trials()[0].state == TrialState.WAITING
+    finally:
+        site.close()
 
 
 def test_a_pool_tells_what_is_wrong(site: Site, tmp_path: Path) -> None:

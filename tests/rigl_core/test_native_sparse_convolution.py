@@ -176,26 +176,6 @@ def test_gradients_of_a_step_are_those_of_the_dense_one_and_dense_where_the_topo
                 assert torch.count_nonzero(outside) > 0, f"{name} has no dense gradient to grow by"
 
 
-@needs_compiler
-def test_accuracy_is_the_same_within_what_seeds_do() -> None:
-    """Two seeds, with and without; the difference between the ways is below that between the seeds of either."""
-
-    def accuracies(deterministic: bool) -> list[float]:
-        config = DIGITS.model_copy(update={"epochs": 4, "train_size": 640})
-        outcome = train(
-            config,
-            on_epoch=lambda _: False,
-            should_stop=lambda: False,
-            execution=Execution(precision="float32", deterministic=deterministic),
-        )
-        assert outcome.environment["convolutions"] == ("dense" if deterministic else "sparse")
-        return list(outcome.test_accuracy)
-
-    quick, plain = accuracies(False), accuracies(True)
-    assert sum(plain) / 2 > 0.8
-    assert abs(sum(quick) - sum(plain)) / 2 < 0.04
-
-
 @pytest.mark.parametrize(
     ("compilers", "why"),
     [((), "there is no C compiler"), (("false",), "false failed"), (("true",), "cannot be loaded")],

@@ -19,6 +19,10 @@ SMALL = TrainConfig(
     model="wrn", model_options={"depth": 10, "width": 0.5}, dataset="synthetic",
     dataset_options={"height": 8, "width": 8, "n_train": 64, "n_eval": 16}, delta_t=2, epochs=2, batch_size=16,
 )  # fmt: skip
+DIGITS = TrainConfig(
+    model="wrn", model_options={"depth": 10, "width": 1}, dataset="digits", sparsity=0.8, delta_t=10, epochs=4,
+    train_size=640, batch_size=64, lr=0.1, seeds=(0, 1),
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +117,22 @@ def test_bfloat16_is_told_and_its_loss_is_near(monkeypatch: pytest.MonkeyPatch) 
     assert low.environment["precision"] == "bfloat16"
     assert low.loss == pytest.approx(full.loss, rel=0.1)
     assert low.loss != full.loss
+
+
+@pytest.mark.parametrize("way", ["float32", "bfloat16"])
+def test_accuracy_is_that_of_plain_float32_within_what_seeds_do(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seeds, the quick way and the plain one; the difference is below that between the seeds of either."""
+    monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: True)
+
+    def accuracies(execution: Execution) -> list[float]:
+        told = train(DIGITS, on_epoch=lambda _: False, should_stop=lambda: False, execution=execution)
+        assert told.environment["precision"] == execution.precision
+        return list(told.test_accuracy)
+
+    quick = accuracies(Execution(precision=way))
+    plain = accuracies(Execution(precision="float32", deterministic=True))
+    assert sum(plain) / 2 > 0.8
+    assert abs(sum(quick) - sum(plain)) / 2 < 0.04
 
 
 @pytest.mark.parametrize("first", [True, False])
