@@ -149,30 +149,37 @@ class TicketQueue:
             Exception: what the sampler raised, or `BadInput` if the drawn configuration is impossible. The trial has
                 been failed with that reason.
         """
-        asked_at = seconds()
+        asked_at, token = seconds(), f"{worker}:{secrets.token_hex(8)}"
+        before: Claim | None = None
 
         def take(transaction: Transaction) -> Claim | None:
+            nonlocal before
+            if before is not None:  # this is run again: what was claimed may be stored, and only the answer lost
+                mine = transaction.lock(before.trial_id)
+                if mine.state == TrialState.RUNNING and mine.system_attrs.get(CLAIM_ATTR) == token:
+                    mine.beat()
+                    return before
             if (transaction.control(self._study_id) or "run") != "run":
                 return None
             trial = transaction.lock_next_waiting(self._study_id)
             if trial is None:
                 return None
-            claim = Claim(
+            before = Claim(
                 study=self.name,
                 study_id=self._study_id,
                 trial_id=trial.trial_id,
                 number=trial.number,
-                token=f"{worker}:{secrets.token_hex(8)}",
+                token=token,
                 worker=worker,
                 attrs=dict(trial.system_attrs),
                 reported=trial.reported(),
                 drawn=trial.drawn(),
                 asked_at=asked_at,
             )
-            trial.set_system_attrs({CLAIM_ATTR: claim.token})
+            trial.set_system_attrs({CLAIM_ATTR: token})
             trial.beat()  # here, because a trial that never beat would never be found dead
             trial.become(TrialState.RUNNING)
-            return claim
+            return before
 
         try:
             claim = self._store.run(take)
@@ -237,14 +244,20 @@ class TicketQueue:
         except KeyError:
             raise NotFound(f"{self.name} has no trial {number}.") from None
 
+        asked = False
+
         def change(transaction: Transaction) -> int:
+            nonlocal asked
             trial = transaction.lock(trial_id)
             if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
                 state = trial.state.name.lower()
                 raise BadInput(f"trial {number} of {self.name} is {state}; only a failed or pruned one can be retried.")
             successor = transaction.successor_of(self._study_id, number)
-            if successor is not None:
+            if successor is not None and not asked:
                 raise BadInput(f"trial {number} of {self.name} is tried again already, as trial {successor}.")
+            if successor is not None:  # this is run again because its answer was lost
+                return successor
+            asked = True
             return transaction.append(self._study_id, [successor_attrs(trial, attempt=1, deaths=0)])
 
         return self._store.run(change)

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
 from studies.database.retrying_storage import RetryingStorage
@@ -84,3 +84,16 @@ def sweep(storage: RetryingStorage, queue: TicketQueue) -> int:
             return swept
         pause.wait(0.1)
     return 0
+
+
+def lose_next_commit(rdb: RDBStorage, *, stored: bool) -> None:
+    """Close the connection in the middle of the next COMMIT: after the server has stored it, or before."""
+
+    def lose(connection: sa.Connection) -> None:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        if stored:
+            driver.commit()
+        driver.close()
+
+    sa.event.listen(rdb.engine, "commit", lose, once=True)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import optuna
 import pytest
-import sqlalchemy as sa
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
@@ -13,6 +12,7 @@ from optuna.trial import TrialState
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import StorageError
+from tests.studies.queues import lose_next_commit
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 
@@ -30,19 +30,6 @@ class TestOptunasContract(StorageTestCase):
         """Each process opens its own: locks, hooks and connections do not travel."""
         with pytest.raises((TypeError, AttributeError)):
             super().test_pickle_storage(storage)
-
-
-def lose_next_commit(rdb: RDBStorage, *, stored: bool) -> None:
-    """Close the connection in the middle of the next COMMIT: after the server has stored it, or before."""
-
-    def lose(connection: sa.Connection) -> None:
-        driver = connection.connection.dbapi_connection
-        assert driver is not None
-        if stored:
-            driver.commit()
-        driver.close()
-
-    sa.event.listen(rdb.engine, "commit", lose, once=True)
 
 
 @pytest.fixture
