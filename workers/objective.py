@@ -19,6 +19,7 @@ from workers.heartbeat import Heartbeat
 from workers.loop import Ending
 from workers.reporter import Reporter
 from workers.stop import Stop
+from workers.tidy import forget
 
 log = logging.getLogger("rigl_study.worker")
 
@@ -90,19 +91,18 @@ class _TicketRun:
         ending: Ending = "complete" if outcome.status == "complete" else "pruned"
         tell = self._ticket.complete if ending == "complete" else self._ticket.prune
         if not tell(self._result(outcome)):  # its masks are there by now: a trial told complete can be a source
-            self._masks.unlink(missing_ok=True)
+            forget(self._masks)
             return "lost"
-        self._checkpoint.unlink(missing_ok=True)  # only now: until it is told, a crash must be able to go on from it
+        forget(self._checkpoint)  # only now: until it is told, a crash must be able to go on from it
         return ending
 
     def _train(self) -> TrainOutcome | None:
         """Train; None if a stop came and its checkpoint could not be written, so that an older one must do."""
-        remove_partial(self._checkpoint)  # what an owner left that was killed while writing
-        resume = self._checkpoint.exists()
+        resume = self._looks_for_checkpoint()
         try:
             return self._train_from(self._checkpoint if resume else None)
         except TrainingDiverged:
-            self._checkpoint.unlink(missing_ok=True)  # it would only diverge again
+            forget(self._checkpoint)  # it would only diverge again
             raise
         except CheckpointError as error:
             if self._should_stop():
@@ -112,6 +112,15 @@ class _TicketRun:
                 raise
             self._set_aside(error)
             return self._train_from(None)
+
+    def _looks_for_checkpoint(self) -> bool:
+        """Whether an earlier attempt left one. Where nobody can look, the trial starts over, as without one."""
+        try:
+            remove_partial(self._checkpoint)  # what an owner left that was killed while writing
+            return self._checkpoint.exists()
+        except OSError as error:
+            log.warning("cannot look for %s: %s; %s starts over.", self._checkpoint, error.strerror, self._ticket)
+            return False
 
     def _train_from(self, checkpoint: Path | None) -> TrainOutcome:
         return train(
@@ -158,8 +167,12 @@ class _TicketRun:
     def _set_aside(self, error: CheckpointError) -> None:
         """Keep a checkpoint that cannot be used, for whoever wants to know why, out of the way."""
         aside = self._checkpoint.with_suffix(".unusable")
-        os.replace(self._checkpoint, aside)
-        log.warning("%s It is now %s; %s starts over.", error, aside, self._ticket)
+        try:
+            os.replace(self._checkpoint, aside)
+        except OSError as reason:
+            log.warning("%s It stays there (%s); %s starts over.", error, reason.strerror, self._ticket)
+        else:
+            log.warning("%s It is now %s; %s starts over.", error, aside, self._ticket)
 
     def _result(self, outcome: TrainOutcome) -> TrialResult:
         return TrialResult(

@@ -35,10 +35,15 @@ def tidy(queue: TicketQueue, checkpoint_dir: Path) -> int:
         return 0
     left = [path for path in found if path.name not in kept]
     for path in left:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:  # a folder that went away or is read-only now is no reason to fail
-            log.warning("cannot remove %s, which is not needed any more: %s", path, error.strerror)
+        forget(path)
     if left:
         log.info("%s is over; removed %d files that dead workers left", queue.name, len(left))
     return len(left)
+
+
+def forget(path: Path) -> None:
+    """Remove a file that nobody needs any more. A folder that went away or is read-only now is no reason to fail."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("cannot remove %s, which is not needed any more: %s", path, error.strerror)

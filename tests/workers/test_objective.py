@@ -1,5 +1,6 @@
 """From a ticket to a training run and back, with real training on synthetic images."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -281,3 +282,42 @@ def test_the_hopeless_are_pruned(storage: BaseStorage, tmp_path: Path) -> None:
     assert trial.user_attrs["epochs"] == len(trial.intermediate_values) < EPOCHS
     assert trial.user_attrs["test_accuracy"] == []
     assert [path.name for path in tmp_path.rglob("*.pt")] == ["0.masks.pt"], "of the complete one"
+
+
+def test_a_checkpoint_folder_that_is_lost_costs_no_result(
+    storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = make_queue(storage)
+    ticket = claim(queue)
+    folder = (tmp_path / ticket.checkpoint_key).parent
+    complete = ticket.complete
+
+    def lose_it(result: Any) -> bool:
+        shutil.rmtree(folder)
+        folder.touch()  # now not even to remove what is not there works
+        return complete(result)
+
+    monkeypatch.setattr(ticket, "complete", lose_it)
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert "which is not needed any more: Not a directory" in caplog.text
+    assert stored(storage, ticket).state == TrialState.COMPLETE
+
+
+def test_a_checkpoint_folder_that_cannot_be_looked_into_costs_no_ticket(
+    storage: BaseStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run_ticket(claim(make_queue(storage)), Stop(), checkpoint_dir=tmp_path / ("x" * 300)) == "complete"
+    assert "cannot look for" in caplog.text
+    assert "cannot write the checkpoint" in caplog.text
+
+
+def test_an_unusable_checkpoint_that_cannot_be_set_aside_costs_no_ticket(
+    storage: BaseStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticket = claim(make_queue(storage))
+    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"not a checkpoint")
+    checkpoint.with_suffix(".unusable").mkdir()
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert "It stays there" in caplog.text
