@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-import tempfile
+import secrets
 import warnings
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,9 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        # Whoever may read it is for the umask to say: workers of several users can share the folder.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -61,7 +63,7 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         _sync_directory(path.parent)
     except OSError as error:
@@ -89,14 +91,14 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Any:
     Only tensors and plain Python values are ever read (`weights_only=True`): a malicious file is refused, not run.
 
     Raises:
-        BadCheckpoint: missing, damaged, not a checkpoint, or of another configuration or version.
+        BadCheckpoint: missing, not to be read, damaged, not a checkpoint, or of another configuration or version.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise BadCheckpoint(f"there is no checkpoint {path}.") from None
     except OSError as error:
-        raise _damaged(path, type(error).__name__) from error
+        raise BadCheckpoint(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
     header = _HEADER.match(content)
     if header is None:
         if content.startswith(_ZIP):

@@ -74,6 +74,20 @@ def test_damaged_files(damage: str, tmp_path: Path) -> None:
         load_checkpoint(path, CONFIG)
 
 
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"^cannot read the checkpoint .*: Is a directory\.$"):
+        load_checkpoint(tmp_path, CONFIG)
+
+
+def test_others_may_read_a_checkpoint_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "run.pt").stat().st_mode & 0o777 == 0o640
+
+
 def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
     save_checkpoint(path, CONFIG, STATE)
