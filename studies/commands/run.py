@@ -4,7 +4,7 @@ Ctrl-C and SIGTERM give every running trial back with its checkpoint. `work` the
 exits 0; `run` has not, because there is no report, and exits 130: the same command goes on where it stopped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,6 +86,7 @@ def work(
         check_worker_count(url, n_workers)
         with opened(storage, patient=True) as database:
             _check_campaigns(database, campaign or (), forever=forever)
+            told = _tell_held(database, campaign or ())  # now: nobody should wonder what a worker waits for
         title = ", ".join(campaign) if campaign else "all campaigns"
         code, stopped = _train(
             url,
@@ -105,7 +106,7 @@ def work(
             say(f"stopped by {stopped}; trials in progress were given back")
         else:
             with opened(storage, patient=True) as database:
-                _tell_held(database, campaign or ())
+                _tell_held(database, campaign or (), told)
     raise typer.Exit(code)
 
 
@@ -247,17 +248,24 @@ def _held(control: str, name: str) -> str:
     return f"campaign {name} is {word}; `{PROGRAM} resume {name}` lets it go on" if word else ""
 
 
-def _tell_held(database: "BaseStorage", campaigns: Sequence[str]) -> None:
-    """Say which of these campaigns are paused, stopped or gone, so that nobody wonders why nothing was trained."""
-    from studies.campaigns import open_campaign
+def _tell_held(database: "BaseStorage", campaigns: Sequence[str], told: Collection[str] = ()) -> list[str]:
+    """Say which of these campaigns (all, if none is named) are paused, stopped or gone, but for what was `told`.
 
-    for name in campaigns:
+    Returns:
+        What is to be said of them.
+    """
+    from studies.campaigns import list_campaigns, open_campaign
+
+    held = []
+    for name in campaigns or [c.name for c in list_campaigns(database) if c.state in ("paused", "stopped")]:
         try:
-            held = _held(open_campaign(database, name).queues[0].control(), name)
+            held.append(_held(open_campaign(database, name).queues[0].control(), name))
         except BadInput:
-            held = f"campaign {name} was deleted"
-        if held:
-            say(held)
+            held.append(f"campaign {name} was deleted")
+    for line in held:
+        if line and line not in told:
+            say(line)
+    return held
 
 
 def _count_workers(wanted: str, device: str) -> int:

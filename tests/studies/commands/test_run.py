@@ -106,6 +106,15 @@ def test_work_ends_after_max_trials_and_a_failing_worker_shows_in_the_exit_code(
     assert "cuda:99" in done.stderr
 
 
+def test_work_says_at_once_that_a_campaign_is_held() -> None:
+    assert run("create", "tiny.toml").returncode == 0
+    assert run("stop", "tiny").returncode == 0
+    done = run("work")
+    assert done.returncode == 0
+    held = [i for i, line in enumerate(done.stderr.splitlines()) if "campaign tiny is stopped" in line]
+    assert held == [0], "before workers are started, and once"
+
+
 def test_train_goes_on_from_its_checkpoint_to_the_same_result() -> None:
     command = ["train", "--dataset", "digits", "--delta-t", "5", "--epochs", "30", "--json"]
     kept = [*command, "--checkpoint", "run.pt"]
@@ -134,7 +143,7 @@ def test_train_refuses_what_is_no_checkpoint_of_this_run() -> None:
     for arguments, told in (
         ([*command, "run.pt", "--lr", "0.05"], "another configuration: lr is 0.1 there and 0.05 here"),
         ([*command, "text"], "text is damaged or not a checkpoint"),
-        ([*command, "."], ". is damaged or not a checkpoint of rigl-study (IsADirectoryError)"),
+        ([*command, "."], "cannot read the checkpoint .: Is a directory"),
         (["train", "--set", f"epochs=1{400 * '0'}"], "too large"),
     ):
         done = run(*arguments)
