@@ -1,5 +1,18 @@
-"""`python -m studies` is `rigl-study`, for where the entry point is not on the path."""
+"""The entry point of `rigl-study`, which is also `python -m studies`."""
 
-from studies.cli import app
+import sys
 
-app()
+
+def main() -> None:
+    """Load the command line and run it; Ctrl-C is a word, and no traceback, also while it is being loaded."""
+    try:
+        from studies.cli import app
+
+        app()
+    except KeyboardInterrupt:
+        print("rigl-study: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+import studies.__main__
 import studies.catalogue
 from studies.catalogue import catalogue_text
 from studies.cli import app
@@ -240,3 +241,20 @@ def test_a_closed_stream_leads_nowhere(
     out, err = capsys.readouterr()
     assert out == ""
     assert ("unknown catalogue entry" in err) == (closed == "stdout")
+
+
+def test_ctrl_c_while_the_program_is_being_loaded_is_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "studies.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "studies.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        studies.__main__.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "rigl-study: interrupted\n"
