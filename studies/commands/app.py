@@ -5,6 +5,7 @@ Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad in
 
 import errno
 import inspect
+import io
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ class OneLineErrors(TyperGroup):
         """Run the command line and leave the process with the exit code that says how it went."""
         kwargs |= {"prog_name": PROGRAM, "standalone_mode": False}
         _open_closed_streams()
+        _write_what_can_be_written()
         try:
             code = super().main(*args, **kwargs)
             sys.stdout.flush()
@@ -85,6 +87,16 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in order, to get their descriptors
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as it runs
+
+
+def _write_what_can_be_written() -> None:
+    """A result with a letter that stdout's encoding lacks (±, α) has a ? there, and is not lost for it."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not _in_unicode():
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _in_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")
 
 
 def _close_stdout() -> None:
@@ -153,8 +165,8 @@ def logs_json() -> bool:
 
 
 def print_json(value: Any) -> None:
-    """A result for scripts, on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """A result for scripts, on stdout; what its encoding may lack is escaped, as JSON can."""
+    print(json.dumps(value, indent=2, ensure_ascii=not _in_unicode()))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,5 +1,6 @@
 """Whatever is wrong with a command line, it is one clear line on stderr, and nothing is written anywhere."""
 
+import json
 import os
 import subprocess
 import sys
@@ -258,3 +259,14 @@ def test_ctrl_c_while_the_program_is_being_loaded_is_a_word(
         studies.__main__.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "rigl-study: interrupted\n"
+
+
+@pytest.mark.parametrize("arguments", [["data", "list"], ["data", "list", "--json"]])
+def test_a_letter_that_the_terminal_lacks_costs_no_result(arguments: list[str]) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-m", "studies", *arguments], capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    if "--json" in arguments:
+        assert "28×28 grey" in json.loads(done.stdout)[0]["summary"]
+    else:
+        assert b"28?28 grey" in done.stdout
