@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,22 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
         _sync_directory(path.parent)
     except OSError as error:
         raise CheckpointError(f"cannot write the {what} {path}: {error.strerror or error}.") from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place for a file before hours of work that end in it; makes its folder.
+
+    Raises:
+        CheckpointError: the folder cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except FileExistsError as error:
+        raise CheckpointError(f"cannot write the checkpoint {path}: {path.parent} is a file.") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}.") from error
 
 
 def remove_partial(path: Path) -> None:

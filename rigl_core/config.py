@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rigl_core.data import get_dataset
 from rigl_core.data.text_file import text_candidates, text_digest
@@ -100,6 +100,14 @@ class TrainConfig(BaseModel):
     def _fill_in_recipe(cls, values: Any) -> Any:
         return with_recipe(values) if isinstance(values, Mapping) else values
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name != "nesterov":  # pydantic would take true for 1
+            word = str(value).lower()
+            raise BadInput(f"{info.field_name} is {word}, which is for what is on or off; give its value.")
+        return value
+
     @field_validator("distribution")
     @classmethod
     def _canonical_distribution(cls, value: str) -> str:
@@ -149,8 +157,10 @@ class TrainConfig(BaseModel):
         warmup = round(own * self.train_multiplier)
         if step < warmup:
             return self.lr * (step + 1) / warmup
-        period = round(self.lr_drop_every * self.train_multiplier)
-        return self.lr * math.pow(self.lr_drop_factor, (step - warmup) // period if period else 0)
+        if not self.lr_drop_every:
+            return self.lr
+        period = max(1, round(self.lr_drop_every * self.train_multiplier))
+        return self.lr * math.pow(self.lr_drop_factor, (step - warmup) // period)
 
     def topology_schedule(self, n_steps: int) -> UpdateSchedule | CubicRamp:
         """When the topology changes in a training of `n_steps` steps in all.

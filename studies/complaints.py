@@ -9,11 +9,11 @@ _NOT_IN_KEYS = ("choice", "range", "bool", "int", "float", "str")
 """What pydantic adds to a key to tell the members of a union apart."""
 
 
-def one_line(error: ValidationError) -> str:
-    """The first complaint of a pydantic error: which key, which value, what is allowed."""
+def one_line(error: ValidationError, key: str = "") -> str:
+    """The first complaint of a pydantic error: which key (`key`, if pydantic knows none), which value, what is allowed."""
     first, n_more = error.errors()[0], error.error_count() - 1
     n_more = 0 if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS else n_more
-    where = ".".join(str(part) for part in first["loc"] if part not in _NOT_IN_KEYS)
+    where = key or ".".join(str(part) for part in first["loc"] if part not in _NOT_IN_KEYS)
     what = _in_our_words(first["type"], first.get("ctx", {})) or first["msg"].removeprefix("Value error, ")
     if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS:
         what = "it must be a number, a text, true or false"

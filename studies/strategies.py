@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -54,7 +55,7 @@ class PrunerRow:
         for key, value in options.items():
             if key not in self.options:
                 raise BadInput(f'this pruner takes no option "{key}"; it takes: {", ".join(self.options) or "none"}.')
-            if value < 0 or value != int(value):
+            if not (math.isfinite(value) and value >= 0 and value == int(value)):
                 raise BadInput(f"pruner option {key} is {value}; it must be a whole number, at least 0.")
             if key in ("min_resource", "n_min_trials", "interval_steps") and value < 1:
                 raise BadInput(f"pruner option {key} is {value}; it must be at least 1.")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from rigl_core.checkpoint import check_writable
 from rigl_core.config import TrainConfig
 from rigl_core.execution import Execution
 from rigl_core.runtime import resolve_device, set_threads
@@ -39,7 +40,7 @@ def train_once(
 
     Raises:
         BadInput: this machine has no such device.
-        CheckpointError: `checkpoint` is damaged or of another run.
+        CheckpointError: `checkpoint` is damaged or of another run, or cannot be written.
         DataUnavailable: the data set cannot be had.
         TrainingDiverged: a loss became NaN or infinite.
     """
@@ -50,6 +51,8 @@ def train_once(
         return False
 
     with on_signals(stop):
+        if checkpoint is not None:
+            check_writable(checkpoint)
         set_threads(threads_per_worker(1))
         outcome = train(
             config,

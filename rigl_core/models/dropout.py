@@ -57,8 +57,8 @@ class Dropout(nn.Module):
 
     @property
     def _n_dropped(self) -> int:
-        """Of LEVELS, on a CPU."""
-        return round(self.p * LEVELS)
+        """Of LEVELS, on a CPU; never all of them."""
+        return min(round(self.p * LEVELS), LEVELS - 1)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

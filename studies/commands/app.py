@@ -75,11 +75,21 @@ def _explain(error: Exception) -> int:
     if hasattr(error, "format_message"):  # a usage error: Typer has no public class for them
         context = getattr(error, "ctx", None)
         command = context.command_path if context else PROGRAM
-        say(f"{error.format_message().rstrip('.')}. See: {command} --help", logging.ERROR)
+        told = _complaint(error).rstrip(".")
+        say(f"{told}{'' if told.endswith('?') else '.'} See: {command} --help", logging.ERROR)
         return int(getattr(error, "exit_code", 2))
     how = "" if debugging() else f" Run `{PROGRAM} --debug ...` or set {DEBUG_VARIABLE}=1 for the traceback."
     say(f"unexpected {type(error).__name__}: {error}.{how}", logging.ERROR)
     return 1
+
+
+def _complaint(error: Any) -> str:
+    """What a usage error says; of a value that does not fit Typer tells neither which nor, plainly, what would."""
+    if error.__cause__ is None or type(error.__cause__).__name__ != "ValidationError" or error.param is None:
+        return str(error.format_message())
+    from studies.complaints import one_line
+
+    return one_line(error.__cause__, error.param.opts[0])
 
 
 def _open_closed_streams() -> None:

@@ -151,7 +151,9 @@ def test_training_longer_stretches_everything_together() -> None:
     assert config.lr_at(4) == pytest.approx(0.05)
     assert config.lr_at(34) == pytest.approx(0.1)  # the drops wait for the ten steps of warm-up
     assert config.lr_at(35) == pytest.approx(0.02)
-    assert TrainConfig(epochs=1, train_multiplier=0.1).n_epochs == 1
+    short = TrainConfig(epochs=1, train_multiplier=0.1, lr=0.1, lr_drop_every=4)
+    assert short.n_epochs == 1
+    assert short.lr_at(1) == pytest.approx(0.02), "what is set to drop does, if at every step"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,7 @@ def test_values_out_of_range(field: str, value: object) -> None:
         ({"model": "wrn", "model_options": {"deph": 10}}, BadInput, 'takes no option "deph"'),
         ({"model": "wrn", "model_options": {"depth": 10.5}}, BadInput, "must be a whole number"),
         ({"dataset_options": {"n_train": 5}}, BadInput, 'data set "fashion_mnist" takes no option "n_train"'),
+        ({"lr": True}, BadInput, "lr is true, which is for what is on or off"),
         ({"momentum": 0.0}, BadInput, "nesterov is true but momentum is 0"),
         (
             {"method": "snfs", "momentum": 0.0, "nesterov": False},

@@ -27,6 +27,10 @@ def test_drops_a_fraction_p_and_scales_the_rest():
     assert (y == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
 
 
+def test_something_is_always_kept():
+    assert torch.isfinite(Dropout(0.999999, generator())(torch.ones(1000))).all()
+
+
 def test_gradients_go_through_the_elements_that_were_kept():
     x = torch.ones(100, requires_grad=True)
     y = Dropout(0.5, generator()).train()(x)
