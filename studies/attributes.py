@@ -7,10 +7,13 @@ never before, so that whatever is found there is final.
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from studies.complaints import one_line
 from studies.database.transactions import CONTROL_ATTR, RETRY_OF_ATTR, LockedTrial
-from studies.errors import SpecVersionError
+from studies.errors import BadInput, SpecVersionError
 from studies.search_space import Params
-from studies.spec import SPEC_VERSION, StudyPlan
+from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 
 __all__ = ["CONTROL_ATTR", "RETRY_OF_ATTR"]
 
@@ -89,3 +92,23 @@ def check_version(name: str, attrs: Mapping[str, Any]) -> None:
         raise SpecVersionError(
             f"{name} is stored in format {version} and this rigl-study reads format {SPEC_VERSION}; {advice}."
         )
+
+
+def stored_spec(name: str, attrs: Mapping[str, Any]) -> StudySpec:
+    """The specification in the attributes of a stored study.
+
+    Raises:
+        SpecVersionError: it was written in another format, or by a version that knows more than this one, as a method
+            or a setting that is new.
+    """
+    check_version(name, attrs)
+    try:
+        return StudySpec.model_validate_json(attrs[SPEC_ATTR])
+    except ValidationError as error:
+        told = one_line(error)
+    except BadInput as error:
+        told = str(error).partition(" Known: ")[0]
+    raise SpecVersionError(
+        f"{name} was created by another version of rigl-study, and this one cannot run it ({told.rstrip('.')}); update "
+        "rigl-study here."
+    )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 
-from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version
+from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version, stored_spec
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Counts
 from studies.database.trial_store import trial_store
@@ -52,7 +52,7 @@ def create_campaign(storage: BaseStorage, spec: StudySpec) -> list[TicketQueue]:
             check_version(study.name, study.attrs)
             if study.attrs[SPEC_ATTR] == spec.canonical_json():  # the quick way: parsing checks a whole search box
                 continue
-            stored = StudySpec.model_validate_json(study.attrs[SPEC_ATTR])
+            stored = stored_spec(study.name, study.attrs)
             if stored != spec:
                 raise CampaignExists(
                     f"a different campaign {spec.name} is stored: "
@@ -74,7 +74,7 @@ def open_campaign(storage: BaseStorage, name: str) -> Campaign:
     studies = {study.name: study for study in _stored_studies(storage, name)}
     for study in studies.values():
         check_version(study.name, study.attrs)
-    spec = StudySpec.model_validate_json(next(iter(studies.values())).attrs[SPEC_ATTR])
+    spec = stored_spec(name, next(iter(studies.values())).attrs)
     plans = spec.plans()
     missing = [plan.name for plan in plans if plan.name not in studies]
     if missing:

@@ -10,7 +10,7 @@ _NOT_IN_KEYS = ("choice", "range", "bool", "int", "float", "str")
 
 
 def one_line(error: ValidationError, key: str = "") -> str:
-    """The first complaint of a pydantic error: which key (`key`, if pydantic knows none), which value, what is allowed."""
+    """The first complaint of a pydantic error: which key (`key`, if given), which value, what is allowed."""
     first, n_more = error.errors()[0], error.error_count() - 1
     n_more = 0 if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS else n_more
     where = key or ".".join(str(part) for part in first["loc"] if part not in _NOT_IN_KEYS)

@@ -32,6 +32,7 @@ from studies.attributes import (
     SPEC_ATTR,
     VERSION_ATTR,
     check_version,
+    stored_spec,
     successor_attrs,
     ticket_attrs,
 )
@@ -41,7 +42,7 @@ from studies.death import bury
 from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
 from studies.hold import Claim, Hold, seconds
 from studies.sampling import Drawing
-from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
+from studies.spec import SPEC_VERSION, StudyPlan
 from studies.ticket import Ticket
 from studies.ticket_files import files_kept
 
@@ -110,7 +111,7 @@ class TicketQueue:
         stored = trial_store(storage).run(plan_once)
         check_version(plan.name, stored)
         same_text = stored[SPEC_ATTR] == attrs[SPEC_ATTR]
-        if not same_text and StudySpec.model_validate_json(stored[SPEC_ATTR]) != plan.spec:
+        if not same_text and stored_spec(plan.name, stored) != plan.spec:
             raise CampaignExists(f'a different study "{plan.name}" is already stored; choose another name.')
         return cls(storage, study_id, plan)
 
@@ -131,9 +132,7 @@ class TicketQueue:
         attrs = {} if study_id is None else storage.get_study_user_attrs(study_id)
         if study_id is None or PLANNED_ATTR not in attrs:
             raise not_found("study", name, optuna.study.get_all_study_names(storage))
-        check_version(name, attrs)
-        spec = StudySpec.model_validate_json(attrs[SPEC_ATTR])
-        return cls(storage, study_id, StudyPlan(spec=spec, pair=attrs[PAIR_ATTR]))
+        return cls(storage, study_id, StudyPlan(spec=stored_spec(name, attrs), pair=attrs[PAIR_ATTR]))
 
     def claim(self, worker: str) -> Ticket | None:
         """Take the waiting ticket of the lowest number; None when none waits or the campaign is paused or stopped.

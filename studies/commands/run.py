@@ -145,7 +145,7 @@ def run(
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")
-        if held := _held(queues[0].control(), planned.name):
+        if held := _held({"pause": "paused", "stop": "stopped"}.get(queues[0].control(), ""), planned.name):
             raise BadInput(f"{held}.")
 
         code = 0
@@ -242,10 +242,11 @@ def _counts(database: "BaseStorage", campaigns: Sequence[str]) -> Mapping[str, "
     return {c.name: c.counts for c in list_campaigns(database) if not campaigns or c.name in campaigns}
 
 
-def _held(control: str, name: str) -> str:
+def _held(state: str, name: str) -> str:
     """What to say of a campaign that is not to be worked on; "" if it is."""
-    word = {"pause": "paused", "stop": "stopped"}.get(control)
-    return f"campaign {name} is {word}; `{PROGRAM} resume {name}` lets it go on" if word else ""
+    if state not in ("paused", "stopped"):
+        return ""
+    return f"campaign {name} is {state}; `{PROGRAM} resume {name}` lets it go on"
 
 
 def _tell_held(database: "BaseStorage", campaigns: Sequence[str], told: Collection[str] = ()) -> list[str]:
@@ -254,14 +255,11 @@ def _tell_held(database: "BaseStorage", campaigns: Sequence[str], told: Collecti
     Returns:
         What is to be said of them.
     """
-    from studies.campaigns import list_campaigns, open_campaign
+    from studies.campaigns import list_campaigns
 
-    held = []
-    for name in campaigns or [c.name for c in list_campaigns(database) if c.state in ("paused", "stopped")]:
-        try:
-            held.append(_held(open_campaign(database, name).queues[0].control(), name))
-        except BadInput:
-            held.append(f"campaign {name} was deleted")
+    states = {campaign.name: campaign.state for campaign in list_campaigns(database)}
+    held = [_held(states[name], name) if name in states else f"campaign {name} was deleted" for name in campaigns]
+    held += [] if campaigns else [_held(state, name) for name, state in states.items()]
     for line in held:
         if line and line not in told:
             say(line)

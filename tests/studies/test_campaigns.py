@@ -1,7 +1,9 @@
 """Campaigns, on every kind of storage."""
 
+import json
 from typing import Any
 
+import optuna
 import pytest
 from optuna.storages import BaseStorage
 
@@ -156,6 +158,32 @@ def test_a_campaign_of_another_version_is_listed_but_not_touched(storage: BaseSt
             ask()
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "told"),
+    [
+        ("strategy", "novel", "strategy.novel = 1: unknown key"),
+        ("fixed", "novel", r'unknown key in \[fixed\] "novel"'),
+        ("fixed", "method", "method = 1: it must be a text"),
+    ],
+)
+def test_what_a_newer_version_knows_and_this_one_does_not_is_told_so(section: str, key: str, told: str) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    [*_, queue] = create_campaign(storage, make_spec())
+    for study in storage.get_all_studies():
+        spec = json.loads(study.user_attrs["spec"])
+        spec[section][key] = 1
+        storage.set_study_user_attr(study._study_id, "spec", json.dumps(spec))
+    for ask in (
+        lambda: open_campaign(storage, "campaign"),
+        lambda: create_campaign(storage, make_spec()),
+        lambda: TicketQueue.open(storage, queue.name),
+    ):
+        with pytest.raises(
+            SpecVersionError, match=f"another version of rigl-study, .*{told}.*; update rigl-study here"
+        ):
+            ask()
+
+
 def test_delete_removes_one_campaign_only(storage: BaseStorage) -> None:
     create_campaign(storage, make_spec())
     create_campaign(storage, make_spec("campaign-2"))
@@ -165,8 +193,6 @@ def test_delete_removes_one_campaign_only(storage: BaseStorage) -> None:
 
 
 def test_studies_of_other_programs_are_left_alone(storage: BaseStorage) -> None:
-    import optuna
-
     optuna.create_study(storage=storage, study_name="campaign/of-somebody-else").optimize(lambda _: 0.0, n_trials=1)
     assert list_campaigns(storage) == []
     create_campaign(storage, make_spec())

@@ -130,7 +130,10 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "precision": (["work", "--precision", "float23"], 'Did you mean "float32"'),
     "train: precision": (["train", "--precision", "half"], "Known: auto, float32, bfloat16"),
     "train: compile": (["train", "--compile", "--device", "cpu"], "for CUDA GPUs only, and this is a cpu"),
-    "max trials": (["work", "--max-trials", "0"], "--max-trials = '0': it must be 1 or more. See: rigl-study work --help"),
+    "max trials": (
+        ["work", "--max-trials", "0"],
+        "--max-trials = '0': it must be 1 or more. See: rigl-study work --help",
+    ),
     "no such storage": (["status", "--storage", "sqlite:///missing.db"], "there is no such file"),
     "work on nothing": (["work", "--storage", "sqlite:///missing.db"], "there is no such file"),
     "no campaign": (["report", "--storage", "sqlite:///missing.db"], "report takes one of"),

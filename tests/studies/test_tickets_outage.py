@@ -49,9 +49,7 @@ def test_a_claim_whose_ticket_is_somebody_elses_by_now_takes_the_next(database: 
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_a_retry_issues_one_ticket(
-    database: RetryingStorage, monkeypatch: pytest.MonkeyPatch, stored: bool
-) -> None:
+def test_a_retry_issues_one_ticket(database: RetryingStorage, monkeypatch: pytest.MonkeyPatch, stored: bool) -> None:
     queue = TicketQueue.create(database, make_plan(n_trials=1))
     claim(queue).fail("for a reason")
     trial_id = trials(database, queue)[0]._trial_id

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from studies.database.storage_url import StorageUrl
+from studies.storage import close_storage, open_storage
 from tests.forked import Command
 
 SPEC = """
@@ -208,3 +209,20 @@ def test_the_dashboard_answers_on_this_machine_until_ctrl_c() -> None:
     assert (process.returncode, rest) == (0, "")
     assert taken.returncode == 2
     assert "choose another --port" in taken.stderr
+
+
+def test_work_goes_on_beside_a_held_campaign_of_another_version() -> None:
+    assert run("create", "tiny.toml", "--name", "newer").returncode == 0
+    assert run("pause", "newer").returncode == 0
+    storage = open_storage(StorageUrl.parse(os.environ["RIGL_STUDY_STORAGE"]))
+    for study in storage.get_all_studies():
+        storage.set_study_user_attr(
+            study._study_id, "spec", study.user_attrs["spec"].replace('"strategy":{', '"strategy":{"novel":1,')
+        )
+    close_storage(storage)
+    assert run("create", "tiny.toml").returncode == 0
+    done = run("work", "--max-trials", "1")
+    assert done.returncode == 0, done.stderr
+    assert "campaign newer is paused" in done.stderr
+    assert "another version of rigl-study" in done.stderr
+    assert sum(complete for _, complete in counts()) == 1
