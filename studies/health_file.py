@@ -3,6 +3,7 @@
 No database is asked: workers wait out an outage of it by themselves, and a restart would only cost them their step.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -80,7 +81,8 @@ class HealthFile:
         self._done.set()
         if self._path is not None:
             self._thread.join()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it grows old, then; what was trained is not failed for that
+                self._path.unlink()
 
     def _write_on(self) -> None:
         assert self._path is not None

@@ -95,9 +95,11 @@ def show(name: CampaignName, trial: Trial, storage: Storage = None, as_json: Jso
     if as_json:
         print_json(found)
         return
-    for key, value in found.items():
-        if value not in (None, {}, []):
-            print(f"{key:<18} {_for_people(value)}")
+    shown = {key: _for_people(value) for key, value in found.items() if value not in (None, {}, [])}
+    shown |= {key: f"{shown[key]} UTC" for key in ("started", "finished") if key in shown}
+    width = max(map(len, shown))
+    for key, text in shown.items():
+        print(f"{key:<{width}} {text}")
 
 
 def _plain(value: Any) -> Any:

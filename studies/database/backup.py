@@ -100,11 +100,16 @@ def _beginning(file: Path) -> bytes:
 
 def _refuse_foreign(file: Path) -> None:
     """A backup replaces an older one, and nothing else: a slip of the hand should not cost a study file."""
-    with contextlib.suppress(FileNotFoundError):
+    try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise BadInput(f"cannot write the backup {file}: it is no regular file; name another.")
         if (beginning := _beginning(file)) and not any(map(beginning.startswith, _BEGINNINGS.values())):
             raise BadInput(f"{file} is there and is no backup; name another file.")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"cannot write the backup {file}: {reason}; name another.") from None
     if not file.absolute().parent.is_dir():
         raise BadInput(f"cannot write the backup {file}: there is no folder {file.absolute().parent}.")
 

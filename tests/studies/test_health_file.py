@@ -16,7 +16,8 @@ from studies.health_file import HealthFile, Unhealthy, check
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "health"
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder" / "health"
 
 
 def test_it_is_there_at_once_private_whole_and_gone_at_the_end(path: Path) -> None:
@@ -25,6 +26,13 @@ def test_it_is_there_at_once_private_whole_and_gone_at_the_end(path: Path) -> No
         assert path.stat().st_mode & 0o777 == 0o600
         assert [file.name for file in path.parent.iterdir() if not file.is_dir()] == ["health"]
     assert not path.exists()
+
+
+def test_a_folder_that_went_away_fails_nothing_at_the_end(path: Path) -> None:
+    with HealthFile(path, 1):
+        path.unlink()
+        path.parent.rmdir()
+        path.parent.touch()
 
 
 def test_it_is_written_again_and_tells_how_many_are_alive(

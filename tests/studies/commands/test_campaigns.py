@@ -153,7 +153,10 @@ def test_show_tells_why_a_trial_failed(failed: str) -> None:
     assert found["params"] == {"lr": 0.1}
     assert "out of luck" in found["error"]
     assert found["value"] is None
-    assert "out of luck" in succeed("show", "tiny", failed)
+    for_people = succeed("show", "tiny", failed)
+    assert "out of luck" in for_people
+    [started] = [line for line in for_people.splitlines() if line.startswith("started ")]
+    assert started.endswith(f" {found['started']} UTC"), "by the database's clock"
 
 
 def test_retry_queues_a_failed_trial_again(failed: str) -> None:

@@ -195,6 +195,11 @@ BAD_FILES = {
     "over a study file": (["backup", "study.toml"], "study.toml is there and is no backup"),
     "over a folder": (["backup", "."], "it is no regular file"),
     "into no folder": (["backup", "no/b.backup"], "there is no folder"),
+    "below a file": (
+        ["backup", "study.toml/b.backup"],
+        "cannot write the backup study.toml/b.backup: Not a directory; name",
+    ),
+    "a very long name": (["backup", 300 * "x"], "File name too long; name another"),
     "of another kind": (["restore", "p.backup"], "p.backup is a backup of Postgres, and sqlite:///"),
     "of nothing": (["backup", "b.backup"], "holds no tables, so there is nothing to back up"),
     "nothing to upgrade": (["upgrade"], "holds no tables yet"),
