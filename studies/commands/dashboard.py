@@ -8,7 +8,7 @@ import typer
 from studies.commands.app import say
 from studies.commands.options import Artifacts, Storage, artifact_folder
 from studies.commands.storage import opened
-from studies.errors import BadInput, StorageError
+from studies.errors import BadInput, NotInstalled
 
 
 def dashboard(
@@ -26,7 +26,7 @@ def dashboard(
     try:
         from optuna_dashboard import wsgi
     except ImportError:
-        raise StorageError(
+        raise NotInstalled(
             "the dashboard is not installed; run: pip install 'rigl-study[dashboard]' (in a clone: pip install "
             "'.[dashboard]')."
         ) from None
