@@ -66,9 +66,9 @@ class Run:
         """The next mini-batch of every replica."""
         epoch, batch = divmod(self.step, self.batches_per_epoch)
         for i, replica in enumerate(self.replicas):
+            self._flops_sum[i] += self._flops_now[i]  # the masks of this step are those before it moves them
             if replica.train_step(epoch, batch, self.step) is not None:
                 self._flops_now[i] = self._inference_flops(replica)
-            self._flops_sum[i] += self._flops_now[i]
         self.step += 1
 
     def finish_epoch(self) -> EpochReport:

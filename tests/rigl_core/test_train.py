@@ -196,6 +196,15 @@ def test_flops_of_each_kind_of_method(undisturbed: TrainOutcome) -> None:
     assert snfs.train_flops > 1 / 3  # the weight gradient is dense at every step
 
 
+def test_a_step_that_prunes_was_computed_before_it_pruned() -> None:
+    whole = run(CONFIG.model_copy(update={"method": "dense", "seeds": (7,)}))
+    n_steps = CONFIG.n_epochs * math.ceil(IMAGES["n_train"] / CONFIG.batch_size)
+    at_the_end = {"method": "pruning", "seeds": (7,), "ramp_start": n_steps - 2, "t_end_fraction": 1.0}
+    pruned = run(CONFIG.model_copy(update=at_the_end))
+    assert pruned.realised_sparsity == pytest.approx(0.8, abs=1e-3)
+    assert pruned.train_flops == whole.train_flops == 1.0
+
+
 def test_what_was_explored_is_reported(undisturbed: TrainOutcome) -> None:
     explored = [report.explored for report in undisturbed.history]
     assert all(len(fractions) == 2 for fractions in explored)
