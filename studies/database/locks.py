@@ -66,13 +66,16 @@ def lock(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool = True) -> I
 def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool) -> Iterator[bool]:
     """An advisory lock of a transaction that does nothing else; it works through a transaction-pooling proxy too."""
     number = int.from_bytes(hashlib.sha256(f"rigl-study {key}".encode()).digest()[:8], "big", signed=True)
+    # What the server, its operator or (behind a proxy) another client has set must not end a transaction that waits.
+    for_ever = sa.func.set_config("idle_in_transaction_session_timeout", "0", True)
+    ask = sa.select(sa.func.pg_try_advisory_xact_lock(number), for_ever)
     engine = unpooled_engine(url)
 
     def acquire() -> tuple[sa.Connection, bool]:
         connection = engine.connect()
         try:
             # Asking again and again, because a signal cannot interrupt a statement that waits.
-            while not (held := connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(number)))) and wait:
+            while not (held := connection.scalar(ask)) and wait:
                 # In no transaction meanwhile: behind a proxy that pools by transaction, those who wait would take up
                 # the very connections that the one who holds the lock needs to get done.
                 connection.rollback()

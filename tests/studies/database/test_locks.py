@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
+from studies.database.engines import unpooled_engine
 from studies.database.locks import exclusive, lock
 from studies.database.retrying import Retrier
 from studies.database.retrying_storage import RetryingStorage
@@ -79,6 +81,16 @@ def test_keys_are_independent(opened: Opened, postgres_url: StorageUrl) -> None:
     storage = opened(postgres_url)
     with exclusive(storage, "one"), exclusive(storage, "two", wait=False) as held:
         assert held
+
+
+def test_a_server_that_cuts_off_idle_transactions_leaves_the_lock_alone(postgres_url: StorageUrl) -> None:
+    impatient = f"{postgres_url.secret()}&options=-c%20idle_in_transaction_session_timeout%3D100"
+    retrier = Retrier(postgres_url, patience=0)
+    with lock(StorageUrl.parse(impatient), "key", retrier):
+        with unpooled_engine(postgres_url).connect() as other:
+            other.execute(sa.text("SELECT pg_sleep(0.5)"))
+        with lock(postgres_url, "key", retrier, wait=False) as held:
+            assert not held
 
 
 def test_a_signal_ends_the_wait(opened: Opened, start_python: StartPython, shared_url: StorageUrl) -> None:
