@@ -14,9 +14,12 @@ from studies.spec import StudySpec
 
 Weight = Literal["warning", "note"]
 
-MAY_DIFFER = ("host", "threads", "device", "device_name")
-"""Parts of an environment that are no versions. Host and threads do not matter; devices have their own sentence."""
+MAY_DIFFER = ("host", "threads", "convolutions", "device", "device_name")
+"""Parts of an environment of which no word is needed: whether convolutions skip inactive weights depends on the network
+and on a compiler, and rounds differently at most. Devices have their own sentence."""
 
+WAYS = ("precision", "steps", "compiled")
+"""Parts of an environment that are no versions."""
 
 SPARSITY_TOLERANCE = 0.01
 """A network whose sparsity is further from the one asked for is not what its label says."""
@@ -121,7 +124,8 @@ def _environment(frame: pd.DataFrame) -> Iterator[Concern]:
     for key in sorted({key for environment in environments for key in environment} - set(MAY_DIFFER)):
         versions = sorted({environment.get(key, "unknown") for environment in environments})
         if len(versions) > 1:
-            yield Concern("warning", f"Trials ran with different {key} versions: {', '.join(versions)}.")
+            what = key if key in WAYS else f"{key} versions"
+            yield Concern("warning", f"Trials ran with different {what}: {', '.join(versions)}.")
 
 
 def device_words(environment: dict[str, str]) -> list[str]:

@@ -333,6 +333,22 @@ def test_a_healthy_campaign_raises_no_concern() -> None:
     assert concerns(frame, analyse(frame, ""), ONE_PAIR) == ()
 
 
+def test_a_precision_that_trials_do_not_share_is_told_and_how_convolutions_are_computed_is_not() -> None:
+    low, full = (
+        {**ENVIRONMENT, "precision": "bfloat16"},
+        {**ENVIRONMENT, "precision": "float32", "convolutions": "sparse"},
+    )
+    trials = [
+        told(REFERENCE, (0.85,) * 3, (0.84,) * 3, environment=low),
+        told(OTHER, (0.86,) * 3, (0.85,) * 3, environment=full),
+    ]
+    frame, _ = load(ONE_PAIR, [trials])
+
+    told_of = " ".join(concern.text for concern in concerns(frame, analyse(frame, ""), ONE_PAIR))
+    assert "Trials ran with different precision: bfloat16, float32." in told_of
+    assert "convolutions" not in told_of
+
+
 def test_wording_of_numbers() -> None:
     assert percent(Estimate(0.8462, 0.0021, 3)) == "84.6 ± 0.2 %"
     assert percent(Estimate(0.8462, 0.0004, 3)) == "84.62 ± 0.04 %"
