@@ -11,6 +11,7 @@ from studies.coordinates import Array
 from studies.evidence.arms import finite
 from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
 from studies.evidence.trajectories import Trajectory
+from studies.frame import param_columns
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, multiple
@@ -18,19 +19,24 @@ from studies.tables import Table
 
 
 def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, ...]:
-    """Every method of every pair with complete trials that told where their weights are, in the order of the pairs."""
+    """Every method of every pair with complete trials that told where their weights are, in the order of the pairs.
+
+    Trainings of different lengths are different trajectories, of which there is no mean.
+    """
     complete = frame[(frame["state"] == "complete") & frame["layer_sparsity"].map(bool).astype(bool)]
     labels = {pair.study: pair.label for pair in analysis.pairs}
-    several = complete["method"].nunique() > 1
+    names = complete["method"].str.cat(_lengths(complete))
+    several = names.nunique() > 1
     found = []
-    for (study, method), trials in complete.groupby(["study", "method"], observed=True):
+    for (study, method, name), trials in complete.groupby(["study", "method", names.rename("name")], observed=True):
         label = labels[str(study)]
         found.append(
             Trajectory(
                 study=str(study),
                 place=label,
                 method=str(method),
-                label=f"{label}, {method}" if several else label,
+                name=str(name),
+                label=f"{label}, {name}" if several else label,
                 n_trials=len(trials),
                 initial=_by_layer(trials["initial_layer_sparsity"]),
                 final=_by_layer(trials["layer_sparsity"]),
@@ -39,6 +45,17 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
             )
         )
     return tuple(found)
+
+
+def _lengths(trials: pd.DataFrame) -> "pd.Series[str]":
+    """How long each was trained, to be put behind its method, " 2×"; empty where all were trained alike."""
+    columns = param_columns(trials)
+    words = pd.Series("", trials.index, dtype="string")
+    if column := columns.get("train_multiplier"):
+        words += ["" if value == 1 else f" {value:g}×" for value in trials[column]]
+    if column := columns.get("epochs"):
+        words += [f" {value} epochs" for value in trials[column]]
+    return words
 
 
 def _by_layer(told: "pd.Series[Any]") -> dict[str, float]:
@@ -84,13 +101,18 @@ def section(evidence: Evidence) -> Section | None:
         Text(
             "Explored, R_s, is the fraction of the maskable weights that were active at least once so far. All numbers "
             "are means over the seeds and over the complete trials of a pair"
-            + (" and method." if len({one.method for one in every}) > 1 else "."),
+            + (f" and {_told_apart_by(every)}." if len({one.name for one in every}) > 1 else "."),
             "note",
         )
     )
     return Section(
         "layers", "Where the weights went", "Layers", tuple(blocks), {"methods": [_summary(o) for o in every]}
     )
+
+
+def _told_apart_by(every: Sequence[Trajectory]) -> str:
+    several, methods = len({one.method for one in every}) > 1, {one.name for one in every} <= {o.method for o in every}
+    return "method" if methods else "method and length of training" if several else "length of training"
 
 
 def _finding(sparse: Sequence[Trajectory]) -> str:
@@ -161,6 +183,7 @@ def _summary(one: Trajectory) -> dict[str, Any]:
     return {
         "study": one.study,
         "method": one.method,
+        "name": one.name,
         "n_trials": one.n_trials,
         "initial_layer_sparsity": [{"layer": name, "sparsity": finite(s)} for name, s in one.initial.items()],
         "layer_sparsity": [{"layer": name, "sparsity": finite(s)} for name, s in one.final.items()],
@@ -176,6 +199,7 @@ def _rounded(value: float) -> float | None:
 KEYS: Mapping[str, str] = {
     "layers.methods[].study": "name of the Optuna study",
     "layers.methods[].method": "method trained in it",
+    "layers.methods[].name": "the same, and behind it how long it was trained where that was searched",
     "layers.methods[].n_trials": "complete trials that the means are over",
     "layers.methods[].initial_layer_sparsity[].layer": "name of a layer's weight",
     "layers.methods[].initial_layer_sparsity[].sparsity": "of the layer before the first step",

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
 from studies.coordinates import Array
-from studies.evidence.method_looks import LINES, look
+from studies.evidence.method_looks import LINES, Look, looks_of
 from studies.evidence.trajectories import Trajectory
 from studies.reporting import marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
@@ -31,8 +31,9 @@ def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
     """Sparsity of each layer: at the start, and at the end for methods that moved weights between layers."""
     places = list(dict.fromkeys(one.place for one in shown))
     columns = min(2, len(places))
-    movers = list(dict.fromkeys(one.method for one in shown if one.moved or one.begins_dense or not one.initial))
-    keepers = [method for method in dict.fromkeys(one.method for one in shown) if method not in movers]
+    looks = _looks(shown)
+    movers = list(dict.fromkeys(one.name for one in shown if one.moved or one.begins_dense or not one.initial))
+    keepers = [name for name in looks if name not in movers]
     every = [value for one in shown for value in (*one.final.values(), *_start(one).values())]
     low, room = min(every), 0.05 * max(max(every) - min(every), 0.02)
     hover: Hover = {}
@@ -42,8 +43,8 @@ def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
             own = [one for one in shown if one.place == place]
             names = list(dict.fromkeys(name for one in own for name in one.final))
             hover |= _starts(ax, own, names, gid=f"layers-{i}-start")
-            for one in (one for one in own if one.method in movers):
-                hover |= _ends(ax, one, names, gid=f"layers-{i}-{one.method}")
+            for one in (one for one in own if one.name in movers):
+                hover |= _ends(ax, one, names, looks[one.name], gid=f"layers-{i}-{_id(one)}")
             _layer_axis(ax, names)
             ax.set_ylim(low - room, max(every) + room)
             ax.set_title(place)
@@ -51,13 +52,21 @@ def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
             ax.set_ylabel("sparsity of the layer")
         kept = f"at the start; kept to the end by {', '.join(keepers)}" if keepers else "at the start"
         keys = [Line2D([], [], color=LIGHT["ink"], linestyle=_BEGAN, marker=".", markersize=5, label=kept)]
-        keys += [_key(method, f"{method}, at the end") for method in movers]
+        keys += [_key(looks[name], f"{name}, at the end") for name in movers]
         figure.legend(handles=keys, loc="outside lower left", ncols=3, handlelength=3)
         dense = " Methods that begin dense have no start here." if any(one.begins_dense for one in shown) else ""
         caption = f"Masked-out fraction of each layer's weights, in the order of the network.{dense}{_hidden(places)}"
         description = " ".join(f"{one.label}: {_extremes(one)}." for one in shown[:MAX_TOLD])
         title = "Sparsity by layer"
         return finish(figure, name="layers", title=title, caption=caption, description=description, hover=hover)
+
+
+def _looks(shown: Sequence[Trajectory]) -> dict[str, Look]:
+    return looks_of({one.name: one.method for one in shown})
+
+
+def _id(one: Trajectory) -> str:
+    return one.name.replace(" ", "-").replace("×", "x")
 
 
 def _start(one: Trajectory) -> Mapping[str, float]:
@@ -80,8 +89,7 @@ def _starts(ax: Axes, own: Sequence[Trajectory], names: Sequence[str], gid: str)
     return hover
 
 
-def _ends(ax: Axes, one: Trajectory, names: Sequence[str], gid: str) -> Hover:
-    drawn = look(one.method)
+def _ends(ax: Axes, one: Trajectory, names: Sequence[str], drawn: Look, gid: str) -> Hover:
     x, final = [names.index(name) for name in one.final], list(one.final.values())
     ax.plot(x, final, color=drawn.colour, linestyle=drawn.line, linewidth=1.3)
     ax.scatter(x, final, s=24, marker=drawn.marker, color=drawn.colour, linewidths=0, zorder=3, gid=gid, clip_on=False)
@@ -126,18 +134,18 @@ def _over_training(
     """One panel with a line a pair; of several methods, a panel a pair with a line a method."""
     if not told:
         return None
-    methods, places = (list(dict.fromkeys(getattr(one, key) for one in told)) for key in ("method", "place"))
-    several = len(methods) > 1
+    places, drawn = list(dict.fromkeys(one.place for one in told)), _looks(told)
+    several = len(drawn) > 1
     hover: Hover = {}
     with house_style():
         figure, axes = _panels(len(places) if several else 1)
         for i, (ax, place) in enumerate(zip(axes, places, strict=False)):
             for one in (one for one in told if one.place == place or not several):
                 at = places.index(one.place)
-                drawn = look(one.method)
-                looks = (drawn.colour, drawn.line) if several else (marks.pair_colour(at), LINES[at % len(LINES)])
+                own = drawn[one.name]
+                looks = (own.colour, own.line) if several else (marks.pair_colour(at), LINES[at % len(LINES)])
                 text = f"{one.label}: {_course(band_of(one), shown)}"
-                hover |= _curve(ax, band_of(one), *looks, gid=f"{name}-{i}-{at}-{one.method}", text=text)
+                hover |= _curve(ax, band_of(one), *looks, gid=f"{name}-{i}-{at}-{_id(one)}", text=text)
             ax.set_xlabel("epoch")
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -146,7 +154,7 @@ def _over_training(
                 ax.set_title(place)
         for ax in axes[:: min(2, len(axes))]:
             ax.set_ylabel(what)
-        keys = [_key(method, method, marker=False) for method in methods]
+        keys = [_key(look, called, marker=False) for called, look in drawn.items()]
         if not several:
             keys = [
                 Line2D([], [], color=marks.pair_colour(i), linestyle=LINES[i % len(LINES)], label=one.label)
@@ -173,8 +181,7 @@ def _curve(ax: Axes, band: Array, colour: str, line: LineStyleType, *, gid: str,
     return {gid: [text]}
 
 
-def _key(method: str, label: str, *, marker: bool = True) -> Line2D:
-    drawn = look(method)
+def _key(drawn: Look, label: str, *, marker: bool = True) -> Line2D:
     shape = drawn.marker if marker else "none"
     return Line2D([], [], color=drawn.colour, linestyle=drawn.line, marker=shape, markersize=5, label=label)
 

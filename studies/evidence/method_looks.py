@@ -1,6 +1,7 @@
 """How a method is drawn: the same colour, shape and line in every figure, whichever others stand beside it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from matplotlib.typing import LineStyleType
 
@@ -26,3 +27,18 @@ def look(method: str, position: int = 0) -> Look:
     known = list(METHODS)
     i = known.index(method) if method in known else len(known) + position
     return Look(marks.pair_colour(i), MARKERS[i % len(MARKERS)], LINES[i % len(LINES)])
+
+
+def looks_of(methods: Mapping[str, str]) -> dict[str, Look]:
+    """How each name is drawn: in the colour and shape of its method, and trained longer with another line.
+
+    Args:
+        methods: by what they are called, "rigl" and "rigl 2×".
+    """
+    known = list(dict.fromkeys(methods.values()))
+    looks = {}
+    for name, method in methods.items():
+        own = look(method, known.index(method))
+        longer = [other for other, its in methods.items() if its == method].index(name)
+        looks[name] = replace(own, line=LINES[(LINES.index(own.line) + longer) % len(LINES)])
+    return looks

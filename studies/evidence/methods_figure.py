@@ -1,7 +1,6 @@
 """The figure of methods side by side: test accuracy by sparsity, or by method where there is one sparsity."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from studies.evidence.arms import Arm, rank
-from studies.evidence.method_looks import LINES, Look, look
+from studies.evidence.method_looks import Look, looks_of
 from studies.reporting import marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, percent
@@ -28,23 +27,11 @@ def accuracies(arms: Sequence[Arm]) -> Drawing | None:
     if not shown:
         return None
     distributions = list(dict.fromkeys(arm.distribution for arm in shown))
-    looks = looks_of(shown)
+    looks = looks_of({arm.name: arm.method for arm in sorted(shown, key=rank)})
     description = " ".join(f"{place}: {_listed(shown, place)}." for place in dict.fromkeys(a.place for a in shown))
     draw = _by_sparsity if len({arm.sparsity for arm in shown}) > 1 else _by_method
     with house_style():
         return draw(shown, distributions, looks, description)
-
-
-def looks_of(arms: Sequence[Arm]) -> Mapping[str, Look]:
-    """How each name is drawn: in the colour and shape of its method, and trained longer with another line."""
-    names = {arm.name: arm.method for arm in sorted(arms, key=rank)}
-    methods = list(dict.fromkeys(names.values()))
-    looks = {}
-    for name, method in names.items():
-        own = look(method, methods.index(method))
-        longer = [other for other, its in names.items() if its == method].index(name)
-        looks[name] = replace(own, line=LINES[(LINES.index(own.line) + longer) % len(LINES)])
-    return looks
 
 
 def _by_sparsity(

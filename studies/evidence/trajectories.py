@@ -1,4 +1,4 @@
-"""What a method did with its weights during training, over the trials of a pair."""
+"""What a method did with its weights during training, over the trials of a pair that were trained as long."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ MOVED = 0.001
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A method at a pair.
+    """A method at a pair, and how long it was trained where that was searched.
 
     Attributes:
         study: the Optuna study.
         place: the pair in words.
         method: the method trained.
-        label: the two in words; without the method where there is only one.
+        name: what it is called among others: its method, and its length where that was searched, "rigl 2×".
+        label: place and name in words; without the name where there is only one.
         n_trials: complete trials that the numbers are over.
         initial: sparsity by layer before the first step, their mean; empty where no trial told.
         final: the same at the end.
@@ -28,6 +29,7 @@ class Trajectory:
     study: str
     place: str
     method: str
+    name: str
     label: str
     n_trials: int
     initial: Mapping[str, float]

@@ -39,9 +39,12 @@ KEYS: Mapping[str, str] = {
 
 
 def section(evidence: Evidence) -> Section | None:
-    """Costs of foreign settings and likeness of pairs; None where nothing was searched or there is one pair."""
+    """Costs of foreign settings and likeness of pairs; None where nothing was tuned or there is one pair.
+
+    Where only the method was searched, say, pairs have no best setting that could be taken elsewhere.
+    """
     analysis = evidence.analysis
-    if not analysis.params or len(analysis.pairs) < 2:
+    if not analysis.tuned or len(analysis.pairs) < 2:
         return None
     found = transfer(evidence)
     if found is None or all(cost.kind == "unknown" for cost in found.costs):

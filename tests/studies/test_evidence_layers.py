@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 from studies.evidence import layers
 from studies.reporting.marks import legend_columns
 from studies.reporting.section import Text
+from studies.spec import StudySpec
 from studies.tables import Table
 from tests.studies.evidence_of import evidence_of, evidence_of_case
 from tests.studies.sample_campaign import Told, make_spec
@@ -109,6 +110,36 @@ def test_a_method_that_alone_moves_weights_is_named() -> None:
     (flops,) = (drawing for drawing in section.drawings if drawing.name == "flops")
 
     assert "S = 0.98 erk, rigl_sg</text>" in flops.svg
+
+
+def test_trainings_of_different_lengths_are_told_apart() -> None:
+    search = {"method": ["rigl", "rigl_sg"], "train_multiplier": [1.0, 2.0]}
+    spec = make_spec(search=search, reference={"method": "rigl", "train_multiplier": 1.0}, sampler="grid")
+    explored = {1.0: [0.2, 0.3], 2.0: [0.2, 0.3, 0.4, 0.5]}
+    every = [(method, k) for method in ("rigl", "rigl_sg") for k in (1.0, 2.0)]
+    trials = [told({"method": method, "train_multiplier": k}, 0.7, explored[k], 0.1 * k) for method, k in every]
+    evidence = evidence_of(spec, [trials])
+    found = layers.trajectories(evidence.frame, evidence.analysis)
+    section = layers.section(evidence)
+    assert section is not None
+    drawn = {drawing.name: drawing.svg for drawing in section.drawings}
+
+    assert [one.name for one in found] == ["rigl", "rigl 2×", "rigl_sg", "rigl_sg 2×"]
+    assert [list(one.explored[1]) for one in found] == [pytest.approx(explored[k]) for _method, k in every]
+    assert [one["name"] for one in section.summary["methods"]] == [one.name for one in found]
+    assert all("rigl_sg 2×" in drawn[name] for name in ("layers", "explored", "flops"))
+    assert any("and method and length of training" in block.text for block in section.blocks if isinstance(block, Text))
+
+
+def test_lengths_given_in_epochs_are_told_apart() -> None:
+    asked = make_spec(search={}, n_trials=1).model_dump(mode="json")
+    search, strategy = {"epochs": [2, 4]}, {"sampler": "grid", "seeds": [0, 1], "reference": {"epochs": 2}}
+    spec = StudySpec.model_validate({**asked, "fixed": {}, "search": search, "strategy": strategy})
+    trials = [told({"epochs": n}, 0.7, [0.2] * n) for n in (2, 4)]
+    evidence = evidence_of(spec, [trials])
+
+    names = [one.name for one in layers.trajectories(evidence.frame, evidence.analysis)]
+    assert names == ["rigl 2 epochs", "rigl 4 epochs"]
 
 
 def test_long_keys_stand_in_fewer_columns() -> None:

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 import rigl_core.methods
 from studies.evidence import methods, methods_first
-from studies.evidence.arms import arms_of
+from studies.evidence.arms import arms_of, rank
 from studies.evidence.holm import holm
-from studies.evidence.method_looks import look
+from studies.evidence.method_looks import look, looks_of
 from studies.evidence.methods import compare_methods
-from studies.evidence.methods_figure import looks_of
 from studies.reporting.result_words import headline
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
@@ -96,7 +95,7 @@ def test_a_method_that_is_trained_longer_is_drawn_as_itself_with_another_line() 
     spec = make_spec(search=search, sampler="grid")
     every = [(method, k) for method in ("set", "rigl") for k in (3.0, 1.0, 2.0)]
     trials = [told(method, (0.8, 0.8), train_multiplier=k) for method, k in every]
-    looks = looks_of(arms_of(load(spec, [trials])[0], spec))
+    looks = looks_of({arm.name: arm.method for arm in sorted(arms_of(load(spec, [trials])[0], spec), key=rank)})
 
     assert list(looks) == ["set", "set 2×", "set 3×", "rigl", "rigl 2×", "rigl 3×"]
     for method in ("set", "rigl"):

@@ -114,3 +114,7 @@ def test_one_pair_has_no_section_and_two_without_trials_say_so() -> None:
     assert section is not None
     says = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
     assert section.blocks == (Text(says, "missing"),)
+
+
+def test_methods_that_are_compared_have_no_setting_to_carry_over() -> None:
+    assert transfer_section.section(evidence_of_case("side_by_side")) is None
