@@ -36,10 +36,7 @@ def comparison(analysis: Analysis) -> Drawing | None:
         axes[0].xaxis.set_major_formatter(marks.PERCENT)
         if len(roles) == 2:
             hover |= _differences(axes[1], shown)
-            caption = (
-                "Left: mean and standard deviation over seeds. Right: the gain without luck (diamond), its 95 % "
-                "interval (line, with an arrow where it leaves the panel) and the difference of each seed (dots)."
-            )
+            caption = f"Left: mean and standard deviation over seeds. Right: {what_is_drawn(shown)}."
         for ax in axes:
             ax.set_ylim(len(shown) - 0.5, -0.5)
             ax.tick_params(axis="y", length=0)
@@ -47,6 +44,19 @@ def comparison(analysis: Analysis) -> Drawing | None:
             ax.xaxis.set_major_locator(MaxNLocator(5))
         figure.legend(handles=[marks.role_key(role) for role in roles], loc="outside lower left", ncols=2)
         return finish(figure, name="comparison", title=title, caption=caption, description=description, hover=hover)
+
+
+def what_is_drawn(pairs: Sequence[PairResult]) -> str:
+    """The panel of differences in words: of what these pairs have, and nothing else."""
+    told = [pair for pair in pairs if pair.test_difference]
+    if not told:
+        return "why there is no gain to show"
+    seeds = "the difference of each seed (dots)"
+    if not any(pair.gain for pair in told):
+        return f"the mean difference (diamond), of which nothing tells the luck, and {seeds}"
+    mere = "" if all(pair.gain for pair in told) else "; a diamond without a line is a mean difference, luck and all"
+    interval = "its 95 % interval (line, with an arrow where it leaves the panel)"
+    return f"the gain without luck (diamond), {interval} and {seeds}{mere}"
 
 
 def _differences(ax: Axes, pairs: Sequence[PairResult]) -> Hover:

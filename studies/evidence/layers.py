@@ -50,12 +50,14 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
 def _lengths(trials: pd.DataFrame) -> "pd.Series[str]":
     """How long each was trained, to be put behind its method, " 2×"; empty where all were trained alike."""
     columns = param_columns(trials)
-    words = pd.Series("", trials.index, dtype="string")
+    words = [""] * len(trials)
     if column := columns.get("train_multiplier"):
-        words += ["" if value == 1 else f" {value:g}×" for value in trials[column]]
+        words = [
+            word if value == 1 else f"{word} {value:g}×" for word, value in zip(words, trials[column], strict=True)
+        ]
     if column := columns.get("epochs"):
-        words += [f" {value} epochs" for value in trials[column]]
-    return words
+        words = [f"{word} {value} epochs" for word, value in zip(words, trials[column], strict=True)]
+    return pd.Series(words, trials.index, dtype="string")
 
 
 def _by_layer(told: "pd.Series[Any]") -> dict[str, float]:

@@ -76,8 +76,12 @@ def _environment(*, html: bool) -> Environment:
 
 
 def _linked(text: str) -> Markup:
-    """A text in which the names of the report's other files are links to them."""
-    return Markup(re.sub(r"\b(?:trials\.csv|summary\.json)\b", r'<a href="\g<0>">\g<0></a>', str(escape(text))))
+    """A text in which the names of the report's other files are links to them, except on paper.
+
+    A link in a printed PDF is the address of the file where it was printed, and so the folders of whoever did.
+    """
+    both = r'<a class="on-screen" href="\g<0>">\g<0></a><span class="on-paper">\g<0></span>'
+    return Markup(re.sub(r"\b(?:trials\.csv|summary\.json)\b", both, str(escape(text))))
 
 
 def _whole_parts(cell: str) -> str | Markup:

@@ -74,7 +74,8 @@ def pair_headline(pair: PairResult) -> str:
         gap = pair.test_difference
         parts.append(f"difference {points(gap)} over {seeds(gap.n)} (no interval)")
     else:
-        parts.append(verdict(pair).rstrip("."))
+        said = verdict(pair).rstrip(".")
+        parts.append(f"{said[0].lower()}{said[1:]}")
     return f"{pair.label}: " + "; ".join(parts)
 
 
@@ -103,7 +104,7 @@ def verdict(pair: PairResult) -> str:
         case Verdict.NO_REFERENCE:
             return f"No comparison: {_why_no_reference(pair)}."
         case Verdict.NO_TEST:
-            return "No comparison: best and reference have no common seeds with valid test accuracies."
+            return f"No comparison: {_why_no_test(pair)}."
         case _:
             return f"Nothing to compare: {_why_nothing(pair)}."
 
@@ -187,3 +188,17 @@ def _why_nothing(pair: PairResult) -> str:
     if not counts:
         return "there are no trials"
     return "no trial has finished its training (" + ", ".join(f"{n} {state}" for state, n in counts.items()) + ")"
+
+
+def _why_no_test(pair: PairResult) -> str:
+    """Why best and reference cannot be compared on test."""
+    roles = (("best", pair.best), ("reference", pair.reference))
+    missing = [role for role, trained in roles if trained is not None and not trained.test_by_seed]
+    broken = [role for role, trained in roles if trained and any(map(math.isnan, trained.test_by_seed.values()))]
+    if missing:
+        who = "neither best nor reference has a" if missing[1:] else f"the {missing[0]} has no"
+        return f"{who} test accuracy"
+    if broken:
+        who = "best and reference each have" if broken[1:] else f"the {broken[0]} has"
+        return f"{who} a test accuracy that is not a number"
+    return "best and reference have no seed in common"

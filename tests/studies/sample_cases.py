@@ -177,7 +177,7 @@ def _retried() -> Case:
 
 def _no_test() -> Case:
     trials = [Told(REFERENCE, val=(0.8, 0.8)), Told(OTHER, val=(0.82, 0.82))]
-    return Case(make_spec(), [trials], "no common seeds with valid test accuracies")
+    return Case(make_spec(), [trials], "neither best nor reference has a test accuracy")
 
 
 def _first_layer_dense() -> Case:

@@ -131,6 +131,12 @@ def test_trainings_of_different_lengths_are_told_apart() -> None:
     assert any("and method and length of training" in block.text for block in section.blocks if isinstance(block, Text))
 
 
+def test_before_a_trial_is_complete_no_length_is_known() -> None:
+    spec = make_spec(search={"train_multiplier": [1.0, 2.0]}, reference={"train_multiplier": 1.0}, sampler="grid")
+
+    assert layers.section(evidence_of(spec, [[Told({}, "waiting")]])) is None
+
+
 def test_lengths_given_in_epochs_are_told_apart() -> None:
     asked = make_spec(search={}, n_trials=1).model_dump(mode="json")
     search, strategy = {"epochs": [2, 4]}, {"sampler": "grid", "seeds": [0, 1], "reference": {"epochs": 2}}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from studies.analysis import analyse
 from studies.errors import UnknownName
-from studies.figures import comparison
+from studies.figures import comparison, what_is_drawn
 from studies.report import FORM, make_sections
 from studies.reporting import marks, trial_figures
 from studies.reporting.figure_style import STYLES, drawn_in
@@ -185,6 +185,16 @@ def test_the_comparison_tells_the_numbers_to_those_who_do_not_see_it() -> None:
     drawing = compared()
 
     assert "reference 84.0 ± 0.3 %; best 85.0 ± 0.3 %;" in drawing.description
+
+
+def test_the_panel_of_differences_is_described_as_it_is() -> None:
+    def described(*cases: str) -> str:
+        return what_is_drawn([pair for case in cases for pair in analyse(CASES[case]().load()[0], case).pairs])
+
+    assert described("one_seed").startswith("the mean difference (diamond), of which nothing tells the luck")
+    assert described("one_complete") == "why there is no gain to show"
+    assert described("whole").endswith("the difference of each seed (dots)")
+    assert described("whole", "one_seed").endswith("a diamond without a line is a mean difference, luck and all")
 
 
 def test_an_interval_that_leaves_the_panel_is_cut_by_arrows() -> None:

@@ -4,6 +4,7 @@ import csv
 import functools
 import io
 import json
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from studies.reporting.result_words import headline
 from studies.summary_schemas import published_schema
 from studies.tables import Table, markdown_text
 from tests.studies.quick_reports import draw_no_png
-from tests.studies.sample_cases import ALL_FIGURES, CASES
+from tests.studies.sample_campaign import REFERENCE, Told, make_spec
+from tests.studies.sample_cases import ALL_FIGURES, CASES, OTHER, load
 
 ABSENT = tuple(path.rpartition(".")[2] for path in summary.ABSENT)
 SUMMARY = Draft202012Validator(published_schema())
@@ -158,6 +160,33 @@ def test_the_first_screen_answers(whole: dict[str, str]) -> None:
 def test_a_parameter_stays_on_the_line_of_its_value(whole: dict[str, str]) -> None:
     cell = r'<td data-label="best on validation"><span><span class="part">lr [.\d]+</span>, <span class="part">alpha '
     assert re.search(cell, whole["report.html"])
+
+
+def test_a_printed_page_has_names_of_files_and_no_addresses(whole: dict[str, str]) -> None:
+    page = whole["report.html"]
+    links = re.findall(r'<a class="on-screen" href="([^"#]+)">', page)
+
+    assert {*links} == {"trials.csv", "summary.json"}
+    assert re.findall(r'<span class="on-paper">([^<]+)</span>', page) == links
+    assert "on-paper" in page.split("@media print")[1].partition("</style>")[0]
+
+
+@pytest.mark.parametrize(
+    ("best", "reference", "says"),
+    [
+        ((), (), "neither best nor reference has a test accuracy"),
+        ((0.8, 0.8), (), "the reference has no test accuracy"),
+        ((math.nan, 0.8), (0.8, 0.8), "the best has a test accuracy that is not a number"),
+        ((math.nan, 0.8), (0.8, math.nan), "best and reference each have a test accuracy that is not a number"),
+    ],
+)
+def test_why_test_accuracies_cannot_be_compared(
+    best: tuple[float, ...], reference: tuple[float, ...], says: str
+) -> None:
+    trials = [Told(REFERENCE, val=(0.8, 0.8), test=reference), Told(OTHER, val=(0.82, 0.82), test=best)]
+    analysis = analyse(load(make_spec(), [trials])[0], "sample")
+
+    assert headline(analysis).endswith(f"; no comparison: {says}")
 
 
 def test_hostile_names_do_nothing() -> None:
