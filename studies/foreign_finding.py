@@ -88,7 +88,8 @@ def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
         return None
     complete = complete.set_axis(complete["number"].astype(int).to_list())
     ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable")
-    top, middle = float(ranked["value"].iloc[0]), float(ranked["value"].median())
+    # Of values that tie each counts once, lest a top that half of the trials reach leaves nothing but itself.
+    top, middle = float(ranked["value"].iloc[0]), float(ranked["value"].drop_duplicates().median())
     near = ranked[ranked["value"] >= top - 2 * (top - middle)]  # what is far below says nothing about the top
     thinned = near.index[:: math.ceil(len(near) / MOST)]
     chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))

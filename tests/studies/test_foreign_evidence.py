@@ -42,14 +42,16 @@ AXES: Mapping[str, BaseDistribution] = {
 }
 
 
-def finding_of(trials: Sequence[tuple[Params, float]], direction: str = "minimize") -> Finding:
+def finding_of(
+    trials: Sequence[tuple[Params, float]], direction: str = "minimize", reference: Sequence[str] = ()
+) -> Finding:
     """What is found in a study of these trials, parameters and value, in its own direction."""
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="other", direction=direction)
     storage.set_study_system_attr(study._study_id, METRIC_NAMES_ATTR, ["loss"])
     for params, value in trials:
         study.add_trial(create_trial(params=params, distributions={key: AXES[key] for key in params}, value=value))
-    return find(load_foreign(storage, "other"))
+    return find(load_foreign(storage, "other", reference))
 
 
 def valley(n: int) -> list[tuple[Params, float]]:
@@ -195,3 +197,19 @@ def test_the_page_has_the_evidence_in_the_studys_own_words() -> None:
     best = {curve["param"]: curve["values"][int(np.argmax(curve["effect"]))] for curve in pair["curves"]}
     assert 0.005 < best["lr"] < 0.02
     assert summary["evidence"]["importance"]["sets"][0]["rankings"][0]["shares"][0]["params"] == ["lr"]
+
+
+@pytest.mark.parametrize(("seed", "drop"), [(9, 0.0), (11, 0.15), (15, 0.15)])
+def test_where_half_of_the_values_tie_at_the_top_the_others_still_tell_of_chance(seed: int, drop: float) -> None:
+    rng = np.random.default_rng(seed)
+    places = [0.2, *(float(x) for x in rng.random(23))]
+    chances = [0.985 - drop * (x - 0.6) ** 2 for x in places]
+    values = [float(rng.binomial(30, chance) / 30) for chance in chances]
+    finding = finding_of([({"C": x}, value) for x, value in zip(places, values, strict=True)], "maximize", ["C=0.2"])
+    best = finding.pair.best
+    assert best is not None
+    assert finding.gain is not None
+
+    assert sum(value == max(values) for value in values) >= 12
+    assert finding.gain.low <= chances[best.number] - chances[0] <= finding.gain.high
+    assert finding.gain.at_least <= 0
