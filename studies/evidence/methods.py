@@ -191,7 +191,7 @@ def _in_words(sure: Sequence[tuple[str, Comparison]], tested: Sequence[tuple[str
         turned = gap if gap.mean >= 0 else replace(gap, mean=-gap.mean)
         return f"{first} above {last} at {place} by {points(turned)} (p = {surest.corrected:.2g})"
     n = sum({first, last} == {c.method, c.other} for _place, c in tested)
-    where = f"all {n}" if len(sure) == n else f"{len(sure)} of {n}"
+    where = ("both" if n == 2 else f"all {n}") if len(sure) == n else f"{len(sure)} of {n}"
     gaps = sorted(abs(c.difference.mean) for _place, c in sure)
     by = " to ".join(dict.fromkeys(map(in_points, (gaps[0], gaps[-1]))))
     p = max(c.corrected or 0.0 for _place, c in sure)
