@@ -192,14 +192,14 @@ def start_python() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., bool]:
-    """`wait_until(condition, seconds=20)`: whether the condition came true in time."""
+    """`wait_until(condition, seconds=20, every=0.01)`: whether the condition, asked so often, came true in time."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20.0) -> bool:
+    def wait(condition: Callable[[], object], seconds: float = 20.0, every: float = 0.01) -> bool:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.01)
+            time.sleep(every)
         return True
 
     return wait

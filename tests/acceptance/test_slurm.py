@@ -117,7 +117,8 @@ class Cluster:
         return trial
 
     def wait(self, condition: Callable[[], object], seconds: float = 240) -> None:
-        assert self._wait_until(condition, seconds), f"it did not happen in time; {self.logs()}"
+        # Asking SLURM takes a process.
+        assert self._wait_until(condition, seconds, every=0.1), f"it did not happen in time; {self.logs()}"
 
     def wait_for_epoch(self, queue: TicketQueue, epoch: int) -> None:
         self.wait(lambda: epoch in self.trials(queue)[0].intermediate_values)
