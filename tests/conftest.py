@@ -17,6 +17,7 @@ from uuid import uuid4
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
@@ -30,6 +31,9 @@ def pytest_configure() -> None:
         os.environ[name] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # or no test could press Ctrl-C
+    # How long one example of a random test takes says nothing on a machine that does other work as well.
+    settings.register_profile("without deadline", settings(), deadline=None)
+    settings.load_profile("without deadline")
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def windows(image, padding):
             yield window.flip(2)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     n=st.integers(1, 4), channels=st.integers(1, 3), height=st.integers(4, 8), width=st.integers(4, 8),
     padding=st.integers(0, 3), seed=st.integers(0, 2**31),

@@ -156,7 +156,7 @@ ODD = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_is_put_anywhere_nothing_else_is_raised(data: st.DataObject, half: tuple[TrainConfig, Path]) -> None:
     config, path = half

@@ -51,7 +51,7 @@ def test_a_linear_layer_over_extra_dimensions_counts_each_position():
     assert forward_flops(nn.Linear(6, 4), (5, 7, 6)) == {"weight": 2 * 5 * 7 * 6 * 4}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     c_in=st.integers(1, 3), c_out=st.integers(1, 3), groups=st.integers(1, 3), size=st.integers(6, 12),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)), stride=st.integers(1, 3), padding=st.integers(0, 2),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rigl_core.config import TrainConfig
@@ -65,7 +65,6 @@ def test_other_words_name_no_run(text: str) -> None:
         Source.parse(text)
 
 
-@settings(deadline=None)  # it waits for the disk
 @given(shapes=st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=4), min_size=1, max_size=4), data=st.data())
 def test_masks_survive_the_file(shapes: list[list[int]], data: st.DataObject, tmp_path_factory: Any) -> None:
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -66,7 +66,6 @@ def test_nan_is_the_lowest_and_infinity_the_largest_number() -> None:
     ),
     st.data(),
 )
-@settings(deadline=None)
 def test_it_is_the_rule_of_one_layer(weights: list[tuple[float, float, bool]], data: st.DataObject) -> None:
     drop, grow = (torch.tensor([weight[i] for weight in weights]) for i in (0, 1))
     mask = torch.tensor([weight[2] for weight in weights], dtype=torch.bool)

@@ -57,7 +57,7 @@ def oracle(conv: Conv2d, images: Tensor, upstream: Tensor) -> tuple[Tensor, Tens
     st.sampled_from([(8, 8), (16, 8), (16, 4), (32, 16), (32, 2)]),
     st.sampled_from([1, 3, 5]), st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.booleans(), st.integers(0, 10**6),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_the_dense_convolution(
     n: int, channels: int, filters: int, size: tuple[int, int], kernel: int, density: float, dense: bool, seed: int
 ) -> None:

@@ -16,7 +16,6 @@ def bits(tensor: Tensor) -> list[int]:
     return tensor.contiguous().view(torch.int32).flatten().tolist()
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.floats(width=32), st.booleans()), max_size=40), min_size=1, max_size=4),
     st.integers(1, 2),
@@ -69,7 +68,7 @@ def test_no_memory_is_spent_on_numbers_that_nothing_needs() -> None:
     assert MaskMemory.like({"w": torch.empty(10)}, numbers=False).numbers == {}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=20))
 def test_what_is_newborn_is_told_alike_with_numbers_and_without(active: list[tuple[bool, bool]]) -> None:
     old, new = (torch.tensor(column) for column in zip(*active, strict=True))

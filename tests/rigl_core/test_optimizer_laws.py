@@ -111,7 +111,7 @@ def snapshot(masks: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_laws_at_every_step(method: str, data: st.DataObject) -> None:
     row = METHODS[method]

@@ -222,7 +222,7 @@ def chosen_from(seed: int) -> tuple[pd.DataFrame, list[int | None]]:
     return frame, [pair.best and pair.best.number for pair in analyse(frame, "").pairs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_selection_never_depends_on_test_accuracy(data: st.DataObject) -> None:
     frame, chosen = chosen_from(data.draw(st.integers(0, 20)))
@@ -233,7 +233,7 @@ def test_selection_never_depends_on_test_accuracy(data: st.DataObject) -> None:
     assert [pair.best and pair.best.number for pair in analyse(shuffled, "").pairs] == chosen
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=6).filter(
         lambda pairs: np.ptp([a - b for a, b in pairs]) > 1e-6

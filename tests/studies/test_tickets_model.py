@@ -192,7 +192,6 @@ def test_the_queue_agrees_with_its_model(tmp_path: Path) -> None:
         settings=settings(
             max_examples=15,
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             derandomize=True,
         ),
