@@ -16,7 +16,7 @@ from benchmarks.chaos.site import FAKETIME
 ROOT = Path(__file__).parents[2]
 SHORT = {
     "points": 14,
-    "epochs": 12,
+    "epochs": 30,  # long enough for a fast machine to be killed in the middle of some
     "workers": 3,
     "kills": 3,
     "restarts": 2,
