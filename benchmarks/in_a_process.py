@@ -2,7 +2,6 @@
 
 import gc
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -103,7 +102,7 @@ def peak(model: str, method: str) -> float:
     replica = Replica(config, data, 0, 1000, make_plan(Execution(), "cpu"))
     for step in range(4):
         replica.train_step(step // 2, step % 2, step)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    return resident_at_most() - before
 
 
 def growth(n_trials: str = "200") -> float:
@@ -128,6 +127,12 @@ def growth(n_trials: str = "200") -> float:
             )
             sizes.append(resident())
     return sizes[-1] - sizes[len(sizes) // 4]
+
+
+def resident_at_most() -> float:
+    """MiB of this program in memory at most. Not `getrusage`, which a program inherits from whatever started it."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def resident() -> float:
