@@ -1,5 +1,6 @@
 """A whole run in one file: written atomically, read without executing anything."""
 
+import contextlib
 import glob
 import hashlib
 import io
@@ -9,6 +10,7 @@ import re
 import secrets
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
     Raises:
         CheckpointError: the folder cannot be written or the disk is full.
     """
-    try:
+    with _writing(path, what):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         # Whoever may read it is for the umask to say: workers of several users can share the folder.
@@ -67,8 +69,6 @@ def write_atomically(path: Path, content: bytes | memoryview, what: str) -> None
             temporary.unlink(missing_ok=True)
             raise
         _sync_directory(path.parent)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the {what} {path}: {error.strerror or error}.") from error
 
 
 def check_writable(path: Path) -> None:
@@ -77,14 +77,20 @@ def check_writable(path: Path) -> None:
     Raises:
         CheckpointError: the folder cannot be made or written.
     """
-    try:
+    with _writing(path, "checkpoint"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-    except FileExistsError as error:
-        raise CheckpointError(f"cannot write the checkpoint {path}: {path.parent} is a file.") from error
+
+
+@contextlib.contextmanager
+def _writing(path: Path, what: str) -> Iterator[None]:
+    """Within it, whatever the file system refuses is one line."""
+    try:
+        yield
     except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}.") from error
+        reason = f"{path.parent} is a file" if os.path.isfile(path.parent) else error.strerror or error
+        raise CheckpointError(f"cannot write the {what} {path}: {reason}.") from error
 
 
 def remove_partial(path: Path) -> None:

@@ -76,10 +76,9 @@ def make_plan(execution: Execution, device: str) -> Plan:
             cannot be had.
     """
     kind = torch.device(device).type
-    wants, has = execution.precision != "float32", _has_bfloat16(kind)
-    if execution.precision == "bfloat16" and not has:
+    lower = execution.precision != "float32" and _has_bfloat16(kind)
+    if execution.precision == "bfloat16" and not lower:
         raise BadInput(f'precision is "bfloat16", and this {kind} has no such arithmetic; use float32 or auto.')
-    lower = wants and has
     quick = not execution.deterministic
     if execution.compiled:
         _check_compiler(kind, quick)

@@ -12,6 +12,9 @@ from studies.spec import SPEC_VERSION
 
 State = Literal["waiting", "running", "paused", "stopped", "complete"]
 
+HELD: Mapping[str, State] = {"pause": "paused", "stop": "stopped"}
+"""What the user asked of a campaign's workers, and the state that it is in until it is resumed."""
+
 _COUNTED = ("waiting", "running", "complete", "pruned", "failed", "retried")
 
 
@@ -123,8 +126,8 @@ def _n_planned(study: StudyRow) -> int:
 def _state(counts: Counts, control: str) -> State:
     if counts.is_done:
         return "complete"
-    if control != "run":
-        return "paused" if control == "pause" else "stopped"
+    if control in HELD:
+        return HELD[control]
     return "running" if counts.running else "waiting"
 
 

@@ -132,6 +132,7 @@ def run(
     command goes on where it stopped.
     """
     from studies.campaigns import check_worker_count, create_campaign
+    from studies.overview import HELD
     from studies.reporting.report_folder import check_folder
     from studies.sources import resolve_sources
 
@@ -145,7 +146,7 @@ def run(
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
         say(f"{planned.name}: {describe(queues)}")
-        if held := _held({"pause": "paused", "stop": "stopped"}.get(queues[0].control(), ""), planned.name):
+        if held := _held(HELD.get(queues[0].control(), ""), planned.name):
             raise BadInput(f"{held}.")
 
         code = 0
@@ -244,7 +245,9 @@ def _counts(database: "BaseStorage", campaigns: Sequence[str]) -> Mapping[str, "
 
 def _held(state: str, name: str) -> str:
     """What to say of a campaign that is not to be worked on; "" if it is."""
-    if state not in ("paused", "stopped"):
+    from studies.overview import HELD
+
+    if state not in HELD.values():
         return ""
     return f"campaign {name} is {state}; `{PROGRAM} resume {name}` lets it go on"
 

@@ -42,7 +42,7 @@ class Arm:
     @property
     def name(self) -> str:
         """The method, and how many times longer it was trained: "rigl", "rigl 2×"."""
-        return self.method if self.train_multiplier == 1 else f"{self.method} {self.train_multiplier:g}×"
+        return longer(self.method, self.train_multiplier)
 
     @property
     def place(self) -> str:
@@ -88,6 +88,11 @@ def rank(arm: Arm) -> tuple[int, str, float]:
     known = list(METHODS)
     at = known.index(arm.method) if arm.method in known else len(known)
     return at, arm.method, arm.train_multiplier
+
+
+def longer(name: str, times: float) -> str:
+    """A name, and how many times longer than the others it was trained: "rigl", "rigl 2×"."""
+    return name if times == 1 else f"{name} {times:g}×"
 
 
 def finite(value: float) -> float | None:

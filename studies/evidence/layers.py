@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from studies.coordinates import Array
-from studies.evidence.arms import finite
+from studies.evidence.arms import finite, longer
 from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
 from studies.evidence.trajectories import Trajectory
 from studies.frame import param_columns
@@ -25,10 +25,10 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
     """
     complete = frame[(frame["state"] == "complete") & frame["layer_sparsity"].map(bool).astype(bool)]
     labels = {pair.study: pair.label for pair in analysis.pairs}
-    names = complete["method"].str.cat(_lengths(complete))
+    names = _names(complete)
     several = names.nunique() > 1
     found = []
-    for (study, method, name), trials in complete.groupby(["study", "method", names.rename("name")], observed=True):
+    for (study, method, name), trials in complete.groupby(["study", "method", names], observed=True):
         label = labels[str(study)]
         found.append(
             Trajectory(
@@ -47,17 +47,15 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
     return tuple(found)
 
 
-def _lengths(trials: pd.DataFrame) -> "pd.Series[str]":
-    """How long each was trained, to be put behind its method, " 2×"; empty where all were trained alike."""
+def _names(trials: pd.DataFrame) -> "pd.Series[str]":
+    """What each is called: its method, and how long it was trained where that was searched, "rigl 2×"."""
     columns = param_columns(trials)
-    words = [""] * len(trials)
+    names = [str(method) for method in trials["method"]]
     if column := columns.get("train_multiplier"):
-        words = [
-            word if value == 1 else f"{word} {value:g}×" for word, value in zip(words, trials[column], strict=True)
-        ]
+        names = [longer(name, times) for name, times in zip(names, trials[column], strict=True)]
     if column := columns.get("epochs"):
-        words = [f"{word} {value} epochs" for word, value in zip(words, trials[column], strict=True)]
-    return pd.Series(words, trials.index, dtype="string")
+        names = [f"{name} {epochs} epochs" for name, epochs in zip(names, trials[column], strict=True)]
+    return pd.Series(names, trials.index, name="name", dtype="string")
 
 
 def _by_layer(told: "pd.Series[Any]") -> dict[str, float]:
@@ -113,8 +111,10 @@ def section(evidence: Evidence) -> Section | None:
 
 
 def _told_apart_by(every: Sequence[Trajectory]) -> str:
-    several, methods = len({one.method for one in every}) > 1, {one.name for one in every} <= {o.method for o in every}
-    return "method" if methods else "method and length of training" if several else "length of training"
+    methods = {one.method for one in every}
+    if all(one.name in methods for one in every):
+        return "method"
+    return "method and length of training" if len(methods) > 1 else "length of training"
 
 
 def _finding(sparse: Sequence[Trajectory]) -> str:

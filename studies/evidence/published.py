@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from studies.evidence.arms import Arm, arms_of, finite
+from studies.evidence.arms import Arm, arms_of, finite, longer
 from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
@@ -129,7 +129,7 @@ def _matches(row: Row, arm: Arm) -> bool:
 
 
 def _in_words(row: Place) -> str:
-    name = row.method if row.train_multiplier == 1 else f"{row.method} {row.train_multiplier:g}×"
+    name = longer(row.method, row.train_multiplier)
     distribution = "" if row.distribution == ANY else f" {row.distribution}"
     tuned = f", tuned ({setting(row.tuned)})" if row.tuned else ""
     return f"{name}, S = {row.sparsity:g}{distribution}{tuned}"

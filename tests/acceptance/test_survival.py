@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -185,18 +186,15 @@ def test_a_pool_of_workers_does_everything_once(site: Site, tmp_path: Path, monk
 
 def test_a_stopped_pool_ends_well(postgres_url: StorageUrl, tmp_path: Path) -> None:
     stop = Stop()
-    site = Site(postgres_url, tmp_path, fixed={**SPEC["fixed"], "epochs": 1000})  # not over before the pool looks
 
     def stop_in_mid_trial() -> None:
         if 2 in site.trials()[0].intermediate_values:
             stop.request("test")
 
-    try:
-        with (tmp_path / "log").open("w") as log:
-            assert run_workers(site.settings(), 2, stop, output=log, on_progress=stop_in_mid_trial) == 0
+    endless = {**SPEC["fixed"], "epochs": 1000}  # not over before the pool looks
+    with closing(Site(postgres_url, tmp_path, fixed=endless)) as site, (tmp_path / "log").open("w") as log:
+        assert run_workers(site.settings(), 2, stop, output=log, on_progress=stop_in_mid_trial) == 0
         assert site.trials()[0].state == TrialState.WAITING
-    finally:
-        site.close()
 
 
 def test_a_pool_tells_what_is_wrong(site: Site, tmp_path: Path) -> None:

@@ -20,10 +20,7 @@ from rigl_core.outcome import TrainOutcome
 from rigl_core.plan import Plan
 from rigl_core.replica import Replica
 from rigl_core.train import train
-
-needs_compiler = pytest.mark.skipif(
-    isinstance(build.convolution(), str), reason=f"no native code: {build.convolution()}"
-)
+from tests.rigl_core.compiler import needs_compiler
 
 
 def layer(mask: Tensor, seed: int = 0) -> Conv2d:

@@ -13,6 +13,7 @@ from rigl_core.execution import PRECISIONS, Execution
 from rigl_core.outcome import TrainOutcome
 from rigl_core.plan import Plan, make_plan, prepare_process
 from rigl_core.train import train
+from tests.rigl_core.compiler import needs_compiler
 
 BF16 = torch.bfloat16
 SMALL = TrainConfig(
@@ -119,18 +120,22 @@ def test_bfloat16_is_told_and_its_loss_is_near(monkeypatch: pytest.MonkeyPatch) 
     assert low.loss != full.loss
 
 
-@pytest.mark.parametrize("way", ["float32", "bfloat16"])
-def test_accuracy_is_that_of_plain_float32_within_what_seeds_do(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("way", "convolutions"), [pytest.param("float32", "sparse", marks=needs_compiler), ("bfloat16", "dense")]
+)
+def test_accuracy_is_that_of_plain_float32_within_what_seeds_do(
+    way: str, convolutions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two seeds, the quick way and the plain one; the difference is below that between the seeds of either."""
     monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: True)
 
-    def accuracies(execution: Execution) -> list[float]:
+    def accuracies(execution: Execution, convolutions: str) -> list[float]:
         told = train(DIGITS, on_epoch=lambda _: False, should_stop=lambda: False, execution=execution)
-        assert told.environment["precision"] == execution.precision
+        assert (told.environment["precision"], told.environment["convolutions"]) == (execution.precision, convolutions)
         return list(told.test_accuracy)
 
-    quick = accuracies(Execution(precision=way))
-    plain = accuracies(Execution(precision="float32", deterministic=True))
+    quick = accuracies(Execution(precision=way), convolutions)
+    plain = accuracies(Execution(precision="float32", deterministic=True), "dense")
     assert sum(plain) / 2 > 0.8
     assert abs(sum(quick) - sum(plain)) / 2 < 0.04
 

@@ -33,6 +33,7 @@ def test_a_folder_that_went_away_fails_nothing_at_the_end(path: Path) -> None:
         path.unlink()
         path.parent.rmdir()
         path.parent.touch()
+    assert path.parent.is_file(), "and puts nothing in its place"
 
 
 def test_it_is_written_again_and_tells_how_many_are_alive(

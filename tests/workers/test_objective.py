@@ -23,11 +23,19 @@ from studies.errors import DataUnavailable, TicketLost, TrainingDiverged
 from studies.sources import resolve_sources
 from studies.spec import StudySpec
 from studies.storage import open_storage
+from studies.ticket import Ticket
 from tests.workers.real_tickets import EPOCHS, StopAfter, claim, make_queue, stored
 from workers.heartbeat import Heartbeat
 from workers.loop import run_worker
 from workers.objective import Means, run_ticket
 from workers.stop import Stop
+
+
+def place_of_checkpoint(ticket: Ticket, folder: Path) -> Path:
+    """Where its checkpoint will be, in a folder that is there."""
+    checkpoint = folder / f"{ticket.checkpoint_key}.pt"
+    checkpoint.parent.mkdir(parents=True)
+    return checkpoint
 
 
 def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStorage, tmp_path: Path) -> None:
@@ -200,8 +208,7 @@ def test_epochs_that_had_to_be_trained_twice_are_counted(storage: BaseStorage, t
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
 def test_a_damaged_checkpoint_is_set_aside(storage: BaseStorage, tmp_path: Path, content: bytes) -> None:
     ticket = claim(make_queue(storage))
-    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
-    checkpoint.parent.mkdir(parents=True)
+    checkpoint = place_of_checkpoint(ticket, tmp_path)
     checkpoint.write_bytes(content)
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
     assert checkpoint.with_suffix(".unusable").read_bytes() == content
@@ -253,8 +260,7 @@ def test_a_worker_that_wakes_up_late_leaves_the_next_ones_checkpoint_alone(
     storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = claim(make_queue(storage))
-    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
-    checkpoint.parent.mkdir(parents=True)
+    checkpoint = place_of_checkpoint(ticket, tmp_path)
     monkeypatch.setattr(Heartbeat, "lost", property(lambda _: calls.append(1) or len(calls) > 3))
     calls: list[int] = []
     with pytest.raises(TicketLost):
@@ -315,8 +321,7 @@ def test_an_unusable_checkpoint_that_cannot_be_set_aside_costs_no_ticket(
     storage: BaseStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket = claim(make_queue(storage))
-    checkpoint = tmp_path / f"{ticket.checkpoint_key}.pt"
-    checkpoint.parent.mkdir(parents=True)
+    checkpoint = place_of_checkpoint(ticket, tmp_path)
     checkpoint.write_bytes(b"not a checkpoint")
     checkpoint.with_suffix(".unusable").mkdir()
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
