@@ -105,30 +105,6 @@ def peak(model: str, method: str) -> float:
     return resident_at_most() - before
 
 
-def growth(n_trials: str = "200") -> float:
-    """MiB that a worker has grown by in the last three quarters of so many trials."""
-    from rigl_core.config import TrainConfig
-    from rigl_core.train import train
-    from rigl_core.workplace import Workplace
-
-    sizes, place = [], Workplace()
-    with tempfile.TemporaryDirectory() as folder:
-        for trial in range(int(n_trials)):
-            config = TrainConfig(
-                model="wrn_10_1", dataset="synthetic", dataset_options={"height": 8, "width": 8, "n_train": 256},
-                sparsity=0.9, lr=0.1 / (1 + trial), delta_t=2, epochs=1, batch_size=64, seeds=(trial, trial + 1),
-            )  # fmt: skip
-            train(
-                config,
-                on_epoch=lambda _: False,
-                should_stop=lambda: False,
-                checkpoint_to=Path(folder, "checkpoint.pt"),
-                workplace=place,
-            )
-            sizes.append(resident())
-    return sizes[-1] - sizes[len(sizes) // 4]
-
-
 def resident_at_most() -> float:
     """MiB of this program in memory at most. Not `getrusage`, which a program inherits from whatever started it."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -142,5 +118,5 @@ def resident() -> float:
 
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
-    measures: dict[str, Callable[..., float]] = {"first_step": first_step, "peak": peak, "growth": growth}
+    measures: dict[str, Callable[..., float]] = {"first_step": first_step, "peak": peak}
     print(measures[name](*rest))

@@ -123,15 +123,12 @@ def start_rows() -> list[Row]:
 
 
 def memory_rows() -> list[Row]:
-    """Peaks above what importing takes, of processes that train either network, and growth from trial to trial."""
+    """Peaks above what importing takes, of processes that train either network."""
     rows = []
     for model in ("wrn_22_2", "resnet50"):
         sparse, dense = (in_a_process.run("peak", model, method) for method in ("rigl", "dense"))
         line = f"Peak memory of a run, {model}"
         rows.append(share(line, sparse, "dense run", dense, unit="MiB", goal="≤ 1.25×", note="above imports"))
-    growth = in_a_process.run("growth")
-    note = "from the 50th to the 200th trial of a worker"
-    rows.append(Row(line="Memory growth over 200 trials", ours=growth, unit="MiB", goal="none", note=note))
     return rows
 
 
