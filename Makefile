@@ -38,6 +38,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps sparsimony  # else: numpy 1
 	$(BIN)/python -W ignore -m benchmarks
 
 docs: setup

@@ -1,9 +1,11 @@
-"""One RigL topology step of a whole network at S = 0.9 ERK: ours against plain PyTorch and against rigl-torch.
+"""One RigL topology step of a whole network at S = 0.9: ours against plain PyTorch and against others' libraries.
 
-Masks, weights and gradients are the same for all. Peers: a stable sort of indices (what a first version would write),
-a top-k of PyTorch, a partition of NumPy, and rigl-torch's scheduler, if it is installed (`pip install .[bench]`).
+Masks (ERK), weights and gradients are the same for all but the libraries, which draw their own (rigl-torch uniform).
+Peers: a stable sort of indices (what a first version would write), a top-k of PyTorch, a partition of NumPy, and those
+of `benchmarks.peers` that are installed.
 """
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.peers import TOPOLOGY_STEPS
 from benchmarks.rows import Row, not_measured, share, show, speedup
 from rigl_core.distributions import erk, layer_budgets
 from rigl_core.masks import MaskState, init_masks, maskable_weights
@@ -23,7 +26,6 @@ from rigl_core.optimizer import SparseOptimizer
 from rigl_core.schedules import UpdateSchedule
 from rigl_core.scores import Layer
 from rigl_core.topology import drop_and_grow
-from rigl_core.torchvision_compat import import_torchvision_datasets
 
 ROUNDS = 7
 DROP_FRACTION = 0.3
@@ -91,30 +93,6 @@ def by_partition(layers: dict[str, Layer], masks: MaskState) -> dict[str, NDArra
     return new
 
 
-def rigl_torch_step(model: nn.Module) -> Callable[[], object] | str:
-    """rigl-torch's topology step on the same network, or why it cannot be had."""
-    import_torchvision_datasets()  # rigl-torch imports torchvision, which fails beside a CPU torch without this
-    try:
-        from rigl_torch.RigL import RigLScheduler
-    except ImportError as error:
-        return f"not measured: {error}"
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    scheduler = RigLScheduler(
-        model,
-        optimizer,
-        dense_allocation=0.1,
-        T_end=10**9,
-        delta=100,
-        alpha=DROP_FRACTION,
-        sparsity_distribution="uniform",
-    )
-    scheduler.step = 99  # its hooks only collect gradients just before an update
-    images = torch.randn(2, 3, 32, 32)
-    model(images).sum().backward()  # fills the gradients its hooks collect
-    step: Callable[[], object] = scheduler._rigl_step
-    return step
-
-
 def medians(steps: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Milliseconds of each, measured in turn, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -176,17 +154,19 @@ def measure() -> list[Row]:
             "plain top-k": partial(by_top_k, layers, masks),
             "plain stable sort": partial(by_sorting, layers, masks),
         }
-        peer = rigl_torch_step(model)
-        if not isinstance(peer, str):
-            steps["rigl-torch"] = peer
+        missing = []
+        for name_of_peer, make in TOPOLOGY_STEPS.items():
+            try:
+                steps[name_of_peer] = make(copy.deepcopy(model), DROP_FRACTION)
+            except ImportError as error:
+                missing.append(not_measured(line, str(error), peer=name_of_peer))
         found = medians(steps)
         note = "in turn, after threads of others that still spin"
         rows += [
             speedup(line, found["ours"], name_of_peer, found[name_of_peer], unit="ms", note=note)
             for name_of_peer in list(steps)[1:]
         ]
-        if isinstance(peer, str):
-            rows.append(not_measured(line, peer.removeprefix("not measured: "), peer="rigl-torch"))
+        rows += missing
         rows += weight_step_rows(name, model, masks)
     return rows
 

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from benchmarks import in_a_process
+from benchmarks.peers import sparselab_epoch
 from benchmarks.plain_loop import PlainLoop
-from benchmarks.rows import Row, share, show, speedup
+from benchmarks.rows import Row, not_measured, share, show, speedup
 from rigl_core.config import TrainConfig
 from rigl_core.data.images import ImageData
 from rigl_core.data.task import load_task
+from rigl_core.distributions import erk
 from rigl_core.execution import Execution
 from rigl_core.plan import Plan, make_plan
 from rigl_core.replica import Replica
@@ -113,7 +115,26 @@ def epoch_rows() -> list[Row]:
     found = medians({"ours": ours, "0": loops[0], "2": loops[2]}, 1)
     peer = min(found["0"], found["2"])
     line, note = "LeNet-300-100 epoch, CPU, S = 0.9", f"{data.n_train:,} images"
-    return [speedup(line, found["ours"], "DataLoader loop", peer, unit="ms", goal="≥ 3×", note=note)]
+    rows = [speedup(line, found["ours"], "DataLoader loop", peer, unit="ms", goal="≥ 3×", note=note)]
+    return [*rows, sparselab_row(line, data)]
+
+
+def sparselab_row(line: str, data: ImageData) -> Row:
+    """The same epoch with topology steps, and by sparselab, which is given images that are normalised already."""
+    config = lenet(delta_t=100)
+    sizes, shapes = [28 * 28, 300, 100, 10], {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
+    sparsities = list(erk(shapes, config.sparsity).values())
+    images = (data.train.images.flatten(1) / 255.0 - data.mean[0]) / data.std[0]
+    peer = "sparselab"
+    try:
+        theirs = sparselab_epoch(
+            images, data.train.labels, sizes, sparsities, drop_fraction=config.alpha, delta_t=config.delta_t
+        )
+    except ImportError as error:
+        return not_measured(line, str(error), peer=peer)
+    ours = Ours(config, make_plan(Execution(), "cpu")).epoch
+    found = medians({"ours": ours, peer: theirs}, 1)
+    return speedup(line, found["ours"], peer, found[peer], unit="ms", note=f"RigL, ΔT = {config.delta_t}")
 
 
 def start_rows() -> list[Row]:
