@@ -49,7 +49,7 @@ def parts_of(site: Site, session: Session) -> Mapping[str, tuple[float, Measure]
         "wrn-run-compiled": (stretch + 60, of(speed.run, WRN, stretch, compiled=True)),
         "resnet-compiled": (150, of(speed.compiled, RESNET)),
         "resnet-run-compiled": (stretch + 120, of(speed.run, RESNET, stretch, compiled=True)),
-        "ideas": (60, ideas.measure),
+        "ideas": (stretch + 200, ideas.measure),
     }
     if site.tiny:  # where both networks are the same
         parts = {name: part for name, part in parts.items() if not name.startswith("resnet")}

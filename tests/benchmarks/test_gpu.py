@@ -13,7 +13,7 @@ from benchmarks.gpu.site import Site
 from benchmarks.rows import Row
 
 PARTS = tuple(gpu.parts_of(Site("cpu", quick=True), Session(0.0)))
-FOR_GPUS = {"waiting", "wrn-memory", "wrn-run-compiled", "ideas"}
+FOR_GPUS = {"waiting", "wrn-memory", "wrn-run-compiled"}
 
 
 @pytest.mark.parametrize(
