@@ -1,4 +1,5 @@
 import ast
+import itertools
 import operator
 import re
 import sys
@@ -13,6 +14,7 @@ from docs.generate import ANNEAL_FORMULAS, TRAIN_FLOPS_FORMULAS
 from rigl_core.flops import TRAIN_FLOPS
 from rigl_core.schedules import ANNEALS
 from studies.cli import app
+from studies.spec import StudySpec
 from studies.spec_file import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +55,32 @@ def test_the_readmes_study_is_valid(tmp_path: Path) -> None:
     assert (config.epochs, config.lr_drop_every, config.augmentation) == (250, 30_000, "crop_flip")
 
 
+def test_the_page_on_the_report_names_campaigns_as_they_are(tmp_path: Path) -> None:
+    page = "docs/reproducing.md"
+    (reinit,) = blocks(page, "toml")
+    (tmp_path / "reinit.toml").write_text(reinit, encoding="utf-8")
+    key, source = load_spec(str(tmp_path / "reinit.toml")).pending or ("", None)
+    assert (key, source and source.trial) == ("distribution", 3)
+    plans = {plan.name: plan for plan in load_spec("cifar10-wrn-methods").plans()}
+    plan = plans[source.study if source else ""]
+    assert (plan.tickets()[3]["method"], plan.pair["sparsity"], plan.pair["distribution"]) == ("rigl", 0.9, "erk")
+    *_, shorter = [
+        _spec_of(words) for words in re.findall(r"^rigl-study run (.*)$", "\n".join(blocks(page, "")), re.MULTILINE)
+    ]
+    assert {plan.base_config.n_epochs for plan in shorter.plans()} == {10}
+
+
+def _spec_of(words: str) -> StudySpec:
+    """What `rigl-study run WORDS` would run."""
+    name, *rest = words.split("#")[0].split()
+    return load_spec(name, [value for option, value in itertools.pairwise(rest) if option == "--set"])
+
+
 @pytest.mark.parametrize(
     "page",
     [
         *("README.md", "docs/operating.md", "docs/clusters.md", "docs/containers.md", "docs/how-it-works.md"),
-        "CONTRIBUTING.md",
+        *("docs/reproducing.md", "CONTRIBUTING.md"),
     ],
 )
 def test_pages_name_only_commands_files_and_targets_that_exist(page: str) -> None:

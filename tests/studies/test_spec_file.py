@@ -187,6 +187,16 @@ def test_catalogue_entries_are_sized() -> None:
     assert sizes["fashion-rigl-vs-static"] == (2, 6)
 
 
+def test_gpu_hours_are_those_of_measured_runs() -> None:
+    hours = {entry.name: entry.gpu_hours for entry in catalogue_entries()}
+
+    # 12 trials of 3 seeds at 231 s; twice 32 of those; 8 at 2 and 8 at 3 times 899 s.
+    assert hours["cifar10-wrn-baselines"] == pytest.approx(12 * 3 * 231 / 3600, abs=0.05)
+    assert hours["cifar10-wrn-methods-2x"] == pytest.approx(2 * 32 * 3 * 231 / 3600, abs=0.05)
+    assert hours["cifar100-resnet50-rigl-longer"] == pytest.approx((8 * 2 + 8 * 3) * 3 * 899 / 3600, abs=0.05)
+    assert {name for name, known in hours.items() if known is None} == {n for n in hours if n.startswith("fashion-")}
+
+
 def test_what_is_no_study_is_not_in_the_catalogue() -> None:
     with pytest.raises(UnknownName):
         read_document("published")
