@@ -171,17 +171,17 @@ rigl-study run cifar10-wrn-methods --workers auto --out reports/methods    # a w
 ```
 
 The command may be interrupted and repeated; it goes on where it stopped. Any number of machines may help with
-`rigl-study work`. The report's last section sets your numbers beside the published ones, with the difference in units of
-its standard error.
+`rigl-study work`. In its report, the section “Beside the published” has your numbers, theirs, and the difference in
+units of its standard error.
 
 TABLE
 
-GPU hours are about those of one H200 without `--compile`, from the runs in
-[RESULTS.md](../benchmarks/RESULTS.md): all methods counted as RigL, which a dense network equals within 1 %. The
-experiments on Fashion-MNIST are ours, reduced to what two CPU cores train in seconds or minutes.
+GPU hours are about those of one H200 without `--compile`, from the runs in [RESULTS.md](../benchmarks/RESULTS.md):
+all methods counted as RigL, which a dense network equals within 1 %. The experiments on Fashion-MNIST are ours,
+reduced to what two CPU cores train in seconds or minutes.
 
-**What it shows.** The reports of the `methods` campaigns compare the methods, each at its FLOPs, and say what a distribution
-is worth at equal FLOPs. Several campaigns stand beside the first in one report:
+**What it shows.** The reports of the `methods` campaigns compare the methods, each at its FLOPs, and say what a
+distribution is worth at equal FLOPs. Several campaigns stand beside the first in one report:
 
 ```
 rigl-study report cifar10-wrn-methods cifar10-wrn-baselines cifar10-wrn-methods-2x --out reports/cifar10
@@ -193,9 +193,9 @@ rigl-study report cifar10-wrn-methods cifar10-wrn-baselines cifar10-wrn-methods-
 rigl-study run cifar10-wrn-methods --name ten-epochs --set fixed.train_multiplier=0.04 --out reports/ten-epochs
 ```
 
-**Re-init and lottery.** What RigL found can be the beginning of other runs: its layer-wise sparsities with fresh masks
-(`distribution`), or its very masks with the weights it began with (`masks`). `rigl-study show` says what a trial is, here
-`rigl-study show cifar10-wrn-methods any-s0.9-erk/3` that it is RigL's.
+**Re-init and lottery.** What RigL found can be the beginning of other runs: its layer-wise sparsities with fresh
+masks (`distribution`), or its very masks with the weights it began with (`masks`). `rigl-study show` says what a
+trial is, here `rigl-study show cifar10-wrn-methods any-s0.9-erk/3` that it is RigL's.
 
 ```toml
 name = "wrn-reinit"
@@ -213,10 +213,10 @@ seeds = [0, 1, 2]
 ```
 
 **What differs.** `uniform` is what the report calls Random. The search for α and ΔT counts the reference among its 15
-trials. Of the published numbers, rows of methods that rigl-study does not have are left out, and one cell of Table 4 is in
-none of the sources at hand. **This project has not trained the campaigns on CIFAR to their end**, for want of a copy of the
-data: tests hold settings, parameter counts, FLOPs and mask updates to the report, and runs on made-up images of CIFAR's shape
-gave the GPU hours; the accuracies are still to be seen.
+trials. Of the published numbers, rows of methods that rigl-study does not have are left out, and one cell of Table 4
+is in none of the sources at hand. **This project has not trained the campaigns on CIFAR to their end**, for want of a
+copy of the data: tests hold settings, parameter counts, FLOPs and mask updates to the report, and runs on made-up
+images of CIFAR's shape gave the GPU hours; the accuracies are still to be seen.
 """
 
 
