@@ -17,8 +17,8 @@ NOT_A_STUDY = "published"
 
 SECONDS_A_RUN: Mapping[tuple[str, str], float] = {("wrn_22_2", "cifar10"): 231.0, ("resnet50", "cifar100"): 899.0}
 """By model and data set, what RigL's 250 epochs of batches of 128 take on the H200 of `benchmarks/RESULTS.md`, not
-compiled. There a dense step takes as long within 1 %, so that all methods are counted alike; small-dense networks, which
-are narrower, take less than that."""
+compiled. There a dense step takes as long within 1 %, so that all methods are counted alike; small-dense networks are
+narrower and take less than that."""
 
 
 @dataclass(frozen=True)
