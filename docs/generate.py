@@ -1,30 +1,30 @@
 """Write the pages made from the code itself: `python -m docs.generate`; with `--check`, see if they are up to date.
 
-A page is a function to its text; to add one, write the function and its line in PAGES.
+A page is a function to its text; to add one, write the function, here or in a module of its own, and its line in PAGES.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from docs.markdown import NOTICE, table
+from docs.reproducing import reproducing
+from docs.results import results
 from rigl_core.distributions import DISTRIBUTIONS
 from rigl_core.methods import METHODS
 from rigl_core.recipes import RECIPES
 from rigl_core.schedules import ANNEALS
 from rigl_core.scores import SCORES
-from studies.catalogue import catalogue_entries
 from studies.cli import app
-from studies.evidence.published_numbers import published_tables
 from studies.summary_schemas import published_schema
 
 FOLDER = Path(__file__).parent
-NOTICE = "<!-- Written by `python -m docs.generate`; a change here is lost. -->"
 
 
 def cli() -> str:
@@ -84,14 +84,14 @@ def methods() -> str:
         "# Methods",
         "A method is a row of `rigl_core.methods.METHODS`: which weights a topology step drops and grows, and a few "
         "facts about how it trains. One pure function, `update_mask`, does every topology update.",
-        _table(["method", "", "drop / grow by", "redistribute by", "FLOPs a training sample", "source"], rows),
+        table(["method", "", "drop / grow by", "redistribute by", "FLOPs a training sample", "source"], rows),
         METHODS_TEXT.strip(),
         "## Scores",
-        _table(["score", ""], [[f"`{key}`", _first_line(score)] for key, score in SCORES.items()]),
+        table(["score", ""], [[f"`{key}`", _first_line(score)] for key, score in SCORES.items()]),
         "## Anneals",
-        _table(["anneal", "f(t)/α at progress p = t/T_end"], [[f"`{key}`", ANNEAL_FORMULAS[key]] for key in ANNEALS]),
+        table(["anneal", "f(t)/α at progress p = t/T_end"], [[f"`{key}`", ANNEAL_FORMULAS[key]] for key in ANNEALS]),
         "## Distributions",
-        _table(["distribution", ""], [[f"`{key}`", _first_line(rule)] for key, rule in DISTRIBUTIONS.items()]),
+        table(["distribution", ""], [[f"`{key}`", _first_line(rule)] for key, rule in DISTRIBUTIONS.items()]),
         "## Recipes",
         'Settings that belong together: `recipe = "cifar10"` in `[fixed]`, or `rigl-study train --recipe cifar10`. '
         "What a study sets itself wins.",
@@ -143,92 +143,8 @@ ANNEAL_FORMULAS = {
 }
 
 
-def reproducing() -> str:
-    """Every experiment of the reproduction report, with what it costs and what stands beside it."""
-    tables = published_tables()
-    rows = [
-        [
-            f"`{entry.name}`",
-            entry.description,
-            f"{entry.tickets} × {entry.runs // entry.tickets}",
-            "-" if entry.gpu_hours is None else f"{entry.gpu_hours:.0f}",
-            "; ".join(sorted({t.source for t in tables if entry.name in t.campaigns})) or "-",
-        ]
-        for entry in catalogue_entries()
-    ]
-    head = ["experiment", "", "trials × seeds", "GPU hours", "published numbers beside it, from the authors'"]
-    before, after = REPRODUCING_TEXT.strip().split("\n\nTABLE\n\n")
-    return "\n\n".join([NOTICE, "# Reproducing the report", before, _table(head, rows), after]) + "\n"
-
-
-REPRODUCING_TEXT = """
-Every experiment of "[Re] Rigging the Lottery: Making All Tickets Winners" (Sundar and Dwaraknath, ML Reproducibility
-Challenge 2020) is a file in `studies/catalogue/`, with the settings of its authors' code:
-
-```
-rigl-study data fetch cifar10                                              # or --data-dir, or RIGL_STUDY_DATA
-rigl-study run cifar10-wrn-methods --workers auto --out reports/methods    # a worker for each GPU
-```
-
-The command may be interrupted and repeated; it goes on where it stopped. Any number of machines may help with
-`rigl-study work`. In its report, the section “Beside the published” has your numbers, theirs, and the difference in
-units of its standard error.
-
-TABLE
-
-GPU hours are about those of one H200 without `--compile`, from the runs in [RESULTS.md](../benchmarks/RESULTS.md):
-all methods counted as RigL, which a dense network equals within 1 %. The experiments on Fashion-MNIST are ours,
-reduced to what two CPU cores train in seconds or minutes.
-
-**What it shows.** The reports of the `methods` campaigns compare the methods, each at its FLOPs, and say what a
-distribution is worth at equal FLOPs. Several campaigns stand beside the first in one report:
-
-```
-rigl-study report cifar10-wrn-methods cifar10-wrn-baselines cifar10-wrn-methods-2x --out reports/cifar10
-```
-
-**Longer or shorter.** `--set` changes a setting of any experiment, and `--name` gives the campaign a name of its own:
-
-```
-rigl-study run cifar10-wrn-methods --name ten-epochs --set fixed.train_multiplier=0.04 --out reports/ten-epochs
-```
-
-**Re-init and lottery.** What RigL found can be the beginning of other runs: its layer-wise sparsities with fresh
-masks (`distribution`), or its very masks with the weights it began with (`masks`). `rigl-study show` says what a
-trial is, here `rigl-study show cifar10-wrn-methods any-s0.9-erk/3` that it is RigL's.
-
-```toml
-name = "wrn-reinit"
-description = "static masks of the sparsities that RigL's layers ended with"
-[fixed]
-recipe = "cifar10"
-method = "static"
-sparsity = 0.9
-distribution = "from:cifar10-wrn-methods/any-s0.9-erk#3"
-[search]
-lr = [0.1]
-[strategy]
-sampler = "grid"
-seeds = [0, 1, 2]
-```
-
-**What differs.** `uniform` is what the report calls Random. The search for α and ΔT counts the reference among its 15
-trials. Of the published numbers, rows of methods that rigl-study does not have are left out, and one cell of Table 4
-is in none of the sources at hand. **This project has not trained the campaigns on CIFAR to their end**, for want of a
-copy of the data: tests hold settings, parameter counts, FLOPs and mask updates to the report, and runs on made-up
-images of CIFAR's shape gave the GPU hours; the accuracies are still to be seen.
-"""
-
-
 def _first_line(thing: Callable[..., Any]) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
 
 
 def summary_schema() -> str:
@@ -240,6 +156,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli,
     "methods.md": methods,
     "reproducing.md": reproducing,
+    "results.md": results,
     "summary.schema.json": summary_schema,
 }
 

@@ -80,7 +80,7 @@ def _spec_of(words: str) -> StudySpec:
     "page",
     [
         *("README.md", "docs/operating.md", "docs/clusters.md", "docs/containers.md", "docs/how-it-works.md"),
-        *("docs/reproducing.md", "docs/extending.md", "CONTRIBUTING.md"),
+        *("docs/reproducing.md", "docs/extending.md", "docs/results.md", "CONTRIBUTING.md"),
     ],
 )
 def test_pages_name_only_commands_files_and_targets_that_exist(page: str) -> None:
