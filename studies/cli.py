@@ -62,7 +62,7 @@ command(app, "run", example="rigl-study run fashion-lenet-smoke --workers 2 --ou
 command(app, "create", example="rigl-study create fashion-lenet-full --set strategy.n_trials=10 --name my-study")(
     create
 )
-command(app, "work", example="rigl-study work --campaign my-study --workers 2")(work)
+command(app, "work", example="rigl-study work my-study --workers 2")(work)
 command(app, "status", example="rigl-study status my-study --watch")(status)
 command(
     app,

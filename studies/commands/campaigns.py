@@ -60,7 +60,7 @@ def create(
     with opened(storage, must_exist=planned.pending is not None) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
-        say(f"{planned.name}: {describe(queues)}; `{PROGRAM} work --campaign {planned.name}` trains them")
+        say(f"{planned.name}: {describe(queues)}; `{PROGRAM} work {planned.name}` trains them")
     print(planned.name)
 
 
@@ -166,7 +166,7 @@ def retry(name: CampaignName, trial: Trial, storage: Storage = None) -> None:
         if study not in queues:
             raise UnknownName(f"study of {name}", study, queues)
         successor = queues[study].retry(number)
-    say(f"{trial} is queued again; `{PROGRAM} work --campaign {name}` trains it")
+    say(f"{trial} is queued again; `{PROGRAM} work {name}` trains it")
     print(f"{study}/{successor}")
 
 

@@ -15,6 +15,8 @@ import typer
 
 from studies.commands.app import command, new_app, print_json, say
 from studies.commands.options import (
+    CampaignNames,
+    CampaignOption,
     Checkpoints,
     Compiled,
     DataDir,
@@ -24,12 +26,13 @@ from studies.commands.options import (
     Precision,
     Storage,
     checkpoint_folder,
+    chosen_campaigns,
 )
 from studies.commands.storage import opened, resolve
 from studies.errors import BadInput, NotFound
 
 launch_app = new_app(
-    about="Start workers on a cluster.", example="rigl-study launch slurm --workers 8 --gpus 1 --campaign my-study"
+    about="Start workers on a cluster.", example="rigl-study launch slurm my-study --workers 8 --gpus 1"
 )
 
 _TIME = re.compile(
@@ -41,13 +44,11 @@ _OPTION = re.compile(r"(?P<name>[a-z][a-z-]*)=(?P<value>.+)")
 _OURS = ("array", "job-name", "output", "error", "open-mode", "requeue", "signal", "time", "export", "ntasks")
 
 
-@command(launch_app, "slurm", example="rigl-study launch slurm --workers 8 --gpus 1 --campaign my-study")
+@command(launch_app, "slurm", example="rigl-study launch slurm my-study --workers 8 --gpus 1")
 def slurm(
     workers: Annotated[int, typer.Option("--workers", min=1, max=10_000, metavar="N", help="Jobs, a worker each.")],
-    campaign: Annotated[
-        list[str] | None,
-        typer.Option("--campaign", metavar="NAME", help="Work on this campaign only; repeatable. Default: all."),
-    ] = None,
+    names: CampaignNames = None,
+    campaign: CampaignOption = None,
     time: Annotated[
         str, typer.Option("--time", metavar="TIME", help="Time limit of a job as SLURM writes it: H:M:S, D-H, minutes.")
     ] = "4:00:00",
@@ -91,6 +92,7 @@ def slurm(
     from studies.campaigns import check_worker_count
     from studies.slurm import SlurmJobs, check_slurm, check_visible, script, submit
 
+    campaigns = chosen_campaigns(names, campaign)
     asked = SlurmJobs(
         n_jobs=workers,
         minutes=_minutes(time, notice),
@@ -109,8 +111,8 @@ def slurm(
     url = resolve(storage, must_exist=True)
     check_visible(url, workers)
     check_worker_count(url, workers)
-    _check_campaigns(storage, campaign or ())
-    work = _work_arguments(campaign or (), device, data_dir, checkpoints)
+    _check_campaigns(storage, campaigns)
+    work = _work_arguments(campaigns, device, data_dir, checkpoints)
     work += ["--precision", precision, *(["--deterministic"] if deterministic else [])]
     work += ["--compile"] if compiled else []
     jobs = submit(work, url, asked, place)

@@ -69,6 +69,11 @@ def artifact_folder(chosen: Path | None) -> Path:
     return (chosen or default_home() / "artifacts").absolute()
 
 
+def chosen_campaigns(names: list[str] | None, option: list[str] | None) -> list[str]:
+    """The campaigns to work on, named in either way, each once; empty for all."""
+    return list(dict.fromkeys([*(names or ()), *(option or ())]))
+
+
 def _workers(text: str) -> str:
     """Refuse what is no number of workers; what "auto" comes to is known once torch is loaded."""
     if text != "auto" and not (re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MAX_WORKERS):
@@ -95,6 +100,12 @@ NewName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Name the campaign so instead of as in SPEC.")
 ]
 CampaignName = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
+CampaignNames = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME", help="Work on these campaigns only. Default: all.")
+]
+CampaignOption = Annotated[
+    list[str] | None, typer.Option("--campaign", metavar="NAME", help="The same as NAME, for scripts; repeatable.")
+]
 Trial = Annotated[str, typer.Argument(metavar="TRIAL", help="The trial as STUDY/NUMBER, for example rigl-s0.98-erk/3.")]
 Storage = Annotated[
     str | None,

@@ -70,7 +70,7 @@ def report(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="The campaign; or several, to compare the others with the first.",
             show_default=False,
         ),

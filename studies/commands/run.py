@@ -14,6 +14,8 @@ from rigl_core.execution import Execution
 from studies.commands.app import INTERRUPTED, PROGRAM, say
 from studies.commands.campaigns import describe, plan_campaign
 from studies.commands.options import (
+    CampaignNames,
+    CampaignOption,
     Checkpoints,
     Compiled,
     DataDir,
@@ -29,6 +31,7 @@ from studies.commands.options import (
     Storage,
     Workers,
     checkpoint_folder,
+    chosen_campaigns,
 )
 from studies.commands.progress import CampaignProgress
 from studies.commands.report import ReportOptions, write_campaign
@@ -48,10 +51,8 @@ LOOK_PATIENCE = 1.0
 
 
 def work(
-    campaign: Annotated[
-        list[str] | None,
-        typer.Option("--campaign", metavar="NAME", help="Work on this campaign only; repeatable. Default: all."),
-    ] = None,
+    names: CampaignNames = None,
+    campaign: CampaignOption = None,
     workers: Workers = "1",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -79,18 +80,19 @@ def work(
     """
     from studies.campaigns import check_worker_count
 
+    campaigns = chosen_campaigns(names, campaign)
     require_training("training")
     n_workers = _count_workers(workers, device)
     with HealthFile(health_file, n_workers) as health:
         url = resolve(storage, must_exist=True)
         check_worker_count(url, n_workers)
         with opened(storage, patient=True) as database:
-            _check_campaigns(database, campaign or (), forever=forever)
-            told = _tell_held(database, campaign or ())  # now: nobody should wonder what a worker waits for
-        title = ", ".join(campaign) if campaign else "all campaigns"
+            _check_campaigns(database, campaigns, forever=forever)
+            told = _tell_held(database, campaigns)  # now: nobody should wonder what a worker waits for
+        title = ", ".join(campaigns) or "all campaigns"
         code, stopped = _train(
             url,
-            campaign or (),
+            campaigns,
             title,
             n_workers,
             device,
@@ -106,7 +108,7 @@ def work(
             say(f"stopped by {stopped}; trials in progress were given back")
         else:
             with opened(storage, patient=True) as database:
-                _tell_held(database, campaign or (), told)
+                _tell_held(database, campaigns, told)
     raise typer.Exit(code)
 
 

@@ -98,8 +98,9 @@ def cluster(tmp_path: Path, sqlite_url: StorageUrl, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_campaign_that_is_not_there_is_refused() -> None:
-    done = CliRunner().invoke(app, ["launch", "slurm", "--workers", "1", "--campaign", "tyni"])
+@pytest.mark.parametrize("named", [["tyni"], ["--campaign", "tyni"]], ids=" ".join)
+def test_a_campaign_that_is_not_there_is_refused(named: list[str]) -> None:
+    done = CliRunner().invoke(app, ["launch", "slurm", "--workers", "1", *named])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "Did you mean tiny?" in done.stderr
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.commands.options import checkpoint_folder
+from studies.commands.options import checkpoint_folder, chosen_campaigns
 
 
 def test_where_checkpoints_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +17,8 @@ def test_where_checkpoints_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setenv("RIGL_STUDY_CHECKPOINTS", "")
     assert checkpoint_folder(None) == tmp_path / "home/checkpoints"
+
+
+def test_campaigns_are_named_in_two_ways() -> None:
+    assert chosen_campaigns(None, None) == []
+    assert chosen_campaigns(["b", "a"], ["b", "c"]) == ["b", "a", "c"]

@@ -99,7 +99,7 @@ def test_work_gives_back_and_exits_0_when_stopped() -> None:
 
 def test_work_ends_after_max_trials_and_a_failing_worker_shows_in_the_exit_code() -> None:
     assert run("create", "tiny.toml").returncode == 0
-    assert run("work", "--max-trials", "1").returncode == 0
+    assert run("work", "tiny", "--max-trials", "1").returncode == 0
     assert sum(complete for _, complete in counts()) == 1
 
     done = run("work", "--device", "cuda:99")
