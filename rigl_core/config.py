@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from rigl_core.data import get_dataset
 from rigl_core.data.text_file import text_candidates, text_digest
@@ -17,6 +19,17 @@ from rigl_core.recipes import with_recipe
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 from rigl_core.source import Source, is_source
 
+
+def _no_word(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("word_for_number", "it must be a number; true and false are for what is on or off")
+    return value
+
+
+NoWord = BeforeValidator(_no_word)
+"""Of a number in a list or a table, where pydantic would take true for 1."""
+
+Number = Annotated[float, NoWord]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -42,9 +55,9 @@ class TrainConfig(BaseModel):
     "A key of RECIPES, whose settings fill in what is not set here."
     method: str = "rigl"
     model: str = "lenet_300_100"
-    model_options: dict[str, float] = Field(default_factory=dict)
+    model_options: dict[str, Number] = Field(default_factory=dict)
     dataset: str = "fashion_mnist"
-    dataset_options: dict[str, float] = Field(default_factory=dict)
+    dataset_options: dict[str, Number] = Field(default_factory=dict)
     text_file: str | None = None
     "The file of the data set text, see `rigl_core.data.text_file` for where a relative path is looked for."
     text_sha256: Sha256 | None = None
@@ -55,7 +68,7 @@ class TrainConfig(BaseModel):
     sparsity: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     distribution: str = "erk"
     "A key of DISTRIBUTIONS, or from:STUDY#TRIAL: the layer-wise sparsities which that run ended with."
-    layer_sparsity: dict[str, Fraction] | None = None
+    layer_sparsity: dict[str, Annotated[Fraction, NoWord]] | None = None
     "Those sparsities, by weight name, looked up when the campaign was created. Of this run, `sparsity` only says so."
     masks: str | None = None
     "from:STUDY#TRIAL: begin with that run's final masks and, as the seeds are the same, with its initial weights."
@@ -93,7 +106,7 @@ class TrainConfig(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = "none"
 
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31), NoWord], ...], Field(min_length=1)] = (0,)
 
     @model_validator(mode="before")
     @classmethod
@@ -125,6 +138,7 @@ class TrainConfig(BaseModel):
         check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
         UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
         _check_data(self)
+        _check_image_size(self)
         _check_sources(self)
         _check_length(self)
         if method.drop is not None and self.grow_accumulation > self.delta_t:
@@ -200,9 +214,29 @@ def _check_data(config: TrainConfig) -> None:
         raise BadInput(f"text_file needs text_sha256 beside it, which pins what is in the file: {example}.")
 
 
+SMALLEST_AUGMENTED: Mapping[str, int] = MappingProxyType({"crop_flip": 5})
+"""Pixels that images must have on either side for an augmentation: to reflect four there must be a fifth."""
+
+
+def _check_image_size(config: TrainConfig) -> None:
+    """The images are large enough for the network and the augmentation; their size is known without reading them."""
+    dataset, model = get_dataset(config.dataset), get_model(config.model)
+    if dataset.kind != "images":
+        return
+    _, height, width = dataset.shape(config.dataset_options)
+    for what, least in (
+        (f'model "{config.model}"', model.smallest_image),
+        (f'augmentation "{config.augmentation}"', SMALLEST_AUGMENTED.get(config.augmentation, 1)),
+    ):
+        if min(height, width) < least:
+            raise BadInput(
+                f'images of data set "{config.dataset}" are {height}×{width}; {what} needs at least {least}×{least}.'
+            )
+
+
 def _check_length(config: TrainConfig) -> None:
     """Where the size of the data set is known beforehand, there are as many images as asked for, and enough steps."""
-    n_train = get_dataset(config.dataset).n_train
+    n_train = get_dataset(config.dataset).n_items(config.dataset_options)
     if n_train is None:
         return
     if config.train_size is not None and config.train_size > n_train:

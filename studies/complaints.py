@@ -11,16 +11,31 @@ _NOT_IN_KEYS = ("choice", "range", "bool", "int", "float", "str")
 
 def one_line(error: ValidationError, key: str = "") -> str:
     """The first complaint of a pydantic error: which key (`key`, if given), which value, what is allowed."""
-    first, n_more = error.errors()[0], error.error_count() - 1
+    first, *others = error.errors()
+    # A list with a wrong value in it counts as too short as well, which nobody needs to be told.
+    n_more = sum(other["type"] != "too_short" or other["loc"] != first["loc"][:-1] for other in others)
     n_more = 0 if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS else n_more
     where = key or ".".join(str(part) for part in first["loc"] if part not in _NOT_IN_KEYS)
     what = _in_our_words(first["type"], first.get("ctx", {})) or first["msg"].removeprefix("Value error, ")
     if first["type"] in _OF_UNIONS and first["loc"][-1] in _NOT_IN_KEYS:
         what = "it must be a number, a text, true or false"
-    shown = repr(first["input"])
+    limits = first.get("ctx", {})
+    what += _as_percent(first["input"]) if limits.get("lt", limits.get("le")) == 1 else ""
+    shown = _shown(first["input"])
     value = f" = {shown if len(shown) <= 60 else shown[:57] + '...'}" if where and first["type"] != "missing" else ""
     more = f" ({n_more} more)" if n_more > 0 else ""
     return f"{where}{value}: {what}{more}" if where else f"{what}{more}"
+
+
+def _as_percent(value: Any) -> str:
+    """A hint for who has written 90 where 0.9 was asked for, known to be more than the setting may be."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"; {value:g} % is {value / 100:g}" if is_number and 5 <= value < 100 else ""
+
+
+def _shown(value: Any) -> str:
+    """A value as TOML writes it, where that differs from Python and is short."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 _OF_UNIONS = ("bool_type", "int_type", "float_type", "string_type")

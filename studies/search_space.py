@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from rigl_core.config import NoWord
 from rigl_core.errors import BadInput
 
 MAX_CORNERS = 4096
@@ -22,9 +23,9 @@ class Range(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    low: int | float
-    high: int | float
-    step: int | float | None = None
+    low: Annotated[int | float, NoWord]
+    high: Annotated[int | float, NoWord]
+    step: Annotated[int | float | None, NoWord] = None
     log: bool = False
 
     @model_validator(mode="after")
@@ -97,7 +98,7 @@ class Choice(BaseModel):
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the choices."""
-        return value in self.values
+        return any(choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in self.values)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.values))

@@ -145,6 +145,6 @@ def _network(config: TrainConfig) -> dict[str, Any]:
     if dataset.kind == "text":  # the symbols of a text, one row of the embedding each, are only known from the text
         options = {key: value for key, value in config.dataset_options.items() if key != "sequence_length"}
         return {**model, "dataset": config.dataset, "text_sha256": config.text_sha256, **options}
-    channels, height, width = dataset.image_shape
-    shape = {"channels": channels, "height": height, "width": width, "num_classes": dataset.num_classes}
-    return {**model, **shape, **{key: value for key, value in config.dataset_options.items() if key in shape}}
+    channels, height, width = dataset.shape(config.dataset_options)
+    classes = config.dataset_options.get("num_classes", dataset.num_classes)
+    return {**model, "channels": channels, "height": height, "width": width, "num_classes": classes}

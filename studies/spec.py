@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rigl_core.config import TrainConfig
+from rigl_core.config import NoWord, Number, TrainConfig
 from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.source import Source, is_source
@@ -41,7 +41,7 @@ def _one_or_more(value: Any) -> Any:
 class Pairs(_Frozen):
     """One Optuna study for each combination of a sparsity and a distribution."""
 
-    sparsity: Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    sparsity: Annotated[tuple[Number, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
     distribution: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -56,7 +56,7 @@ class Pruner(_Frozen):
     """An early-stopping rule and its options (keys of `PRUNERS[name].options`)."""
 
     name: str = "none"
-    options: dict[str, float] = Field(default_factory=dict)
+    options: dict[str, Number] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -82,11 +82,11 @@ class Strategy(_Frozen):
     """
 
     sampler: str = "tpe"
-    n_trials: Annotated[int, Field(ge=1, le=MAX_TICKETS)] | None = None
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    n_trials: Annotated[int, Field(ge=1, le=MAX_TICKETS), NoWord] | None = None
+    seeds: Annotated[tuple[Annotated[int, NoWord], ...], Field(min_length=1)] = (0, 1, 2)
     pruner: Pruner = Pruner()
     reference: dict[str, Value] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31), NoWord] = 0
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -18,8 +18,8 @@ class Dataset(Lazy):
     Attributes:
         summary: one line for people.
         num_classes: how many labels there are; of images only, a text's symbols are counted when it is read.
-        image_shape: (C, H, W) of one image.
-        n_train: how many items there are to train on; None where options or a file decide.
+        image_shape: (C, H, W) of one image, where no option says otherwise.
+        n_train: how many items there are to train on, where no option says otherwise; None where a text decides.
         takes: the options a user may set (`dataset_options` in a study), with their types.
         kind: what is in it; a model must read it.
         reads_file: whether the user names the file, with `text_file` and `text_sha256`.
@@ -32,6 +32,19 @@ class Dataset(Lazy):
     takes: Mapping[str, type] = field(default_factory=dict)
     kind: Literal["images", "text"] = "images"
     reads_file: bool = False
+
+    def shape(self, options: Mapping[str, float]) -> tuple[int, int, int]:
+        """(C, H, W) of one image with these options, without reading any."""
+        channels, height, width = self.image_shape
+        return (
+            int(options.get("channels", channels)),
+            int(options.get("height", height)),
+            int(options.get("width", width)),
+        )
+
+    def n_items(self, options: Mapping[str, float]) -> int | None:
+        """`n_train` with these options."""
+        return int(options["n_train"]) if "n_train" in options else self.n_train
 
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
@@ -71,6 +84,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "load",
             summary="made-up images with a learnable class pattern, of any shape, for tests and timing",
             image_shape=(3, 32, 32),
+            n_train=2_000,
             takes={"channels": int, "height": int, "width": int, "num_classes": int, "n_train": int, "n_eval": int},
         ),
         "text": Dataset(

@@ -20,11 +20,13 @@ class Model(Lazy):
         summary: one line for people.
         takes: the options a user may set (`model_options` in a study), with their types.
         reads: the kind of data set it learns from. A network that reads text begins with an embedding of its symbols.
+        smallest_image: pixels that its images must have on either side; fewer would vanish where it halves them.
     """
 
     summary: str = ""
     takes: Mapping[str, type] = field(default_factory=dict)
     reads: Literal["images", "text"] = "images"
+    smallest_image: int = 1
 
 
 _WRN = "rigl_core.models.wide_resnet"
@@ -39,6 +41,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             {"depth": 22, "width": 2, "dropout": 0.3},
             summary="Wide ResNet of depth 22 and width 2, dropout 0.3",
             takes={"dropout": float},
+            smallest_image=4,
         ),
         "wrn_10_1": Model(
             _WRN,
@@ -46,12 +49,14 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             {"depth": 10, "width": 1, "dropout": 0.0},
             summary="the smallest Wide ResNet, for a quick look",
             takes={"dropout": float},
+            smallest_image=4,
         ),
         "resnet50": Model(
             "rigl_core.models.resnet",
             "resnet50",
             summary="ResNet-50 with a 3×3 stem for small images",
             takes={"width": float},
+            smallest_image=8,
         ),
         "wrn": Model(
             _WRN,
@@ -59,6 +64,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             {"depth": 16, "width": 1, "dropout": 0.0},
             summary="Wide ResNet of any depth (6n + 4) and width",
             takes={"depth": int, "width": float, "dropout": float},
+            smallest_image=4,
         ),
         "char_gru": Model(
             "rigl_core.models.char_gru",

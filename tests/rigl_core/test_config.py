@@ -3,15 +3,21 @@
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import Tensor
 
-from rigl_core.config import TrainConfig
+from rigl_core.config import SMALLEST_AUGMENTED, TrainConfig
 from rigl_core.data import DATASETS
+from rigl_core.data.augment import AUGMENTATIONS
+from rigl_core.data.images import load_dataset
 from rigl_core.errors import BadInput, UnknownName
+from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from rigl_core.schedules import CubicRamp, UpdateSchedule
 
 TEXT = {"model": "char_gru", "dataset": "text", "text_file": "corpus.txt", "text_sha256": "0" * 64}
+SMALL = {"dataset": "synthetic", "dataset_options": {"n_train": 7}}
 
 
 def test_round_trip_through_json() -> None:
@@ -199,6 +205,13 @@ def test_values_out_of_range(field: str, value: object) -> None:
             "n_train is 0.0; it must be at least 1",
         ),
         ({"dataset": "digits", "train_size": 1298}, BadInput, "train_size is 1298"),
+        ({"dataset": "synthetic", "train_size": 2001}, BadInput, "train_size is 2001"),
+        ({**SMALL, "train_size": 8}, BadInput, "train_size is 8"),
+        (
+            {**SMALL, "model": "wrn_10_1", "dataset_options": {"height": 3}},
+            BadInput,
+            'images of data set "synthetic" are 3×32; model "wrn_10_1" needs at least 4×4.',
+        ),
         ({"dataset": "digits", "epochs": 3, "method": "pruning"}, BadInput, "lower ramp_start"),
         ({"seeds": (1, 1)}, BadInput, "every seed may appear once"),
         (
@@ -217,3 +230,47 @@ def test_values_that_do_not_fit_together(changes: dict, error: type[Exception], 
     with pytest.raises(error) as caught:
         TrainConfig.model_validate(changes)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.reads == "images"])
+def test_images_are_too_small_for_the_plan_exactly_where_they_are_for_the_network(name: str) -> None:
+    def plan(size: int) -> TrainConfig:
+        options = {"channels": 1, "height": size, "width": size}
+        return TrainConfig.model_validate({"model": name, "dataset": "synthetic", "dataset_options": options})
+
+    model = MODELS[name]
+    least = model.smallest_image
+    assert plan(least).model == name
+    network = model(num_classes=10, in_channels=1, image_size=(least, least))
+    assert network(torch.zeros(2, 1, least, least)).shape == (2, 10)
+    if least > 1:
+        with pytest.raises(BadInput, match=f"needs at least {least}×{least}"):
+            plan(least - 1)
+        with pytest.raises(BadInput, match=f"{least - 1}×{least - 1}"):
+            model(num_classes=10, in_channels=1, image_size=(least - 1, least - 1))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_images_are_too_small_for_the_plan_exactly_where_they_are_for_the_augmentation(name: str) -> None:
+    def plan(size: int) -> TrainConfig:
+        options = {"channels": 1, "height": size, "width": size}
+        return TrainConfig.model_validate({"augmentation": name, "dataset": "synthetic", "dataset_options": options})
+
+    def augmented(size: int) -> Tensor:
+        return AUGMENTATIONS[name](torch.zeros(2, 1, size, size), torch.Generator().manual_seed(0))
+
+    least = SMALLEST_AUGMENTED.get(name, 1)
+    assert plan(least).augmentation == name
+    assert augmented(least).shape == (2, 1, least, least)
+    if least > 1:
+        with pytest.raises(BadInput, match=f'augmentation "{name}" needs at least {least}×{least}'):
+            plan(least - 1)
+        with pytest.raises(BadInput):
+            augmented(least - 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": 1, "height": 5, "width": 7, "n_train": 20}], ids=["as is", "set"])
+def test_what_the_plan_knows_of_synthetic_images_is_so(options: dict[str, float]) -> None:
+    data = load_dataset("synthetic", options=options)
+    assert DATASETS["synthetic"].shape(options) == data.image_shape
+    assert DATASETS["synthetic"].n_items(options) == data.n_train

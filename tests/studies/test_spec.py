@@ -192,6 +192,36 @@ def test_what_does_not_fit_together_is_refused_with_the_reason(changes: dict[str
 
 
 @pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"pairs.sparsity": False}, "pairs.sparsity.0 = false"),
+        ({"pairs.sparsity": [0.9, False]}, "pairs.sparsity.1 = false"),
+        ({"search.lr": {"low": 0.01, "high": True}}, "search.lr.high = true"),
+        ({"search.delta_t": {"low": 50, "high": 200, "step": True}}, "search.delta_t.step = true"),
+        ({"strategy.n_trials": True}, "strategy.n_trials = true"),
+        ({"strategy.seed": False}, "strategy.seed = false"),
+        ({"strategy.seeds": [True]}, "strategy.seeds.0 = true"),
+        ({"strategy.pruner": {"name": "asha", "min_resource": True}}, "strategy.pruner.options.min_resource = true"),
+        ({"fixed.dataset": "synthetic", "fixed.dataset_options": {"width": True}}, "dataset_options.width = true"),
+        ({"fixed.model_options": {"dropout": False}, "fixed.model": "wrn_10_1"}, "model_options.dropout = false"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_true_and_false_are_no_numbers(changes: dict[str, Any], where: str) -> None:
+    with pytest.raises((ValidationError, BadInput)) as caught:
+        spec_with(changes)
+
+    told = one_line(caught.value) if isinstance(caught.value, ValidationError) else str(caught.value)
+    assert told.startswith(f"{where}: it must be a number; true and false are for what is on or off")
+
+
+def test_a_reference_is_of_the_kind_of_the_choices() -> None:
+    with pytest.raises(BadInput, match=r"strategy.reference.lr = True is outside the search: 0.1, 1.0"):
+        spec_with({"search": {"lr": [0.1, 1.0]}, "strategy.reference": {"lr": True}})
+    assert spec_with({"search": {"lr": [0.1, 1.0]}, "strategy.reference": {"lr": 1}})
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"nmae": "x"}, "nmae = 'x': unknown key"),
