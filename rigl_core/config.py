@@ -236,11 +236,20 @@ def _check_image_size(config: TrainConfig) -> None:
 
 def _check_length(config: TrainConfig) -> None:
     """Where the size of the data set is known beforehand, there are as many images as asked for, and enough steps."""
-    n_train = get_dataset(config.dataset).n_items(config.dataset_options)
+    dataset, model = get_dataset(config.dataset), get_model(config.model)
+    n_train = dataset.n_items(config.dataset_options)
     if n_train is None:
         return
     if config.train_size is not None and config.train_size > n_train:
         raise BadInput(f'train_size is {config.train_size}; data set "{config.dataset}" has {n_train:,} to train on.')
+    _, height, width = dataset.shape(config.dataset_options)
+    is_one_pixel = 1 < model.smallest_image == max(height, width)
+    if is_one_pixel and (config.batch_size == 1 or (config.train_size or n_train) % config.batch_size == 1):
+        raise BadInput(
+            f"batch_size is {config.batch_size}, which leaves one image to the last batch, and of {height}×{width} images "
+            f'model "{config.model}" has one pixel left at its end: nothing to normalise over. Change batch_size or '
+            "train_size by one."
+        )
     config.topology_schedule(math.ceil((config.train_size or n_train) / config.batch_size) * config.n_epochs)
 
 

@@ -20,7 +20,8 @@ class Model(Lazy):
         summary: one line for people.
         takes: the options a user may set (`model_options` in a study), with their types.
         reads: the kind of data set it learns from. A network that reads text begins with an embedding of its symbols.
-        smallest_image: pixels that its images must have on either side; fewer would vanish where it halves them.
+        smallest_image: pixels that its images must have on either side; fewer would vanish where it halves them,
+            and of exactly as many one is left at the end.
     """
 
     summary: str = ""

@@ -274,3 +274,24 @@ def test_what_the_plan_knows_of_synthetic_images_is_so(options: dict[str, float]
     data = load_dataset("synthetic", options=options)
     assert DATASETS["synthetic"].shape(options) == data.image_shape
     assert DATASETS["synthetic"].n_items(options) == data.n_train
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.smallest_image > 1])
+def test_a_last_batch_of_one_image_is_refused_where_it_could_not_be_normalised(name: str) -> None:
+    def plan(size: int, **changes: int) -> TrainConfig:
+        options = {"channels": 1, "height": size, "width": size, "n_train": 17}
+        return TrainConfig.model_validate(
+            {"model": name, "dataset": "synthetic", "dataset_options": options, "batch_size": 16, **changes}
+        )
+
+    least = MODELS[name].smallest_image
+    network = MODELS[name](num_classes=10, in_channels=1, image_size=(least, least))
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        network(torch.zeros(1, 1, least, least))
+    for changes in ({}, {"batch_size": 1}, {"batch_size": 8, "train_size": 9}):
+        with pytest.raises(BadInput, match="leaves one image to the last batch"):
+            plan(least, **changes)
+
+    assert plan(least + 1).batch_size == 16
+    assert plan(least, batch_size=15).batch_size == 15
+    network(torch.zeros(1, 1, least + 1, least))
