@@ -246,9 +246,9 @@ def _check_length(config: TrainConfig) -> None:
     is_one_pixel = 1 < model.smallest_image == max(height, width)
     if is_one_pixel and (config.batch_size == 1 or (config.train_size or n_train) % config.batch_size == 1):
         raise BadInput(
-            f"batch_size is {config.batch_size}, which leaves one image to the last batch, and of {height}×{width} images "
-            f'model "{config.model}" has one pixel left at its end: nothing to normalise over. Change batch_size or '
-            "train_size by one."
+            f"batch_size is {config.batch_size}, which leaves one image to the last batch, and model "
+            f'"{config.model}" makes one pixel of {height}×{width} images: nothing is left to normalise over. '
+            "Change batch_size or train_size by one."
         )
     config.topology_schedule(math.ceil((config.train_size or n_train) / config.batch_size) * config.n_epochs)
 

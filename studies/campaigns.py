@@ -8,7 +8,7 @@ from optuna.storages import BaseStorage
 
 from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version, stored_spec
 from studies.database.storage_url import StorageUrl
-from studies.database.transactions import Counts
+from studies.database.transactions import Counts, Transaction
 from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, not_found
 from studies.overview import CampaignSummary, StudyRow, status_of, summaries
@@ -117,7 +117,7 @@ def campaign_status(storage: BaseStorage, name: str) -> dict[str, Any]:
 
 
 def set_control(storage: BaseStorage, name: str, control: Control) -> None:
-    """Steer the workers of a campaign.
+    """Steer the workers of a campaign: of all its studies at once, or of none if the database refuses.
 
     Arguments:
         storage: what `open_storage` returned.
@@ -129,8 +129,17 @@ def set_control(storage: BaseStorage, name: str, control: Control) -> None:
         NotFound: no such campaign is stored.
         StorageError: the database is away for too long.
     """
-    for study in _stored_studies(storage, name):
-        storage.set_study_user_attr(study.study_id, CONTROL_ATTR, control)
+    # In one order always, so that two who steer at once do not wait for each other.
+    ids = sorted(study.study_id for study in _stored_studies(storage, name))
+
+    def steer(transaction: Transaction) -> None:
+        for study_id in ids:
+            transaction.set_study_attrs(study_id, {CONTROL_ATTR: control})
+
+    try:
+        trial_store(storage).run(steer)
+    except KeyError:  # deleted a moment ago
+        raise not_found("campaign", name, campaign_names(storage)) from None
 
 
 def delete_campaign(storage: BaseStorage, name: str) -> int:

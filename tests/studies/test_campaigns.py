@@ -1,12 +1,14 @@
 """Campaigns, on every kind of storage."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 import pytest
 from optuna.storages import BaseStorage
 
+import studies.campaigns
 from studies.campaigns import (
     campaign_status,
     check_worker_count,
@@ -16,7 +18,9 @@ from studies.campaigns import (
     open_campaign,
     set_control,
 )
+from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.database.transactions_rdb import _RdbTransaction
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
 from studies.spec import StudySpec
 from studies.tickets import TicketQueue
@@ -131,6 +135,38 @@ def test_states_of_a_campaign(storage: BaseStorage) -> None:
     assert state() == "complete"
     set_control(storage, "campaign", "stop")
     assert state() == "complete"
+
+
+def test_all_studies_are_steered_or_none(database: RetryingStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = create_campaign(database, make_spec())
+    write, written = _RdbTransaction.set_study_attrs, []
+
+    def interrupted(self: _RdbTransaction, study_id: int, attrs: Mapping[str, Any]) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(study_id)
+        write(self, study_id, attrs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_RdbTransaction, "set_study_attrs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            set_control(database, "campaign", "pause")
+    assert len(written) == 2
+    assert [queue.control() for queue in queues] == ["run"] * 4
+
+    set_control(database, "campaign", "pause")
+    assert [queue.control() for queue in queues] == ["pause"] * 4
+
+
+def test_a_campaign_that_is_deleted_while_it_is_steered_is_not_there(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_campaign(storage, make_spec())
+    found = studies.campaigns._stored_studies(storage, "campaign")
+    delete_campaign(storage, "campaign")
+    monkeypatch.setattr(studies.campaigns, "_stored_studies", lambda *_: found)
+    with pytest.raises(NotFound, match='no campaign "campaign"'):
+        set_control(storage, "campaign", "stop")
 
 
 def test_list_sums_up(storage: BaseStorage) -> None:
