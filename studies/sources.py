@@ -146,5 +146,5 @@ def _network(config: TrainConfig) -> dict[str, Any]:
         options = {key: value for key, value in config.dataset_options.items() if key != "sequence_length"}
         return {**model, "dataset": config.dataset, "text_sha256": config.text_sha256, **options}
     channels, height, width = dataset.shape(config.dataset_options)
-    classes = config.dataset_options.get("num_classes", dataset.num_classes)
-    return {**model, "channels": channels, "height": height, "width": width, "num_classes": classes}
+    n_classes = dataset.n_classes(config.dataset_options)
+    return {**model, "channels": channels, "height": height, "width": width, "num_classes": n_classes}

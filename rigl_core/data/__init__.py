@@ -17,7 +17,8 @@ class Dataset(Lazy):
 
     Attributes:
         summary: one line for people.
-        num_classes: how many labels there are; of images only, a text's symbols are counted when it is read.
+        num_classes: how many labels there are, where no option says otherwise; of images only, a text's symbols are
+            counted when it is read.
         image_shape: (C, H, W) of one image, where no option says otherwise.
         n_train: how many items there are to train on, where no option says otherwise; None where a text decides.
         takes: the options a user may set (`dataset_options` in a study), with their types.
@@ -41,6 +42,10 @@ class Dataset(Lazy):
             int(options.get("height", height)),
             int(options.get("width", width)),
         )
+
+    def n_classes(self, options: Mapping[str, float]) -> int:
+        """`num_classes` with these options."""
+        return int(options.get("num_classes", self.num_classes))
 
     def n_items(self, options: Mapping[str, float]) -> int | None:
         """`n_train` with these options."""

@@ -1,112 +1,20 @@
 """Methods side by side: what each reached at each sparsity and distribution, and which differences are no chance."""
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-from scipy import stats
-
-from studies.analysis import difference
-from studies.evidence.arms import Arm, arms_of, finite
-from studies.evidence.holm import holm
+from studies.evidence.arms import Arm, finite
+from studies.evidence.methods_compared import Comparison, MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
-from studies.reporting.findings import Difference
 from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import NOT_KNOWN, count, in_points, multiple, percent, points
+from studies.reporting.wording import NOT_KNOWN, count, in_points, listed, multiple, percent, points
 from studies.spec import StudySpec
 from studies.tables import Table
 
-LEVEL = 0.05
-"""A difference counts if its corrected p-value is below."""
 NAMED = 3
 """Of so many pairs of methods the differences are named in the finding; all are in the tables."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two methods at the same sparsity and distribution, on test, paired by seed.
-
-    Attributes:
-        method: the one whose accuracy the difference is counted from.
-        other: the one it is counted to.
-        difference: `method` minus `other`.
-        p: of a paired t-test; None for one seed, or where every seed gives the same difference.
-        corrected: `p` after Holm's correction over all comparisons of the campaign that have one.
-    """
-
-    method: str
-    other: str
-    difference: Difference
-    p: float | None
-    corrected: float | None = None
-
-    @property
-    def counts(self) -> bool:
-        """Whether the difference is more than chance explains."""
-        return self.corrected is not None and self.corrected < LEVEL
-
-
-@dataclass(frozen=True)
-class MethodsAt:
-    """All methods at one sparsity and distribution.
-
-    Attributes:
-        place: the two in words.
-        arms: the methods, by validation accuracy, the highest first.
-        comparisons: of each with every later one that has test accuracies on a common seed.
-    """
-
-    place: str
-    arms: tuple[Arm, ...]
-    comparisons: tuple[Comparison, ...]
-
-
-def compare_methods(frame: pd.DataFrame, spec: StudySpec) -> tuple[MethodsAt, ...]:
-    """Every sparsity and distribution with a complete trial, in the order of the studies."""
-    arms = arms_of(frame, spec)
-    places = {(arm.study, arm.sparsity, arm.distribution): arm.place for arm in arms}
-    found = []
-    for key, place in places.items():
-        own = [arm for arm in arms if (arm.study, arm.sparsity, arm.distribution) == key]
-        own.sort(key=lambda arm: -arm.trained.val_accuracy.mean)
-        pairs = itertools.combinations(own, 2)
-        compared = [comparison for pair in pairs if (comparison := _compare(*pair)) is not None]
-        found.append(MethodsAt(place, tuple(own), tuple(compared)))
-    return _corrected(found)
-
-
-def _compare(one: Arm, other: Arm) -> Comparison | None:
-    gap = difference(one.trained.test_by_seed, other.trained.test_by_seed)
-    if gap is None:
-        return None
-    p = None
-    if gap.low is not None:  # there is an interval, so there is a spread to test against
-        common = list(gap.by_seed)
-        ours, theirs = ([arm.trained.test_by_seed[seed] for seed in common] for arm in (one, other))
-        p = float(stats.ttest_rel(ours, theirs).pvalue)
-    return Comparison(one.name, other.name, gap, p)
-
-
-def _corrected(found: Sequence[MethodsAt]) -> tuple[MethodsAt, ...]:
-    corrected = iter(holm([c.p for at in found for c in at.comparisons if c.p is not None]))
-    return tuple(
-        replace(
-            at,
-            comparisons=tuple(c if c.p is None else replace(c, corrected=next(corrected)) for c in at.comparisons),
-        )
-        for at in found
-    )
-
-
-def methods_of(evidence: Evidence) -> tuple[MethodsAt, ...]:
-    """The same of a campaign, compared once a report: answer, first screen and section all tell of it."""
-    found: tuple[MethodsAt, ...] | None = evidence.memo.get("methods")
-    if found is None:
-        found = evidence.memo["methods"] = compare_methods(evidence.frame, evidence.provenance.spec)
-    return found
 
 
 def is_question(spec: StudySpec) -> bool:
@@ -147,7 +55,26 @@ def section(evidence: Evidence) -> Section | None:
 
 
 def finding(found: Sequence[MethodsAt], reference: object) -> str:
-    """What is sure; differences of sparse methods from the reference come first, as they are what was asked."""
+    """What is sure; differences of sparse methods from the reference come first, as they are what was asked.
+
+    What did not train at all is surely worse than everything else, which nobody asked: it is named behind.
+    """
+    return " ".join(filter(None, (_differences(found, reference), _broken(found))))
+
+
+def _broken(found: Sequence[MethodsAt]) -> str:
+    """Which methods learned nothing, and where; "" if all did."""
+    names = dict.fromkeys(arm.name for at in found for arm in at.arms if arm.learned_nothing)
+    told = []
+    for name in names:
+        own = [(at.place, arm) for at in found for arm in at.arms if arm.name == name]
+        places = [place for place, arm in own if arm.learned_nothing]
+        told.append(name if len(places) == len(own) else f"{name} at {listed(places)}")
+    return f"No better than guessing, so trained in vain: {'; '.join(told)}." if told else ""
+
+
+def _differences(found: Sequence[MethodsAt], reference: object) -> str:
+    broken = {(at.place, arm.name) for at in found for arm in at.arms if arm.learned_nothing}
     every = [(at.place, comparison) for at in found for comparison in at.comparisons]
     tested = [(place, c) for place, c in every if c.p is not None]
     if not tested:
@@ -155,7 +82,7 @@ def finding(found: Sequence[MethodsAt], reference: object) -> str:
         if every and max(c.difference.n for _place, c in every) > 1:
             why = "every seed gives the same difference, so there is no test"
         return f"Which method is better cannot be told: {why}."
-    sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: _rank(item[1], reference))
+    sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: _rank(*item, reference, broken))
     family = count(len(tested), "difference")
     if not sure:
         n = max(c.difference.n for _place, c in tested)
@@ -171,9 +98,12 @@ def finding(found: Sequence[MethodsAt], reference: object) -> str:
     return f"{said}: {'; '.join(_in_words(one, tested) for one in named)}{more}."
 
 
-def _rank(comparison: Comparison, reference: object) -> tuple[bool, bool, float]:
+def _rank(
+    place: str, comparison: Comparison, reference: object, broken: Collection[tuple[str, str]]
+) -> tuple[bool, bool, bool, float]:
     both = (comparison.method, comparison.other)
-    return "dense" in both, reference not in both, comparison.corrected or 0.0
+    is_broken = any((place, name) in broken for name in both)
+    return is_broken, "dense" in both, reference not in both, comparison.corrected or 0.0
 
 
 def _ordered(comparison: Comparison) -> tuple[str, str]:

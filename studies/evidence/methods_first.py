@@ -7,7 +7,8 @@ is the line above, which the others try to reach.
 from collections.abc import Sequence
 
 from studies.evidence.arms import rank
-from studies.evidence.methods import MethodsAt, finding, is_question, methods_of
+from studies.evidence.methods import finding, is_question
+from studies.evidence.methods_compared import MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
 from studies.reporting.section import Block, Evidence, Text
 from studies.reporting.wording import NOT_KNOWN, percent

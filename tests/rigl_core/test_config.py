@@ -269,11 +269,12 @@ def test_images_are_too_small_for_the_plan_exactly_where_they_are_for_the_augmen
             augmented(least - 1)
 
 
-@pytest.mark.parametrize("options", [{}, {"channels": 1, "height": 5, "width": 7, "n_train": 20}], ids=["as is", "set"])
+@pytest.mark.parametrize("options", [{}, {"channels": 1, "height": 5, "width": 7, "num_classes": 3, "n_train": 20}])
 def test_what_the_plan_knows_of_synthetic_images_is_so(options: dict[str, float]) -> None:
     data = load_dataset("synthetic", options=options)
     assert DATASETS["synthetic"].shape(options) == data.image_shape
     assert DATASETS["synthetic"].n_items(options) == data.n_train
+    assert DATASETS["synthetic"].n_classes(options) == data.num_classes
 
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.smallest_image > 1])

@@ -64,7 +64,7 @@ def test_a_big_campaign_is_thinned_and_keeps_its_front() -> None:
 
 def arm(distribution: str, sparsity: float, test: dict[int, float], n_active: float, flops: float) -> Arm:
     trained = Setting(0, {}, {}, test, flops, flops, sparsity, 1.0)
-    return Arm("c/s", "rigl", sparsity, distribution, 1.0, trained, None, n_active, 1)
+    return Arm("c/s", "rigl", sparsity, distribution, 1.0, trained, None, n_active, 1, 0.1)
 
 
 UNIFORM = [

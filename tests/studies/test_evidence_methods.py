@@ -11,7 +11,7 @@ from studies.evidence import methods, methods_first
 from studies.evidence.arms import arms_of, rank
 from studies.evidence.holm import holm
 from studies.evidence.method_looks import look, looks_of
-from studies.evidence.methods import compare_methods
+from studies.evidence.methods_compared import compare_methods
 from studies.reporting.result_words import headline
 from studies.reporting.section import Section, Text
 from studies.reporting.svg import Drawing
@@ -136,6 +136,44 @@ def test_the_finding_names_the_surest_differences_the_better_method_first() -> N
 
     assert said is not None
     assert "set above static at S = 0.98 erk by +10.00 ± 0.01 points" in said
+
+
+def test_a_method_that_learned_nothing_is_named_last() -> None:
+    # The broken one is surer to differ than any other, and from both: it must not push the question aside.
+    methods_ = {**METHODS, "method": ["static", "set", "rigl", "snfs", "rigl_sg"]}
+    spec = make_spec(
+        search=methods_, sampler="grid", seeds=(0, 1, 2), reference={"method": "static"}, sparsity=(0.9, 0.98)
+    )
+    sound = [
+        told("static", (0.800, 0.810, 0.820)),
+        told("rigl", (0.830, 0.8401, 0.850)),
+        told("set", (0.8100, 0.8201, 0.8303)),
+    ]
+    broken = [told("snfs", (0.10, 0.1001, 0.10), 0.1), told("rigl_sg", (0.11, 0.11, 0.1101), 0.14)]
+    learned = [told("snfs", (0.6, 0.9, 0.8)), told("rigl_sg", (0.10, 0.10, 0.1001), 0.12)]
+    said = methods_first.answer(evidence_of(spec, [sound + broken, sound + learned]))
+
+    assert said is not None
+    assert "explains: rigl above static at both sparsities and distributions by +3.00" in said
+    first_three = said.partition(" more.")[0]
+    assert "rigl_sg" not in first_three
+    assert said.endswith("more. No better than guessing, so trained in vain: rigl_sg; snfs at S = 0.9 erk.")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "learned_nothing"),
+    [
+        ({"dataset": "digits"}, True),  # ten classes: up to 14.5 %
+        ({"dataset": "cifar100"}, False),  # 1.5 %
+        ({"dataset": "synthetic", "dataset_options": {"num_classes": 2}}, True),
+        ({"dataset": "synthetic_text", "model": "char_gru"}, False),  # not known of text
+    ],
+    ids=str,
+)
+def test_what_counts_as_guessing(fixed: dict[str, object], learned_nothing: bool) -> None:
+    spec = make_spec(search=METHODS, sampler="grid", **fixed)
+    arms = arms_of(load(spec, [[told("set", (0.8, 0.8), 0.14)]])[0], spec)
+    assert [arm.learned_nothing for arm in arms] == [learned_nothing]
 
 
 def test_what_is_sure_in_several_places_is_said_once() -> None:
