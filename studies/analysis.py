@@ -11,6 +11,7 @@ the reference trains are candidates.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,35 @@ from studies.frame import STATES, param_columns
 from studies.gain import FAR, MOST, Gain, estimate_gain, noise_of_a_seed, paired_gain
 from studies.reporting.findings import CONFIDENCE, MARGIN, Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.search_space import Params
+from studies.spec import pair_in_words
 
 NOT_TUNED = ("method", "sparsity", "distribution", "model", "dataset", "epochs", "train_multiplier")
 """Settings that say what is trained and for how long. Their values are compared; none of them is the tuned one."""
 
 
 def analyse(
-    frame: pd.DataFrame, campaign: str, margin: float = MARGIN, not_tuned: Collection[str] = NOT_TUNED
+    frame: pd.DataFrame,
+    campaign: str,
+    margin: float = MARGIN,
+    not_tuned: Collection[str] = NOT_TUNED,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> Analysis:
-    """Every pair of the frame, in its order; a gain below `margin` (a fraction) is not worth tuning for."""
+    """Every pair of the frame, in its order.
+
+    Args:
+        frame: from `studies.frame`.
+        campaign: its name.
+        margin: a gain below this (a fraction) is not worth tuning for.
+        not_tuned: settings that are compared, and of which none is the best one.
+        labels: the pairs in words, by study, of whoever knows the plan; else they are read off the trials.
+    """
     complete = frame[frame["state"] == "complete"]
     return Analysis(
         campaign=campaign,
         params=tuple(param_columns(frame)),
         margin=margin,
         pairs=tuple(
-            analyse_pair(str(study), trials, margin, not_tuned)
+            analyse_pair(str(study), trials, margin, not_tuned, labels.get(str(study)))
             for study, trials in frame.groupby("study", observed=False, sort=True)
         ),
         n_seeds=min((len(seeds) for seeds in complete["seeds"]), default=None),
@@ -46,7 +60,11 @@ def analyse(
 
 
 def analyse_pair(
-    study: str, trials: pd.DataFrame, margin: float = MARGIN, not_tuned: Collection[str] = NOT_TUNED
+    study: str,
+    trials: pd.DataFrame,
+    margin: float = MARGIN,
+    not_tuned: Collection[str] = NOT_TUNED,
+    label: str | None = None,
 ) -> PairResult:
     """One study's trials: choose on validation, then compare on test."""
     columns = param_columns(trials)
@@ -68,7 +86,7 @@ def analyse_pair(
     n_compared = int(trials["state"].isin(("complete", "pruned")).sum())
     return PairResult(
         study=study,
-        label=pair_label(study, every),
+        label=label or pair_label(study, every),
         counts=counts,
         reference=reference,
         reference_state=_reference_state(trials),
@@ -169,13 +187,12 @@ def pair_label(study: str, trials: pd.DataFrame) -> str:
     """The pair in words; without a trial to read it from, the part of the study's name behind the campaign's."""
     if trials.empty:
         return study.rpartition("/")[2]
-    searched = param_columns(trials)
-    sparsity = "any S" if "sparsity" in searched else f"S = {trials['sparsity'].iloc[0]:g}"
-    if "distribution" in searched:
-        return sparsity
-    masks = trials["masks"].iloc[0]
-    # The exact masks of another run are not the same thing as fresh ones with its sparsities.
-    return f"{sparsity} {trials['distribution'].iloc[0]}" if pd.isna(masks) else f"{sparsity} masks {masks}"
+    searched, first = param_columns(trials), trials.iloc[0]
+    return pair_in_words(
+        None if "sparsity" in searched else first["sparsity"],
+        None if "distribution" in searched else first["distribution"],
+        None if pd.isna(first["masks"]) else first["masks"],
+    )
 
 
 def setting_of(trials: pd.DataFrame, row: int) -> Setting:

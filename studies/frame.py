@@ -108,6 +108,11 @@ class Provenance:
     spec_version: int
     versions: Mapping[str, str]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The pairs in words, by the names of their studies."""
+        return {plan.name: plan.label for plan in self.spec.plans()}
+
 
 def param_column(name: str) -> str:
     """The column of a searched parameter: its name, behind "params_" where a declared column has that name already."""

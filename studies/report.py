@@ -109,7 +109,7 @@ def render_report(
 
 
 def _known(frame: pd.DataFrame, provenance: Provenance, margin: float) -> Evidence:
-    return Evidence(frame, analyse(frame, provenance.campaign, margin), provenance)
+    return Evidence(frame, analyse(frame, provenance.campaign, margin, labels=provenance.labels), provenance)
 
 
 SECTIONS: tuple[MakeSection, ...] = (

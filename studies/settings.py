@@ -63,7 +63,7 @@ def best_settings(frame: Any, provenance: Provenance, pair: str | None = None) -
         raise UnknownName(f"pair of {provenance.campaign}", pair, names)
     found = [
         BestSetting(plans[result.study], result, _values(plans[result.study], result))
-        for result in analyse(frame, provenance.campaign).pairs
+        for result in analyse(frame, provenance.campaign, labels=provenance.labels).pairs
         if result.best is not None and pair in (None, result.study.partition("/")[2])
     ]
     if not found:

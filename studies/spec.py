@@ -161,6 +161,15 @@ class StudySpec(_Frozen):
         return self.model_dump_json()
 
 
+def pair_in_words(sparsity: float | None, distribution: str | None, masks: str | None) -> str:
+    """A pair in words, "S = 0.98 erk". What is None is searched; `masks` are those of another run, if any."""
+    words = "any S" if sparsity is None else f"S = {sparsity:g}"
+    if distribution is None:
+        return words
+    # The exact masks of another run are not the same thing as fresh ones with its sparsities.
+    return f"{words} {distribution if masks is None else f'masks {masks}'}"
+
+
 @dataclass(frozen=True)
 class StudyPlan:
     """One study of a campaign: the specification and its (sparsity, distribution) pair."""
@@ -179,6 +188,16 @@ class StudyPlan:
         shown = str(parts["sparsity"]).removesuffix(".0")
         distribution = "from" if is_source(parts["distribution"]) else parts["distribution"]
         return f"{self.spec.name}/{parts['method']}-s{shown}-{distribution}"
+
+    @property
+    def label(self) -> str:
+        """The pair in words, as reports name it."""
+        searched, config = self.spec.search, self.base_config
+        return pair_in_words(
+            None if "sparsity" in searched else config.sparsity,
+            None if "distribution" in searched else config.distribution,
+            config.masks,
+        )
 
     @property
     def base_config(self) -> TrainConfig:

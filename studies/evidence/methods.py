@@ -82,7 +82,9 @@ def _differences(found: Sequence[MethodsAt], reference: object) -> str:
         if every and max(c.difference.n for _place, c in every) > 1:
             why = "every seed gives the same difference, so there is no test"
         return f"Which method is better cannot be told: {why}."
-    sure = sorted(((place, c) for place, c in tested if c.counts), key=lambda item: _rank(*item, reference, broken))
+    sure = sorted(
+        ((place, c) for place, c in tested if c.counts), key=lambda item: _rank(item[0], item[1], reference, broken)
+    )
     family = count(len(tested), "difference")
     if not sure:
         n = max(c.difference.n for _place, c in tested)

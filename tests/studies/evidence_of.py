@@ -10,7 +10,7 @@ from tests.studies.sample_cases import CASES, load
 def evidence_of(spec: StudySpec, trials: list[list[Told]]) -> Evidence:
     """What sections may look at."""
     frame, provenance = load(spec, trials)
-    return Evidence(frame, analyse(frame, provenance.campaign), provenance)
+    return Evidence(frame, analyse(frame, provenance.campaign, labels=provenance.labels), provenance)
 
 
 def evidence_of_case(name: str) -> Evidence:

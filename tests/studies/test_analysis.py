@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studies.analysis import analyse, difference, select_best
+from studies.analysis import analyse, difference, pair_label, select_best
 from studies.reporting.findings import Estimate, PairResult, Verdict
 from studies.reporting.health import concerns
 from studies.reporting.result_words import answer, headline, pair_headline, verdict
@@ -370,3 +370,10 @@ def test_analysis_does_not_change_the_frame() -> None:
     analyse(frame, "whole")
 
     pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_plan_names_pairs_as_their_trials_do(case: str) -> None:
+    frame, provenance = CASES[case]().load()
+    for study, trials in frame.groupby("study", observed=True):
+        assert provenance.labels[str(study)] == pair_label(str(study), trials)

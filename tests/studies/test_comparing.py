@@ -155,6 +155,13 @@ def test_seeds_are_drawn_where_they_are_shared() -> None:
         assert ("a seed that both trained" in drawing.svg) == is_there
 
 
+def test_a_pair_without_trials_is_named_as_any_other() -> None:
+    # As where somebody deleted the rows of a study from trials.csv.
+    frame, provenance = campaign("first", (0.80, 0.81, 0.82), sparsity=(0.5, 0.9))
+    found = compare([(frame[frame["sparsity"] == 0.5], provenance), campaign("other", (0.81, 0.82, 0.84))])
+    assert [pair.label for pair in found.members[0].analysis.pairs] == ["S = 0.5 erk", "S = 0.9 erk"]
+
+
 def test_what_has_nothing_in_common_has_no_differences_to_draw() -> None:
     elsewhere = compare([campaign("first", (0.8, 0.8, 0.8)), campaign("other", (0.9, 0.9, 0.9), sparsity=(0.5,))])
     assert gaps_figure(elsewhere) is None
