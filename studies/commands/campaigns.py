@@ -1,5 +1,6 @@
 """The commands that make and steer campaigns, from `create` to `delete`; those that train are in `run`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def describe(queues: Sequence["TicketQueue"]) -> str:
 
 def show(name: CampaignName, trial: Trial, storage: Storage = None, as_json: Json = False) -> None:
     """Show all that is known of one trial: parameters, accuracies seed by seed, costs, worker, why it failed."""
-    study, number = _split_trial(trial)
+    study, number = _split_trial(trial, name)
     from studies.frame import DECLARED, load_frame, param_columns
 
     with opened(storage) as database:
@@ -125,12 +126,12 @@ def _for_people(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _split_trial(trial: str) -> tuple[str, int]:
-    study, slash, number = trial.rpartition("/")
-    # isdecimal alone would take "٣", and int() a "+3" or "1_0".
-    if not slash or not study or not (number.isascii() and number.isdecimal()) or len(number) > 9:
+def _split_trial(trial: str, campaign: str) -> tuple[str, int]:
+    """Study and number of a trial, also as other commands print it: CAMPAIGN/STUDY#NUMBER."""
+    found = re.fullmatch(r"(.+)[/#]([0-9]{1,9})", trial)
+    if found is None:
         raise BadInput(f'trial "{trial}" is not STUDY/NUMBER; write for example rigl-s0.98-erk/3.')
-    return study, int(number)
+    return found[1].removeprefix(f"{campaign}/"), int(found[2])
 
 
 def stop(name: CampaignName, storage: Storage = None) -> None:
@@ -158,7 +159,7 @@ def _steer(name: str, storage: str | None, control: Literal["run", "pause", "sto
 
 def retry(name: CampaignName, trial: Trial, storage: Storage = None) -> None:
     """Queue a failed or pruned trial again, with the same parameters. Prints the new trial."""
-    study, number = _split_trial(trial)
+    study, number = _split_trial(trial, name)
     from studies.campaigns import open_campaign
 
     with opened(storage) as database:

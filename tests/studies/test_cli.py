@@ -99,6 +99,7 @@ URLS = {
     "no file": ("sqlite://", "names no file"),
     "in memory": ("sqlite:///:memory:", "in memory is lost"),
     "memory": ("memory://", "lost when this command ends"),
+    "no folder": ("sqlite:///missing/study.db", "missing; make it first"),
 }
 
 

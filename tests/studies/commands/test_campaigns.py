@@ -159,6 +159,12 @@ def test_show_tells_why_a_trial_failed(failed: str) -> None:
     assert started.endswith(f" {found['started']} UTC"), "by the database's clock"
 
 
+@pytest.mark.parametrize("named", ["tiny/rigl-s0.5-erk/0", "tiny/rigl-s0.5-erk#0", "rigl-s0.5-erk#0"])
+def test_a_trial_may_be_named_as_other_commands_print_it(failed: str, named: str) -> None:
+    assert succeed("show", "tiny", named) == succeed("show", "tiny", failed)
+    assert succeed("retry", "tiny", named) == "rigl-s0.5-erk/2\n"
+
+
 def test_retry_queues_a_failed_trial_again(failed: str) -> None:
     assert succeed("retry", "tiny", failed) == "rigl-s0.5-erk/2\n"
 
