@@ -126,10 +126,12 @@ class CampaignProgress:
     def _display(self, counts: Mapping[str, "Counts"]) -> "RenderableType":
         from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        rows = Table.grid(padding=(0, 2))
+        # On a narrow terminal the bars shrink: what stands beside them would be cut to the same few letters.
+        texts = (Column(no_wrap=True) for _ in range(4))
+        rows = Table.grid(Column(no_wrap=True), Column(), *texts, padding=(0, 2))
         for name, c in counts.items():
             rows.add_row(
                 name,
