@@ -4,7 +4,23 @@ A message says what is wrong, which value it is, what is allowed and what to do.
 """
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+
+
+def nearest(name: str, known: Sequence[str], n: int = 1) -> list[str]:
+    """Up to `n` of the known names that are most like `name`: "cifar10" for "CIFAR-10", "rigl" for "rgil"."""
+    plain = {one: _plain(one) for one in known}
+    same = [one for one in known if plain[one] == _plain(name)]
+    swapped = [one for one in known if sorted(one) == sorted(name)]  # letters in the wrong order
+    longer = [one for one in known if len(name) > 2 and plain[one].startswith(_plain(name))]
+    close = difflib.get_close_matches(_plain(name), list(plain.values()), n=n, cutoff=0.5)
+    return (same or swapped or longer)[:n] or [one for text in close for one in known if plain[one] == text][:n]
+
+
+def _plain(name: str) -> str:
+    """Without capitals and without what separates words, which nobody remembers."""
+    return re.sub(r"[-_ .]", "", name.lower()) or name
 
 
 class RiglStudyError(Exception):
@@ -24,9 +40,7 @@ class UnknownName(BadInput):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
-        swapped = [known for known in self.known if sorted(known) == sorted(name)]  # letters in the wrong order
-        longer = [known for known in self.known if len(name) > 2 and known.startswith(name)]
-        near = swapped or longer or difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
+        near = nearest(name, self.known)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         super().__init__(f'unknown {kind} "{name}".{hint} Known: {", ".join(self.known)}.')
 

@@ -1,6 +1,5 @@
 """The error tree of the service. The root lives in `rigl_core.errors`, the lowest package, and is re-exported here."""
 
-import difflib
 from collections.abc import Sequence
 
 from rigl_core.errors import (
@@ -10,6 +9,7 @@ from rigl_core.errors import (
     RiglStudyError,
     TrainingDiverged,
     UnknownName,
+    nearest,
 )
 
 __all__ = [
@@ -70,6 +70,6 @@ class TicketLost(RiglStudyError):
 
 def not_found(kind: str, name: str, known: Sequence[str]) -> NotFound:
     """The error for a name that is not stored, with the nearest ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = nearest(name, known, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else " `rigl-study list` shows what is stored."
     return NotFound(f'no {kind} "{name}" is stored.{hint}')

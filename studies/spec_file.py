@@ -17,11 +17,14 @@ from pydantic_core import PydanticSerializationError
 from studies.catalogue import catalogue_names, catalogue_text
 from studies.complaints import one_line
 from studies.errors import BadInput, SpecError, UnknownName
+from studies.misplaced import check_sections
 from studies.search_space import Axis, Choice, Range
 from studies.spec import Pairs, Pruner, Strategy, StudySpec
 
 MAX_BYTES = 1_000_000
 "A specification is a page; this only keeps a data file named by mistake out of memory."
+
+_NUMBER = r"[-+]?[0-9][-+0-9.eE_]*"
 
 Document = dict[str, Any]
 
@@ -78,6 +81,7 @@ def validate(document: Document, label: str) -> StudySpec:
         BadInput: of the kind that fits, always one line.
     """
     try:
+        check_sections(document)
         for key, axis in _axes(document):
             _check_axis(key, axis)
         spec = StudySpec.model_validate(document)
@@ -172,6 +176,8 @@ def _value(text: str, override: str) -> Any:
         if text[0] in "[{\"'":  # meant as TOML, so a slip in it must not become a text
             reason = re.sub(r" \(at .*\)", "", str(error))
             raise SpecError(f'--set "{override}": the value is not valid TOML: {reason}.') from None
+        if re.fullmatch(rf"{_NUMBER}(\s*,\s*{_NUMBER})+", text):
+            raise SpecError(f'--set "{override}": a list has brackets around it; write [{text}].') from None
         return text
     return text if isinstance(value, date | datetime | time) else value
 
@@ -210,13 +216,4 @@ def _hint(error: ValidationError) -> str | None:
     if model is None:
         return None
     where = f"key in [{'.'.join(p for p in parents if p not in ('choice', 'range'))}]" if parents else "key"
-    # A key that belongs into [fixed] is the commonest slip of all.
-    if not parents and key in _train_keys():
-        return f'unknown key "{key}" outside a section. Write it below [fixed].'
     return str(UnknownName(where, key, model.model_fields))
-
-
-def _train_keys() -> set[str]:
-    from rigl_core.config import TrainConfig
-
-    return set(TrainConfig.model_fields) - {"seeds"}

@@ -1,0 +1,62 @@
+"""A key in the wrong section is told where it belongs; whatever is right, or known nowhere, is left alone."""
+
+from typing import Any
+
+import pytest
+
+from rigl_core.config import TrainConfig
+from studies.catalogue import catalogue_names
+from studies.errors import SpecError
+from studies.misplaced import check_sections
+from studies.spec import Pairs, Strategy, StudySpec
+from studies.spec_file import read_document
+
+
+@pytest.mark.parametrize("name", catalogue_names())
+def test_no_key_of_the_catalogue_is_misplaced(name: str) -> None:
+    check_sections(read_document(name))
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"fixed": 3}, {"pairs": [0.9]}, {"novel": 1}, {"fixed": {"novel": 1}}], ids=str
+)
+def test_other_slips_are_left_to_others(document: dict[str, Any]) -> None:
+    check_sections(document)
+
+
+HOMES = {
+    "above the first section": StudySpec.model_fields,
+    "below [fixed] or [pairs]": Pairs.model_fields,
+    "below [strategy]": Strategy.model_fields,
+    "below [fixed], or to vary it": set(TrainConfig.model_fields) - {"seeds", *Pairs.model_fields},
+}
+
+
+AT_HOME = {
+    "": {"above the first section"},
+    "fixed": {"below [fixed], or to vary it", "below [fixed] or [pairs]"},
+    "pairs": {"below [fixed] or [pairs]"},
+    "search": {"below [fixed], or to vary it", "below [fixed] or [pairs]"},
+    "strategy": {"below [strategy]"},
+}
+
+
+@pytest.mark.parametrize("section", AT_HOME)
+@pytest.mark.parametrize("home", HOMES)
+def test_every_key_is_at_home_somewhere_and_told_where_everywhere_else(section: str, home: str) -> None:
+    for key in HOMES[home]:
+        document = {section: {key: 1}} if section else {key: 1}
+        if home in AT_HOME[section] or (key == "seeds" and section in ("fixed", "search")):  # refused elsewhere
+            check_sections(document)
+            continue
+        with pytest.raises(SpecError) as refused:
+            check_sections(document)
+        what = f'key in [{section}] "{key}"' if section else f'key "{key}" outside a section'
+        assert str(refused.value).startswith(f"unknown {what}. Write it {home}")
+
+
+def test_other_words_are_told_ours() -> None:
+    with pytest.raises(
+        SpecError, match=r'unknown key in \[pairs\] "density". Here it is called sparsity, which is 1 - density.'
+    ):
+        check_sections({"pairs": {"density": [0.1]}})
