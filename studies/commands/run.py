@@ -216,6 +216,15 @@ def _train(
                 if not progress.is_live:  # one of hundreds, perhaps: no connection is kept for a log
                     close_storage(database)
 
+        acknowledged = False
+
+        def show() -> None:
+            nonlocal acknowledged
+            if stop.is_set() and not acknowledged:  # a step may be long, and who hears nothing presses again
+                acknowledged = True
+                say(f"{stop.reason}: trials in progress are being given back; a second one ends the workers at once")
+            progress.update()
+
         progress = CampaignProgress(title, look)
         try:
             with progress:
@@ -224,7 +233,7 @@ def _train(
                     n_workers,
                     stop,
                     output=progress.output,
-                    on_progress=progress.update,
+                    on_progress=show,
                     on_alive=None if health is None else health.tell,
                 )
         finally:

@@ -92,7 +92,9 @@ def test_work_gives_back_and_exits_0_when_stopped() -> None:
     code, rest = stopped_after("begins", [*RIGL_STUDY, "work", "--checkpoints", "kept"], signal.SIGTERM)
 
     assert code == 0
-    assert "stopped by SIGTERM; trials in progress were given back" in rest
+    acknowledged, *_, stopped = [line for line in rest.splitlines() if "SIGTERM" in line]
+    assert acknowledged.startswith("rigl-study: SIGTERM: trials in progress are being given back; a second one")
+    assert "stopped by SIGTERM; trials in progress were given back" in stopped
     assert counts() == [(2, 0), (2, 0)]
     assert json.loads(run("status", "tiny", "--json").stdout)["state"] == "waiting"
 
