@@ -10,8 +10,9 @@ import re
 import secrets
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,6 +21,13 @@ from rigl_core.config import TrainConfig
 from rigl_core.errors import BadCheckpoint, CheckpointError
 
 FORMAT = 2
+ADDED: Mapping[str, Any] = MappingProxyType({})
+"""Settings that `TrainConfig` got since format 2, each with the value (as JSON has it) that trains as without it.
+
+A file leaves out a setting that has this value. So versions with and without it go on from each other's files while a
+fleet is updated, and yet no run goes on with another configuration: a setting that a version does not know is there
+only if it changes the training. Where no value trains as before, raise FORMAT.
+"""
 _HEADER = re.compile(rb"rigl-study checkpoint (\d{1,9}) ([0-9a-f]{64})\n")
 _ZIP = b"PK\x03\x04"  # how torch's own files begin, and those of format 1 that were nothing else
 
@@ -32,10 +40,15 @@ def save_checkpoint(path: Path, config: TrainConfig, state: dict[str, Any]) -> N
     """
     buffer = io.BytesIO()
     n_header = buffer.write(_header(b""))
-    torch.save({"config": config.model_dump_json(), "state": state}, buffer)
+    torch.save({"config": _stored(config), "state": state}, buffer)
     content = buffer.getbuffer()
     content[:n_header] = _header(content[n_header:])
     write_atomically(path, content, "checkpoint")
+
+
+def _stored(config: TrainConfig) -> str:
+    values = config.model_dump(mode="json")
+    return config.model_dump_json(exclude={key for key in ADDED if values.get(key) == ADDED[key]})
 
 
 def _header(body: bytes | memoryview) -> bytes:
@@ -142,10 +155,10 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Any:
         raise _damaged(path, type(error).__name__) from error
     if not isinstance(saved, dict) or saved.keys() != {"config", "state"} or not isinstance(saved["config"], str):
         raise BadCheckpoint(f"{path} is not a checkpoint of rigl-study.")
-    if saved["config"] != config.model_dump_json():
+    difference = _difference(saved["config"], _stored(config))
+    if difference is not None:
         raise BadCheckpoint(
-            f"{path} was written by a run of another configuration{_difference(saved['config'], config)}; remove it "
-            "or name another file."
+            f"{path} was written by a run of another configuration{difference}; remove it or name another file."
         )
     return saved["state"]
 
@@ -154,17 +167,28 @@ def _damaged(path: Path, why: str) -> BadCheckpoint:
     return BadCheckpoint(f"{path} is damaged or not a checkpoint of rigl-study ({why}).")
 
 
-def _difference(stored: str, config: TrainConfig) -> str:
-    """The first setting in which a stored configuration differs, in words."""
+def _difference(stored: str, wanted: str) -> str | None:
+    """The first setting in which a stored configuration is not the wanted one, in words; None if there is none.
+
+    Compared are values: the order of settings and how numbers are written may change from version to version.
+    """
+    here = json.loads(wanted)
     try:
-        there, here = dict(json.loads(stored)), config.model_dump(mode="json")
+        there = dict(json.loads(stored))
     except (TypeError, ValueError, RecursionError):
         return ""
     for key in (*here, *there):
-        if there.get(key) != here.get(key):
-            name = key if key in here else _shown(key)
-            return f": {name} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
-    return ""
+        if key not in here:
+            return f": {_shown(key)} is {_shown(there[key])} there and not set here"
+        if key not in there:
+            return f": {key} is not set there and {_shown(here[key])} here"
+        if _canonical(there[key]) != _canonical(here[key]):
+            return f": {key} is {_shown(there[key])} there and {_shown(here[key])} here"
+    return None
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)  # in which true is not 1
 
 
 def _shown(value: Any) -> str:

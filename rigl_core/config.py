@@ -42,6 +42,8 @@ class TrainConfig(BaseModel):
 
     The defaults are the reproduction report's CIFAR-10 recipe where it has one (Sundar & Dwaraknath 2021, §4).
     What only concerns the machine (device, data folder, threads) is not here: it may not change a result's meaning.
+    Campaigns are stored as they were written, so a default never changes; a new setting has the default that trains as
+    before it was there, and a row in `rigl_core.checkpoint.ADDED`.
 
     Raises (on construction):
         pydantic.ValidationError: a value outside its range or an unknown key.

@@ -1,8 +1,12 @@
 """Checkpoints: atomic, exact, and inert whatever is in the file."""
 
+import hashlib
+import io
+import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -133,6 +137,141 @@ def test_a_checkpoint_of_another_run_is_told_apart(changes: dict[str, object], d
     save_checkpoint(path, CONFIG, STATE)
     with pytest.raises(CheckpointError, match=f"another configuration: {difference}; remove it or name another file"):
         load_checkpoint(path, TrainConfig.model_validate({**CONFIG.model_dump(), **changes}))
+
+
+FORMAT_2: dict[str, object] = {
+    "recipe": None,
+    "method": "rigl",
+    "model": "lenet_300_100",
+    "model_options": {},
+    "dataset": "fashion_mnist",
+    "dataset_options": {},
+    "text_file": None,
+    "text_sha256": None,
+    "train_size": None,
+    "sparsity": 0.9,
+    "distribution": "erk",
+    "layer_sparsity": None,
+    "masks": None,
+    "masks_sha256": None,
+    "alpha": 0.3,
+    "delta_t": 100,
+    "t_end_fraction": 0.75,
+    "anneal": "cosine",
+    "anneal_power": 3.0,
+    "grow_accumulation": 1,
+    "ramp_start": 700,
+    "epochs": 250,
+    "train_multiplier": 1.0,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "clip_norm": None,
+    "lr_drop_every": 0,
+    "lr_drop_factor": 0.2,
+    "warmup_steps": None,
+    "label_smoothing": 0.0,
+    "augmentation": "none",
+    "seeds": [0],
+}
+"""Every setting that a file of format 2 has, and its default: never to be edited without another FORMAT."""
+
+
+def test_a_default_never_changes_and_a_new_setting_has_one_that_trains_as_before() -> None:
+    """Stored campaigns and checkpoints of other versions would mean something else."""
+    assert TrainConfig().model_dump(mode="json") == {**FORMAT_2, **checkpoint.ADDED}
+    assert not FORMAT_2.keys() & checkpoint.ADDED.keys()
+
+
+class Newer(TrainConfig):
+    """A version of rigl-study with one setting more, somewhere in the middle."""
+
+    swa_start: float = 1.0
+
+
+@pytest.fixture
+def newer(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Whoever loads or saves is a version with `Newer`; `undo` makes it an older one again."""
+    monkeypatch.setattr(checkpoint, "ADDED", {"swa_start": 1.0})
+    return monkeypatch
+
+
+def written(path: Path, config: str) -> Path:
+    """A checkpoint with this configuration, made by hand."""
+    buffer = io.BytesIO()
+    torch.save({"config": config, "state": STATE}, buffer)
+    body = buffer.getvalue()
+    path.write_bytes(f"rigl-study checkpoint 2 {hashlib.sha256(body).hexdigest()}\n".encode() + body)
+    return path
+
+
+def test_versions_go_on_from_each_others_checkpoints_where_a_new_setting_changes_nothing(
+    tmp_path: Path, newer: pytest.MonkeyPatch
+) -> None:
+    older_file = written(tmp_path / "older.pt", json.dumps({**FORMAT_2, "dataset": "digits", "epochs": 2}))
+    config = Newer(dataset="digits", epochs=2)
+    assert load_checkpoint(older_file, config)["step"] == 3
+    save_checkpoint(tmp_path / "newer.pt", config, STATE)
+    newer.undo()
+    assert load_checkpoint(tmp_path / "newer.pt", CONFIG)["step"] == 3
+
+
+def test_versions_never_go_on_with_another_configuration(tmp_path: Path, newer: pytest.MonkeyPatch) -> None:
+    older_file = written(tmp_path / "older.pt", json.dumps({**FORMAT_2, "dataset": "digits", "epochs": 2}))
+    config = Newer(dataset="digits", epochs=2, swa_start=0.8)
+    with pytest.raises(CheckpointError, match=r"another configuration: swa_start is not set there and 0\.8 here;"):
+        load_checkpoint(older_file, config)
+    save_checkpoint(tmp_path / "newer.pt", config, STATE)
+    assert load_checkpoint(tmp_path / "newer.pt", config)["step"] == 3
+    with pytest.raises(CheckpointError, match=r"'swa_start' is 0\.8 there and not set here;"):
+        load_checkpoint(tmp_path / "newer.pt", Newer(dataset="digits", epochs=2))
+    newer.undo()
+    with pytest.raises(CheckpointError, match=r"'swa_start' is 0\.8 there and not set here;"):
+        load_checkpoint(tmp_path / "newer.pt", CONFIG)
+
+
+def test_a_new_setting_means_as_before_whatever_its_default_and_the_recipes_say_later(
+    tmp_path: Path, newer: pytest.MonkeyPatch
+) -> None:
+    class Later(TrainConfig):
+        swa_start: float = 0.8
+
+    older_file = written(tmp_path / "older.pt", json.dumps({**FORMAT_2, "dataset": "digits", "epochs": 2}))
+    with pytest.raises(CheckpointError, match=r"swa_start is not set there and 0\.8 here"):
+        load_checkpoint(older_file, Later(dataset="digits", epochs=2))
+    assert load_checkpoint(older_file, Later(dataset="digits", epochs=2, swa_start=1.0))["step"] == 3
+
+
+def test_a_setting_of_format_2_that_is_missing_is_at_no_default(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {**FORMAT_2, "dataset": "digits", "epochs": 2}
+    del settings["clip_norm"]
+    with pytest.raises(CheckpointError, match="clip_norm is not set there and None here"):
+        load_checkpoint(written(tmp_path / "run.pt", json.dumps(settings)), CONFIG)
+
+
+def test_the_order_of_settings_and_how_a_number_is_written_do_not_matter(tmp_path: Path) -> None:
+    config = TrainConfig(dataset="digits", epochs=2, momentum=1e-7, weight_decay=1e16)
+    stored = config.model_dump_json()
+    assert '"momentum":1e-7' in stored, "as this pydantic writes it"
+    settings = dict(reversed(json.loads(stored).items()))
+    other = json.dumps(settings, indent=1).replace("1e-07", "0.0000001")
+    assert '"momentum": 0.0000001' in other
+    assert load_checkpoint(written(tmp_path / "run.pt", other), config)["step"] == 3
+
+
+@pytest.mark.parametrize("stored", ["", "[]", "null", "3", '{"lr": 0.1', "[1]", "{}", '"lr"', 20_000 * "["])
+def test_a_configuration_that_is_none(stored: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="another configuration"):
+        load_checkpoint(written(tmp_path / "run.pt", stored), CONFIG)
+
+
+def test_true_is_not_one(tmp_path: Path) -> None:
+    stored = CONFIG.model_dump_json().replace('"nesterov":true', '"nesterov":1')
+    with pytest.raises(CheckpointError, match="nesterov is 1 there and True here"):
+        load_checkpoint(written(tmp_path / "run.pt", stored), CONFIG)
 
 
 def test_a_writer_whose_half_written_file_was_swept_keeps_the_old_one(
