@@ -38,7 +38,9 @@ def engine_options(url: StorageUrl) -> dict[str, Any]:
         return {**options, "connect_args": dict(_SQLITE_CONNECTION)}
     given = sa.make_url(url.secret()).query
     connection = {name: value for name, value in _POSTGRES_CONNECTION.items() if name not in given}
-    return {**options, "pool_pre_ping": True, "connect_args": connection}
+    # Whatever the server's default is: who has waited for a lock must see what its last holder did, or two trials get
+    # one number.
+    return {**options, "pool_pre_ping": True, "isolation_level": "READ COMMITTED", "connect_args": connection}
 
 
 def _forbid_writing(connection: Any, _record: Any) -> None:
@@ -91,7 +93,7 @@ def lead_connections(engine: sa.Engine, url: StorageUrl, *, read_only: bool = Fa
 def unpooled_engine(url: StorageUrl, *, read_only: bool = False) -> sa.Engine:
     """An engine whose connections are closed as soon as they are given back: for locks and checks."""
     options = engine_options(url)
-    options = {name: options[name] for name in ("hide_parameters", "connect_args")}
+    options = {name: value for name, value in options.items() if not name.startswith("pool") and name != "max_overflow"}
     engine = sa.create_engine(engine_url(url, read_only=read_only), poolclass=NullPool, **options)
     lead_connections(engine, url, read_only=read_only)
     return engine
