@@ -14,10 +14,10 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedSto
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.engines import (
-    cut_off_the_frozen,
     engine_options,
     engine_url,
     lead_connections,
+    settle_sessions,
     unpooled_engine,
 )
 from studies.database.locks import exclusive, lock
@@ -163,7 +163,7 @@ def _open_rdb(
     # RDBStorage has connected already; what it needed was checked or created before, and starts afresh from here.
     rdb.engine.dispose()
     lead_connections(rdb.engine, url, read_only=read_only)
-    cut_off_the_frozen(rdb.engine)
+    settle_sessions(rdb.engine)
     mark_unknown_commits(rdb.engine)
     return rdb
 

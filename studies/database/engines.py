@@ -53,20 +53,21 @@ FROZEN_SECONDS = 10
 off by the server after so long. It holds locks that sweepers and claims of the living would wait for."""
 
 
-def cut_off_the_frozen(engine: sa.Engine) -> None:
+def settle_sessions(engine: sa.Engine) -> None:
     """Let Postgres end transactions of `engine` that do nothing for FROZEN_SECONDS; whoever made one tries again.
 
-    Not for connections that hold a lock by an open transaction (`studies.database.locks`).
+    And let it tell numbers to their last bit, whatever its default is: a trial that is taken up again would differ from
+    its checkpoint. Not for connections that hold a lock by an open transaction (`studies.database.locks`).
     """
 
-    def limit(connection: DBAPIConnection, _record: Any) -> None:
+    def settle(connection: DBAPIConnection, _record: Any) -> None:
         # Not as a startup parameter: connection poolers refuse those they do not know.
         with closing(connection.cursor()) as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'; SET extra_float_digits = 1")
         connection.commit()
 
     if engine.name == "postgresql":
-        sa.event.listen(engine, "connect", limit)
+        sa.event.listen(engine, "connect", settle)
 
 
 def lead_connections(engine: sa.Engine, url: StorageUrl, *, read_only: bool = False) -> None:

@@ -29,7 +29,9 @@ def set_default(url: StorageUrl, name: str, value: str) -> None:
 def waiting_for_a_lock(storage: RetryingStorage) -> int:
     """How many connections to the database wait for another's lock now."""
     with storage.rdb.engine.begin() as connection:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
         return connection.scalar(sa.text(waiting)) or 0
 
 
@@ -56,3 +58,15 @@ def test_whatever_isolation_is_the_default_no_two_tickets_get_one_number(
     TicketQueue.open(other, queue.name).retry(0)  # looks at the study before it waits for its lock
     slow.join()
     assert [trial.number for trial in trials(one, queue)] == [0, 1, 2, 3]
+
+
+def test_a_server_that_rounds_what_it_tells_changes_no_configuration(postgres_url: StorageUrl, opened: Opened) -> None:
+    set_default(postgres_url, "extra_float_digits", "0")
+    storage = opened(postgres_url)
+    queue = TicketQueue.create(storage, make_plan(n_trials=1))
+    first = claim(queue)
+    assert float(f"{first.spec.config.lr:.15g}") != first.spec.config.lr, "it has a digit to lose"
+    first.report(0, 0.1 + 0.2)
+    first.give_back("stopping")
+    assert claim(queue).spec.config == first.spec.config
+    assert trials(storage, queue)[0].intermediate_values == {0: 0.1 + 0.2}
