@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from rigl_core.config import TrainConfig
-from rigl_core.errors import BadCheckpoint, CheckpointError
+from rigl_core.errors import BadCheckpoint, CheckpointElsewhere, CheckpointError
 
 FORMAT = 2
 ADDED: Mapping[str, Any] = MappingProxyType({})
@@ -127,14 +127,15 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Any:
     Only tensors and plain Python values are ever read (`weights_only=True`): a malicious file is refused, not run.
 
     Raises:
-        BadCheckpoint: missing, not to be read, damaged, not a checkpoint, or of another configuration or version.
+        CheckpointElsewhere: it is there, and cannot be read here.
+        BadCheckpoint: missing, damaged, not a checkpoint, or of another configuration or version.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise BadCheckpoint(f"there is no checkpoint {path}.") from None
     except OSError as error:
-        raise BadCheckpoint(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
+        raise CheckpointElsewhere(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
     header = _HEADER.match(content)
     if header is None:
         if content.startswith(_ZIP):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rigl_core.errors import BadCheckpoint
+from rigl_core.errors import BadCheckpoint, CheckpointElsewhere
 from rigl_core.replica import Replica
 
 _MOMENTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
@@ -31,10 +31,14 @@ def checked_state(
         batches_per_epoch: mini-batches of an epoch.
 
     Raises:
+        CheckpointElsewhere: it was begun on a device that is not this one, and quicker than a CPU.
         BadCheckpoint: this run is in that state at no step; the message says why, and not in which file.
     """
     _like(saved, dict.fromkeys(fresh, object), "state")
-    _like(saved["device"], fresh["device"], "device")
+    begun_on = _like(saved["device"], str, "device")
+    if begun_on != fresh["device"] and begun_on in ("cuda", "mps"):  # each kind has random streams of its own
+        raise CheckpointElsewhere(f"it was begun on {begun_on}, and this is {fresh['device']}")
+    _like(begun_on, fresh["device"], "device")
     step, n_epochs = _like(saved["step"], int, "step"), len(_like(saved["history"], list, "history"))
     begun = n_epochs * batches_per_epoch
     end = min(begun + batches_per_epoch, replicas[0].config.n_epochs * batches_per_epoch)

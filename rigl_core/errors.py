@@ -46,7 +46,7 @@ class UnknownName(BadInput):
 
 
 class DataUnavailable(RiglStudyError):
-    """A data set, or masks to begin with, are neither on this machine nor to be had; the message says what to do."""
+    """A data set, masks or a checkpoint to begin with cannot be had on this machine; the message says what to do."""
 
 
 class CheckpointError(RiglStudyError):
@@ -55,6 +55,10 @@ class CheckpointError(RiglStudyError):
 
 class BadCheckpoint(CheckpointError, BadInput):
     """A file that is no checkpoint of the run that was to go on from it."""
+
+
+class CheckpointElsewhere(BadCheckpoint):
+    """A checkpoint that may be good, from which another machine can go on but not this one."""
 
 
 class TrainingDiverged(RiglStudyError):

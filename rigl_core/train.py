@@ -227,7 +227,7 @@ def train(
         try:
             run.load_state_dict(saved)
         except BadCheckpoint as error:
-            raise BadCheckpoint(f"{resume_from} does not fit this run: {error}.") from error
+            raise type(error)(f"{resume_from} does not fit this run: {error}.") from error
         if any(on_epoch(replace(report, replayed=True)) for report in list(run.history)):
             return run.outcome("pruned")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rigl_core.errors import (
     BadInput,
+    CheckpointElsewhere,
     CheckpointError,
     DataUnavailable,
     RiglStudyError,
@@ -15,6 +16,7 @@ from rigl_core.errors import (
 __all__ = [
     "BadInput",
     "CampaignExists",
+    "CheckpointElsewhere",
     "CheckpointError",
     "DataUnavailable",
     "LaunchError",

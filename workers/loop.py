@@ -141,7 +141,7 @@ def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
     except StorageError:  # nothing can be told now; the missing beats will tell
         raise
     except DataUnavailable:
-        ticket.give_back("the data, or the masks to begin with, are not to be had on this machine")
+        ticket.give_back("what it needs, data, masks or its checkpoint, is not to be had on this machine")
         raise
     except Exception as error:
         ticket.fail(error)

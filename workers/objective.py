@@ -12,7 +12,7 @@ from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import EpochReport, TrainOutcome, train
 from rigl_core.workplace import Workplace
-from studies.errors import CheckpointError, TicketLost, TrainingDiverged
+from studies.errors import CheckpointElsewhere, CheckpointError, DataUnavailable, TicketLost, TrainingDiverged
 from studies.ticket import Report, Ticket
 from studies.trial import TrialResult
 from workers.heartbeat import Heartbeat
@@ -110,17 +110,36 @@ class _TicketRun:
                 return None
             if not resume:
                 raise
+            if isinstance(error, CheckpointElsewhere):
+                self._leave_to_others(str(error))
             self._set_aside(error)
             return self._train_from(None)
 
     def _looks_for_checkpoint(self) -> bool:
-        """Whether an earlier attempt left one. Where nobody can look, the trial starts over, as without one."""
+        """Whether an earlier attempt left one."""
         try:
             remove_partial(self._checkpoint)  # what an owner left that was killed while writing
+        except OSError as error:  # of another user, or on a file system that is read-only by now
+            log.warning("cannot remove what was left beside %s: %s", self._checkpoint, error.strerror)
+        try:
             return self._checkpoint.exists()
         except OSError as error:
-            log.warning("cannot look for %s: %s; %s starts over.", self._checkpoint, error.strerror, self._ticket)
+            told = f"cannot look for {self._checkpoint}: {error.strerror}"
+            self._leave_to_others(f"{told}.")
+            log.warning("%s; %s starts over.", told, self._ticket)
             return False
+
+    def _leave_to_others(self, why: str) -> None:
+        """Refuse to begin anew what was trained for hours, if only this machine cannot go on with it.
+
+        Raises:
+            DataUnavailable: some epochs were trained and told.
+        """
+        if self._ticket.epochs_trained:
+            raise DataUnavailable(
+                f"{why} {self._ticket} (epochs trained so far: {self._ticket.epochs_trained}) is left to workers that "
+                f"can go on from it; to begin it anew, remove {self._checkpoint}."
+            )
 
     def _train_from(self, checkpoint: Path | None) -> TrainOutcome:
         return train(

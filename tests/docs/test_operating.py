@@ -17,6 +17,8 @@ OBJECTIVE, OUTAGE, LOOP, POOL, DEATH = (
     "tests/studies/test_tickets_death.py",
 )
 
+CHECKPOINTS = "tests/workers/test_objective_checkpoints.py"
+
 PROVED_BY = {
     "SIGTERM or Ctrl-C, once": [
         (SURVIVAL, "test_sigterm_gives_the_ticket_back"),
@@ -70,7 +72,17 @@ PROVED_BY = {
         (OBJECTIVE, "test_a_damaged_checkpoint_is_set_aside"),
         (DYING, "test_a_trial_whose_checkpoint_is_lost_with_its_worker_starts_over"),
     ],
-    "A worker of another version": [(DYING, "test_a_worker_of_another_version_leaves_the_ticket_waiting")],
+    "A checkpoint that only others can go on from (not readable here, or begun on a GPU where there is none)": [
+        (CHECKPOINTS, "test_a_checkpoint_that_cannot_be_read_here_is_left_to_others"),
+        (CHECKPOINTS, "test_what_a_gpu_began_is_left_to_gpus"),
+    ],
+    "A worker of another version": [
+        (DYING, "test_a_worker_of_another_version_leaves_the_ticket_waiting"),
+        (
+            "tests/rigl_core/test_checkpoint.py",
+            "test_versions_go_on_from_each_others_checkpoints_where_a_new_setting_changes_nothing",
+        ),
+    ],
     "Clocks that disagree": [
         (DYING, "test_workers_whose_clocks_are_an_hour_apart"),
         (DEATH, "test_times_are_the_databases"),
