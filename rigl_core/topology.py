@@ -50,11 +50,10 @@ def drop_and_grow(
         )
     moving = {name: layer for name, layer in layers.items() if n_drop[name] or n_grow[name]}
     new = MaskState(dict(masks.masks), dict(masks.n_active))
-    if moving:
-        update = updated_in_groups
-        if _on_cpu(moving):
-            update = updated_natively if native.suits(moving) else updated_each
-        new.masks.update(update(moving, masks.masks, method, n_keep, n_grow))
+    update = updated_in_groups
+    if _on_cpu(moving):
+        update = updated_natively if native.suits(moving) else updated_each
+    new.masks.update(update(moving, masks.masks, method, n_keep, n_grow))
     new.n_active.update({name: n_keep[name] + n_grow[name] for name in moving})
     return new, n_drop
 

@@ -83,6 +83,9 @@ def test_update_commutes_with_permutation_when_scores_differ(data: st.DataObject
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(BadInput, match="cannot keep 6 and grow 3 weights of a layer of 8"):
         update_mask(ACTIVE, drop_score=WEIGHTS, grow_score=GRADIENT, n_keep=6, n_grow=3)
+    for n_keep, n_grow in ((-1, 3), (3, -1)):
+        with pytest.raises(BadInput, match=f"cannot keep {n_keep} and grow {n_grow} weights of a layer of 8"):
+            update_mask(ACTIVE, drop_score=WEIGHTS, grow_score=GRADIENT, n_keep=n_keep, n_grow=n_grow)
     with pytest.raises(BadInput, match="layer w has 4 weights and cannot keep 5"):
         init_masks({"w": (2, 2)}, {"w": 5}, torch.Generator())
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rigl_core import layerwise, topology
 from rigl_core.masks import MaskState, init_masks
 from rigl_core.methods import METHODS
 from rigl_core.scores import Layer, momentum_of
@@ -34,9 +35,19 @@ LAYERS = {
 MASKS = state(a=[1, 1, 1, 1, 0, 0, 0, 0], b=[1, 1, 1, 1, 0, 0, 0, 0])
 
 
+@pytest.fixture(params=["cpu", "device"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU's, and a device's: plain torch, so that it can be tried without one."""
+    if request.param == "device":
+        monkeypatch.setattr(topology, "_on_cpu", lambda _: False)
+
+
+@pytest.mark.usefixtures("way")
 def test_statistics_are_means_over_active_weights() -> None:
     assert mean_of_active(LAYERS, MASKS, "gradient") == {"a": 1.0, "b": 3.0}
     assert mean_of_active(LAYERS, MASKS, "momentum") == {"a": 4.0, "b": 0.0}
+    few = {"one": layer([0, 2], [5, -7]), "none": layer([0, 0], [5, -7])}
+    assert mean_of_active(few, state(one=[0, 1], none=[0, 0]), "gradient") == {"one": 7.0, "none": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -49,6 +60,7 @@ def test_statistics_are_means_over_active_weights() -> None:
         ("snfs", [1, 1, 1, 1, 0, 0, 1, 1], [0, 0, 1, 1, 0, 0, 0, 0]),  # 4 to grow, 4 : 0, by |momentum|
     ],
 )
+@pytest.mark.usefixtures("way")
 def test_drop_and_grow_by_hand(method: str, a: list[int], b: list[int]) -> None:
     new, n_drop = drop_and_grow(LAYERS, MASKS, METHODS[method], drop_fraction=0.5)
     assert n_drop == {"a": 2, "b": 2}
@@ -59,6 +71,40 @@ def test_drop_and_grow_by_hand(method: str, a: list[int], b: list[int]) -> None:
     assert MASKS.masks["a"].int().tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.usefixtures("way")
+def test_a_layer_too_small_to_drop_a_weight_grows_what_others_dropped() -> None:
+    layers = {"a": layer([4, 0, 0, 0], [9, 1, 3, 2]), "b": LAYERS["b"]}  # means 9 and 3: of two weights 1.5 and 0.5
+    masks = state(a=[1, 0, 0, 0], b=[1, 1, 1, 1, 0, 0, 0, 0])
+    new, n_drop = drop_and_grow(layers, masks, METHODS["rigl_sg"], drop_fraction=0.5)
+    assert n_drop == {"a": 0, "b": 2}
+    assert new.masks["a"].int().tolist() == [1, 0, 1, 1]  # a tie: the earlier layer's
+    assert new.masks["b"].int().tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert new.n_active == {"a": 3, "b": 2}
+
+
+@pytest.mark.usefixtures("way")
+def test_where_nothing_moves_the_masks_stay() -> None:
+    new, n_drop = drop_and_grow(LAYERS, MASKS, METHODS["snfs"], drop_fraction=0.2)  # of four weights none
+    assert n_drop == {"a": 0, "b": 0}
+    assert new == MASKS
+    assert drop_and_grow({}, MASKS, METHODS["snfs"], drop_fraction=0.5) == (MASKS, {})
+
+
+def test_numbers_are_drawn_in_the_order_of_the_layers_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layerwise, "WORTH_IT", 0)
+    n_threads = torch.get_num_threads()
+    masks = init_masks({"a": (40,), "b": (400,), "c": (50,)}, {"a": 9, "b": 90, "c": 9}, torch.Generator())
+    new = []
+    for n in (1, 2):
+        torch.set_num_threads(n)  # with two the largest layer comes first
+        random = torch.Generator().manual_seed(0)
+        layers = {name: Layer(mask.float(), mask.float(), None, random) for name, mask in masks.masks.items()}
+        new.append(drop_and_grow(layers, masks, METHODS["set"], drop_fraction=0.5)[0].masks)
+    torch.set_num_threads(n_threads)
+    assert all(torch.equal(new[0][name], new[1][name]) for name in masks.masks)
+
+
+@pytest.mark.usefixtures("way")
 def test_layers_that_are_not_given_stay() -> None:
     new, n_drop = drop_and_grow({"b": LAYERS["b"]}, MASKS, METHODS["rigl_sg"], drop_fraction=0.5)
     assert new.masks["a"] is MASKS.masks["a"]

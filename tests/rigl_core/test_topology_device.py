@@ -91,6 +91,7 @@ def test_layers_together_take_a_handful_of_operations_and_the_host_never_waits(m
 def test_groups_keep_the_layers_in_order_and_are_as_full_as_they_may_be(sizes: list[int], at_once: int) -> None:
     layers, _ = network(sizes, 0, coarse=False)
     groups = list(in_groups(layers, at_once))
+    assert all(groups)
     assert [name for group in groups for name in group] == list(layers)
     n_weights = [sum(layer.weight.numel() for layer in group.values()) for group in groups]
     assert all(n <= at_once or len(group) == 1 for n, group in zip(n_weights, groups, strict=True))
