@@ -119,6 +119,15 @@ def test_a_weight_whose_use_cannot_be_counted_is_an_error_not_zero():
         forward_flops(Standardised(), (1, 5, 5))
 
 
+def test_a_counted_weight_may_be_looked_at_besides():
+    class Penalised(nn.Linear):
+        def forward(self, x):
+            self.penalty = self.weight.square().sum()
+            return super().forward(x)
+
+    assert forward_flops(Penalised(5, 3), (5,)) == {"weight": 30}
+
+
 def test_wrn_22_2_costs_315_5_mflops(wrn_22_2):
     assert sum(forward_flops(wrn_22_2, (3, 32, 32)).values()) == pytest.approx(315.5e6, abs=0.05e6)
 

@@ -1,5 +1,7 @@
 """SparseOptimizer on layers small enough to follow by hand, and the defects known from other implementations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -74,6 +76,27 @@ def test_a_topology_step_by_hand() -> None:
     assert weight.detach().numpy() == pytest.approx(torch.tensor([[0.9, 0.0], [2.9, 0.0]]).numpy())
     momentum = sparse.optimizer.state[weight]["momentum_buffer"]
     assert momentum.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+
+
+def test_a_topology_step_that_trains_the_weights_as_well_by_hand() -> None:
+    sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], alpha=0.4, momentum=0.9)
+    sparse.method = replace(sparse.method, replaces_weight_step=False)
+    give_gradient(weight, [[0.1, 7.0], [0.0, 0.2]])
+    sparse.step(2)  # the lower right one is dropped, the upper right one is grown, and then is trained
+    assert weight.detach().flatten().tolist() == pytest.approx([0.99, -0.7, 3.0, 0.0])
+    assert sparse.weight_steps(5) == 5
+
+
+def test_plain_steps_are_those_that_only_train_weights() -> None:
+    one, _ = make([[1.0, 0.0]], [[True, False]])  # topology steps 2, 4, 6
+    assert [step for step in range(6) if one.is_plain(step)] == [0, 1, 3, 5]
+    assert one.weight_steps(5) == 3
+    two, _ = make([[1.0, 0.0]], [[True, False]], grow_accumulation=2)
+    assert [step for step in range(6) if two.is_plain(step)] == [0]
+    assert [step for step in range(6) if two.sums_gradients_after(step)] == [1, 3, 5]
+    static, _ = make([[1.0, 0.0]], [[True, False]], method="static", grow_accumulation=2)
+    assert all(map(static.is_plain, range(6)))
+    assert static.weight_steps(5) == 5
 
 
 def test_a_dropped_weight_that_comes_straight_back_keeps_its_value() -> None:
@@ -213,6 +236,11 @@ def test_bad_input() -> None:
     good = MaskState({"w": torch.ones(2, 2, dtype=torch.bool)}, {"w": 4})
     with pytest.raises(BadInput, match=r"weight w of shape \(2, 2\) has no mask of that shape"):
         SparseOptimizer(torch.optim.SGD([parameter]), masks=MaskState({}, {}), **arguments)
+    flat = MaskState({"w": torch.ones(4, dtype=torch.bool)}, {"w": 4})
+    with pytest.raises(BadInput, match=r"weight w of shape \(2, 2\) has no mask of that shape"):
+        SparseOptimizer(torch.optim.SGD([parameter]), masks=flat, **arguments)
+    with pytest.raises(BadInput, match="a method that prunes along a ramp needs a CubicRamp"):
+        SparseOptimizer(torch.optim.SGD([parameter]), masks=good, **{**arguments, "method": METHODS["pruning"]})
     with pytest.raises(BadInput, match="weight w is not among the optimizer's parameters"):
         SparseOptimizer(torch.optim.SGD([nn.Parameter(torch.ones(1))]), masks=good, **arguments)
     sparse, _ = make([[1.0, 2.0, 3.0]], [[True, True, False]])

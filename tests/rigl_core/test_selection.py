@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rigl_core import selection
-from rigl_core.selection import PerLayer, select_top
+from rigl_core.selection import PerLayer, sample_stride, select_top
 from tests.rigl_core.score_kinds import KINDS
 
 T, F = True, False
@@ -48,6 +48,7 @@ def test_nan_and_infinite_scores_keep_the_count_exact(select: Select) -> None:
     everywhere = torch.ones(4, dtype=torch.bool)
     assert select(scores, 2, everywhere).tolist() == [F, T, F, T]
     assert select(scores, 3, everywhere).tolist() == [T, T, F, T]
+    assert select(vector(float("nan"), -1.0), 1, torch.ones(2, dtype=torch.bool)).tolist() == [F, T]
 
 
 def test_nothing_of_nothing() -> None:
@@ -91,6 +92,14 @@ def test_the_bound_spares_most_of_the_work() -> None:
     places = selection._contenders(scores, n, everywhere)
     assert n <= len(places) < 2 * n
     assert scores[places].min() < np.sort(scores)[-n]
+
+
+@pytest.mark.parametrize("size", [16_385, 300 * 3 * 3, 640 * 640 * 3 * 3, 10_000_000])
+def test_a_sample_is_as_large_as_is_quickest_and_sees_every_place_of_a_kernel(size: int) -> None:
+    stride = sample_stride(size)
+    assert stride == pytest.approx(1.5 * size ** (1 / 3), abs=4)
+    assert {place % 9 for place in range(0, size, stride)} == set(range(9))
+    assert {place % 4 for place in range(0, size, stride)} == set(range(4))
 
 
 def test_scores_are_left_as_they_are() -> None:

@@ -1,5 +1,6 @@
 """Every pruner a user can name decides as Optuna's own, on the same trials: in theory, and through the queue."""
 
+import math
 import random
 from collections.abc import Mapping
 from functools import partial
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from studies.database.transactions import Transaction
+from studies.attributes import REFERENCE_ATTR
+from studies.database.transactions import Completed, Transaction
 from studies.database.transactions_memory import MemoryStore
-from studies.pruning import Verdict
+from studies.pruning import Progress, Rule, Verdict
 from studies.strategies import PRUNERS
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
@@ -84,6 +86,54 @@ def test_a_rule_decides_as_optunas_pruner(pruner: dict[str, Any], steps: list[tu
             study.tell(trials[i], state=TrialState.FAIL)
         elif fate <= 2 or epoch == EPOCHS - 1:
             study.tell(trials[i], 0.5)
+
+
+class Others:
+    """Complete trials that reported these values at every epoch."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+    def completed_at(self, epoch: int) -> Completed:
+        return Completed(len(self.values), self.values)
+
+    def noted(self, key: str) -> Mapping[int, float]:
+        return {}
+
+
+AT_ONCE = {"n_startup_trials": 0, "n_warmup_steps": 0, "n_min_trials": 1}
+
+
+def median(**options: int) -> Rule:
+    return PRUNERS["median"].rule({**AT_ONCE, **options}, EPOCHS, "s")
+
+
+@pytest.mark.parametrize(
+    ("complete", "bound"),
+    [((0.2,), 0.2), ((0.2, 0.6), 0.4), ((0.1, 0.2, 0.9), 0.2), ((0.1, 0.2, 0.6, 0.9), 0.4), ((0.2, 0.6, math.nan), 0.4)],
+)
+def test_the_median_by_hand(complete: tuple[float, ...], bound: float) -> None:
+    for below, stop in ((1e-9, True), (0.0, False), (-1e-9, False)):
+        assert median()(Progress(0, {0: 0.0, 1: bound - below}), Others(*complete)).stop is stop
+        assert median()(Progress(0, {0: bound - below, 1: 0.0}), Others(*complete)).stop is stop  # its best epoch counts
+    assert not median()(Progress(0, {0: 0.0}), Others(math.nan)).stop
+    assert median()(Progress(0, {0: math.nan}), Others(0.0)).stop
+
+
+def test_how_often_the_median_pruner_looks_by_hand() -> None:
+    rule, others = median(n_warmup_steps=1, interval_steps=3), Others(0.5)
+    stops = [epoch for epoch in range(9) if rule(Progress(0, dict.fromkeys(range(epoch + 1), 0.0)), others).stop]
+    assert stops == [1, 4, 7]
+    assert rule(Progress(0, {0: 0.0, 1: 0.0, 5: 0.0}), others).stop  # the look that was due at epoch 4
+    assert not median(n_startup_trials=2)(Progress(0, {0: 0.0}), others).stop
+    assert not median(n_min_trials=2)(Progress(0, {0: 0.0}), others).stop
+
+
+def test_the_reference_is_never_stopped() -> None:
+    plan = make_plan(pruner={"name": "median", **AT_ONCE})
+    for is_reference in (False, True):
+        verdict = Verdict.of(plan, 0, {REFERENCE_ATTR: is_reference})
+        assert verdict.after({0: 0.0}, Others(0.5), replayed=False).stop is not is_reference
 
 
 # Every pruner, and on either database those that look at other trials alone and those that note what they saw.
