@@ -1,6 +1,7 @@
 """All studies made from one specification, as one thing: create, list, steer, count, delete."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -143,7 +144,7 @@ def set_control(storage: BaseStorage, name: str, control: Control) -> None:
 
 
 def delete_campaign(storage: BaseStorage, name: str) -> int:
-    """Delete a campaign with all its trials. Workers that train one of them notice, and drop it.
+    """Delete a campaign with all its trials, or nothing of it. Workers that train one of them notice, and drop it.
 
     Returns:
         How many studies were deleted.
@@ -153,10 +154,15 @@ def delete_campaign(storage: BaseStorage, name: str) -> int:
         StorageError: the database is away for too long.
     """
     with exclusive(storage, f"campaign {name}"):
-        studies = _stored_studies(storage, name)
-        for study in studies:
-            storage.delete_study(study.study_id)
-        return len(studies)
+        ids = sorted(study.study_id for study in _stored_studies(storage, name))
+
+        def delete(transaction: Transaction) -> None:
+            for study_id in ids:
+                with suppress(KeyError):  # by an attempt before this one, or by the dashboard
+                    transaction.delete_study(study_id)
+
+        trial_store(storage).run(delete)
+        return len(ids)
 
 
 def check_worker_count(url: StorageUrl, n_workers: int) -> None:

@@ -179,6 +179,13 @@ class Transaction(Protocol):
     def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
         """Store user attributes of the study."""
 
+    def delete_study(self, study_id: int) -> None:
+        """Delete the study with all its trials.
+
+        Raises:
+            KeyError: there is no such study (any more).
+        """
+
 
 class TrialStore(Protocol):
     """Transactions and quick questions on one storage."""

@@ -92,6 +92,9 @@ class _MemoryTransaction:
         for key, value in attrs.items():
             self._memory.set_study_user_attr(study_id, key, value)
 
+    def delete_study(self, study_id: int) -> None:
+        self._memory.delete_study(study_id)
+
 
 def _control(memory: InMemoryStorage, study_id: int) -> str | None:
     found = memory.get_study_user_attrs(study_id).get(CONTROL_ATTR)

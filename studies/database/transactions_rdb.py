@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.database import trial_tables as tables
+from studies.database.deleting import delete_study
 from studies.database.other_trials import BegunTrials, CompletedReports
 from studies.database.retrying import Retrier
 from studies.database.stored_trials import fetch, trials_of
@@ -228,6 +229,9 @@ class _RdbTransaction:
     def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
         self._lock_study(study_id)
         tables.put_study_attrs(self._connection, tables.attr_rows("study_id", study_id, attrs))
+
+    def delete_study(self, study_id: int) -> None:
+        delete_study(self._connection, study_id)
 
     def _lock_study(self, study_id: int) -> None:
         if self._connection.scalar(tables.LOCK_STUDY, {"study_id_": study_id}) is None:

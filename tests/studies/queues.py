@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
+from studies.database.engines import unpooled_engine
 from studies.database.retrying_storage import RetryingStorage
 from studies.spec import StudyPlan, StudySpec
 from studies.ticket import Ticket
@@ -97,3 +98,12 @@ def lose_next_commit(rdb: RDBStorage, *, stored: bool) -> None:
         driver.close()
 
     sa.event.listen(rdb.engine, "commit", lose, once=True)
+
+
+def waiting_for_a_lock(storage: RetryingStorage) -> int:
+    """How many connections to the database wait for another's lock now."""
+    with unpooled_engine(storage.url).begin() as connection:  # the storage's own may all be taken, by those who wait
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return connection.scalar(sa.text(waiting)) or 0

@@ -1,7 +1,7 @@
 """Campaigns, on every kind of storage."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -20,7 +20,9 @@ from studies.campaigns import (
 )
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.database.transactions import Transaction
 from studies.database.transactions_rdb import _RdbTransaction
+from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
 from studies.spec import StudySpec
 from studies.tickets import TicketQueue
@@ -226,6 +228,22 @@ def test_delete_removes_one_campaign_only(storage: BaseStorage) -> None:
     assert delete_campaign(storage, "campaign") == 4
     assert [summary.name for summary in list_campaigns(storage)] == ["campaign-2"]
     create_campaign(storage, make_spec(strategy={"sampler": "random", "n_trials": 5}))
+
+
+def test_a_deletion_whose_answer_was_lost_is_not_found_missing(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_campaign(storage, make_spec())
+    store = trial_store(storage)
+
+    class Twice:
+        def run(self, change: Callable[[Transaction], Any]) -> None:
+            store.run(change)
+            store.run(change)
+
+    monkeypatch.setattr(studies.campaigns, "trial_store", lambda _: Twice())
+    assert delete_campaign(storage, "campaign") == 4
+    assert list_campaigns(storage) == []
 
 
 def test_studies_of_other_programs_are_left_alone(storage: BaseStorage) -> None:

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from studies.attributes import FIXED_PARAMS_ATTR
 from studies.database.engines import unpooled_engine
-from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Transaction
 from studies.database.trial_store import trial_store
 from studies.tickets import TicketQueue
-from tests.studies.queues import claim, make_plan, trials
+from tests.studies.queues import claim, make_plan, trials, waiting_for_a_lock
 
 Opened = Callable[..., Any]
 
@@ -24,15 +23,6 @@ def set_default(url: StorageUrl, name: str, value: str) -> None:
     with unpooled_engine(url).begin() as connection:
         database = connection.scalar(sa.text("SELECT current_database()"))
         connection.execute(sa.text(f"ALTER DATABASE {database} SET {name} = '{value}'"))
-
-
-def waiting_for_a_lock(storage: RetryingStorage) -> int:
-    """How many connections to the database wait for another's lock now."""
-    with storage.rdb.engine.begin() as connection:
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return connection.scalar(sa.text(waiting)) or 0
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
