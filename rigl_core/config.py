@@ -164,6 +164,20 @@ class TrainConfig(BaseModel):
         """How many epochs are trained: `epochs` stretched by `train_multiplier`, at least 1."""
         return max(1, round(self.epochs * self.train_multiplier))
 
+    @property
+    def n_steps(self) -> int | None:
+        """How many mini-batches are trained in all; None where the size of the data is not known before it is read."""
+        n_items = self.train_size or get_dataset(self.dataset).n_items(self.dataset_options)
+        return None if n_items is None else math.ceil(n_items / self.batch_size) * self.n_epochs
+
+    @property
+    def masks_stand_still(self) -> bool:
+        """Whether the method would move masks, but this training is known to end before `delta_t` is over."""
+        if self.n_steps is None or get_method(self.method).drop is None or self.t_end_fraction == 0:
+            return False
+        schedule = self.topology_schedule(self.n_steps)
+        return isinstance(schedule, UpdateSchedule) and schedule.n_updates(self.n_steps) == 0
+
     def lr_at(self, step: int) -> float:
         """The learning rate of `step`: linear warm-up, then the step schedule from its end on, both stretched.
 
@@ -252,7 +266,8 @@ def _check_length(config: TrainConfig) -> None:
             f'"{config.model}" makes one pixel of {height}×{width} images: nothing is left to normalise over. '
             "Change batch_size or train_size by one."
         )
-    config.topology_schedule(math.ceil((config.train_size or n_train) / config.batch_size) * config.n_epochs)
+    if config.n_steps is not None:
+        config.topology_schedule(config.n_steps)
 
 
 def _check_sources(config: TrainConfig) -> None:

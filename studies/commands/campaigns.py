@@ -1,5 +1,6 @@
 """The commands that make and steer campaigns, from `create` to `delete`; those that train are in `run`."""
 
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -34,11 +35,16 @@ def plan_campaign(
     spec: str, overrides: Sequence[str] | None, name: str | None, fallback: str | None, data_dir: Path | None
 ) -> "StudySpec":
     """What the arguments of `create` and `run` ask for, fully validated; nothing is stored or started yet."""
+    from studies.cautions import cautions
     from studies.commands.fallback import with_available_dataset
     from studies.spec_file import load_spec
 
     planned = load_spec(spec, overrides or (), name)
-    return planned if fallback is None else with_available_dataset(planned, fallback, data_dir, say)
+    if fallback is not None:
+        planned = with_available_dataset(planned, fallback, data_dir, say)
+    for caution in cautions(planned):
+        say(caution, logging.WARNING)
+    return planned
 
 
 def create(

@@ -1,5 +1,6 @@
 """`rigl-study train`: one training run, without a database. Workers, and torch, are imported when it begins."""
 
+import logging
 import os
 import statistics
 import sys
@@ -113,8 +114,12 @@ def train(
         "epochs": DEFAULTS["epochs"] if epochs is None and recipe is None else epochs,
         "seeds": _seeds(seeds),
     }
+    from studies.cautions import in_words
+
     require_training("training")
     config = _config({key: value for key, value in given.items() if value is not None}, settings or ())
+    if config.masks_stand_still:
+        say(in_words(config), logging.WARNING)
     from workers.single import train_once
 
     with _progress(config) as (on_epoch, on_step):

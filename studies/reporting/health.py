@@ -8,8 +8,9 @@ from typing import Literal
 
 import pandas as pd
 
+from rigl_core.methods import METHODS
 from studies.reporting.findings import Analysis, Verdict
-from studies.reporting.wording import count
+from studies.reporting.wording import count, listed
 from studies.spec import StudySpec
 
 Weight = Literal["warning", "note"]
@@ -20,6 +21,9 @@ and on a compiler, and rounds differently at most. Devices have their own senten
 
 WAYS = ("precision", "steps", "compiled")
 """Parts of an environment that are no versions."""
+
+ROUNDING = 1e-6
+"""To which explored fractions are stored."""
 
 SPARSITY_TOLERANCE = 0.01
 """A network whose sparsity is further from the one asked for is not what its label says."""
@@ -42,6 +46,7 @@ def concerns(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[
         *_seeds(frame, analysis, spec.strategy.seeds),
         *_missing_values(frame),
         *_realised_sparsity(frame, analysis),
+        *_masks_stood_still(frame),
         *_environment(frame),
         *_interrupted(frame),
     ]
@@ -114,6 +119,21 @@ def _realised_sparsity(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Conc
             )
             dense_first = " because the first layer stays dense" if (own["distribution"] == "uniform").all() else ""
             yield Concern("warning", f"At {pair.label} the sparsity realised is {' to '.join(ends)}{dense_first}.")
+
+
+def _masks_stood_still(frame: pd.DataFrame) -> Iterator[Concern]:
+    """Trials of methods that move masks and never did: they are static ones, whatever their alpha and delta_t."""
+    moving = [name for name, method in METHODS.items() if method.drop is not None]
+    trained = frame[(frame["state"] == "complete") & frame["method"].isin(moving)]
+    explored = trained["explored"].map(lambda by_epoch: by_epoch[-1] if by_epoch else math.nan)
+    still = trained[(explored - (1 - trained["realised_sparsity"])).abs() < ROUNDING]
+    if not still.empty:
+        methods = listed(sorted(set(still["method"])))
+        yield Concern(
+            "warning",
+            f"In {count(len(still), 'complete trial')} of {methods} the masks never changed, as those of static never "
+            "do: alpha and delta_t had no effect there. Lower delta_t or train longer.",
+        )
 
 
 def _environment(frame: pd.DataFrame) -> Iterator[Concern]:

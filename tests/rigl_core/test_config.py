@@ -12,6 +12,7 @@ from rigl_core.data import DATASETS
 from rigl_core.data.augment import AUGMENTATIONS
 from rigl_core.data.images import load_dataset
 from rigl_core.errors import BadInput, UnknownName
+from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from rigl_core.schedules import CubicRamp, UpdateSchedule
@@ -296,3 +297,16 @@ def test_a_last_batch_of_one_image_is_refused_where_it_could_not_be_normalised(n
     assert plan(least + 1).batch_size == 16
     assert plan(least, batch_size=15).batch_size == 15
     network(torch.zeros(1, 1, least + 1, least))
+
+
+@pytest.mark.parametrize("delta_t", [1, 15, 16, 17, 100])
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_stand_still_exactly_where_no_step_of_the_training_changes_them(method: str, delta_t: int) -> None:
+    config = TrainConfig(method=method, delta_t=delta_t, dataset="digits", epochs=2, ramp_start=5)
+    assert config.n_steps == 22
+    schedule = config.topology_schedule(22)
+    moves = METHODS[method].drop is not None and not any(map(schedule.is_update_step, range(22)))
+    assert config.masks_stand_still == moves
+    assert TrainConfig(dataset="digits", train_size=100, batch_size=30, epochs=3).n_steps == 12
+    assert TrainConfig.model_validate({**TEXT, "train_size": 100, "batch_size": 30, "epochs": 3}).n_steps == 12
+    assert TrainConfig.model_validate(TEXT).n_steps is None

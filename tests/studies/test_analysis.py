@@ -333,6 +333,20 @@ def test_a_healthy_campaign_raises_no_concern() -> None:
     assert concerns(frame, analyse(frame, ""), ONE_PAIR) == ()
 
 
+def test_masks_that_never_changed_are_told_of_methods_that_would_move_them() -> None:
+    spec = make_spec(search={"method": ["static", "set", "rigl"]}, sampler="grid")
+
+    def trial(method: str, explored: tuple[float, ...]) -> Told:
+        attrs = {"explored": explored, "realised_sparsity": 0.9800004}
+        return told({"method": method}, (0.85, 0.86), (0.84, 0.85), attrs=attrs)
+
+    trials = [trial("static", (0.02,)), trial("set", (0.02, 0.02)), trial("rigl", (0.02, 0.03)), trial("rigl", ())]
+    frame, _ = load(spec, [trials])
+    told_of = [concern.text for concern in concerns(frame, analyse(frame, ""), spec) if "masks" in concern.text]
+    assert len(told_of) == 1
+    assert told_of[0].startswith("In 1 complete trial of set the masks never changed")
+
+
 def test_a_precision_that_trials_do_not_share_is_told_and_how_convolutions_are_computed_is_not() -> None:
     low, full = (
         {**ENVIRONMENT, "precision": "bfloat16"},

@@ -84,6 +84,12 @@ def test_create_stores_the_campaign_and_prints_its_name() -> None:
     assert [study["waiting"] for study in found["studies"]] == [2, 2]
 
 
+def test_what_is_hardly_meant_is_said_and_done_all_the_same() -> None:
+    done = invoke("create", "tiny.toml", "--set", "fixed.delta_t=1000")
+    assert (done.exit_code, done.stdout) == (0, "tiny\n")
+    assert done.stderr.startswith("rigl-study: at delta_t = 1000 the masks of rigl never change")
+
+
 def test_creating_the_same_again_changes_nothing_and_another_is_refused() -> None:
     succeed("create", "tiny.toml")
     succeed("create", "tiny.toml")
