@@ -63,7 +63,7 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
 
     Raises:
         NotFound: there is no such study.
-        BadInput: it has several objectives, or is part of a campaign; or the reference is malformed.
+        BadInput: it has several objectives, or is part of a campaign; or the reference is malformed or of no trial.
         UnknownName: a parameter of the reference that no trial has.
     """
     studies = {study.study_name: study for study in storage.get_all_studies()}
@@ -82,6 +82,8 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
     search = _search(trials)
     wanted = _reference(reference, search)
     rows = [_row(name, trial, wanted or {}, sign=-1 if minimises else 1) for trial in trials]
+    if wanted and not any(row["is_reference"] for row in rows):
+        raise BadInput(_not_among(wanted, trials))
     frame = build_frame(rows, studies=[name], search=list(search))
     metric = (study.system_attrs.get(METRIC_NAMES_ATTR) or ["value"])[0]
     return ForeignStudy(
@@ -177,6 +179,18 @@ def _reference(texts: Sequence[str], search: Mapping[str, Axis | None]) -> Param
                 raise UnknownName("parameter of the study", key, list(search))
             found[key] = _value(key, value, search[key])
     return found or None
+
+
+def _not_among(reference: Params, trials: Sequence[FrozenTrial]) -> str:
+    """That no trial has these parameters, and what a trial that comes close has, as --reference takes it."""
+
+    def alike(trial: FrozenTrial) -> int:
+        return sum(key in trial.params and trial.params[key] == value for key, value in reference.items())
+
+    asked = ",".join(f"{key}={value}" for key, value in reference.items())
+    nearest = max(trials, key=alike)
+    has = ",".join(f"{key}={value}" for key, value in nearest.params.items())
+    return f"--reference {asked}: no trial has exactly these parameters; trial {nearest.number} has {has}."
 
 
 def _value(key: str, text: str, axis: Axis | None) -> Value:

@@ -62,6 +62,8 @@ def answer(finding: Finding) -> str:
         return f"No trial has finished with a value, so there is nothing to compare ({counts})."
     best = f"The best of {pair.n_compared} (trial {pair.best.number}: {setting(pair.best.params) or 'no parameters'})"
     best += f" has {measure.name} {measure.text(pair.best.val_accuracy.mean)}"
+    if study.reference is None:
+        return f"{best}. No reference was named (--reference KEY=VALUE,...), so there is nothing to compare it with."
     if pair.reference is None:
         return f"{best}. Without a finished reference there is nothing to compare it with."
     if pair.best.number == pair.reference.number:

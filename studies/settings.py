@@ -59,6 +59,7 @@ def best_settings(frame: Any, provenance: Provenance, pair: str | None = None) -
     """
     plans = {plan.name: plan for plan in provenance.spec.plans()}
     names = [name.partition("/")[2] for name in plans]
+    pair = None if pair is None else pair.removeprefix(f"{provenance.campaign}/")  # as `best` and reports print it
     if pair is not None and pair not in names:
         raise UnknownName(f"pair of {provenance.campaign}", pair, names)
     found = [

@@ -4,7 +4,7 @@ import logging
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -75,9 +75,9 @@ def train(
     delta_t: Annotated[int | None, _option("--delta-t", "Steps between two topology updates.")] = None,
     epochs: Annotated[int | None, _option("--epochs", "Passes over the data.")] = None,
     seeds: Annotated[
-        str,
-        typer.Option("--seeds", metavar="N,N,...", help="One network for each, trained in lockstep."),
-    ] = "0",
+        str | None,
+        typer.Option("--seeds", metavar="N,N,...", help="One network for each, trained in lockstep.", show_default="0"),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, for example batch_size=64; repeatable."),
@@ -101,7 +101,7 @@ def train(
     What begins from another run (from:STUDY#TRIAL) needs the storage that run is in: write it below [fixed] of a study
     file and `rigl-study run` that.
     """
-    given = {
+    given: dict[str, Any] = {
         "recipe": recipe,
         "method": method,
         "model": model,
@@ -111,13 +111,15 @@ def train(
         "lr": lr,
         "alpha": alpha,
         "delta_t": delta_t,
-        "epochs": DEFAULTS["epochs"] if epochs is None and recipe is None else epochs,
-        "seeds": _seeds(seeds),
+        "epochs": epochs,
+        "seeds": None if seeds is None else _seeds(seeds),
     }
+    said = {key: value for key, value in given.items() if value is not None}
+    usual = {"seeds": (0,)} if recipe else {"seeds": (0,), "epochs": DEFAULTS["epochs"]}
     from studies.cautions import in_words
 
     require_training("training")
-    config = _config({key: value for key, value in given.items() if value is not None}, settings or ())
+    config = _config({**usual, **said}, settings or (), said)
     if config.masks_stand_still:
         say(in_words(config), logging.WARNING)
     from workers.single import train_once
@@ -142,7 +144,8 @@ def train(
         _print_outcome(outcome)
 
 
-def _config(values: dict[str, Any], settings: Sequence[str]) -> "TrainConfig":
+def _config(values: dict[str, Any], settings: Sequence[str], flags: Collection[str]) -> "TrainConfig":
+    """The configuration of `values`, changed by the `settings` of --set; `flags` are those that have said their own."""
     from pydantic import ValidationError
 
     from rigl_core.config import TrainConfig
@@ -151,6 +154,8 @@ def _config(values: dict[str, Any], settings: Sequence[str]) -> "TrainConfig":
     from studies.spec_file import apply_override
 
     for setting in settings:
+        if (key := setting.partition("=")[0].strip()) in flags:
+            raise BadInput(f'--set "{setting}": --{key.replace("_", "-")} says it too; leave one of them out.')
         apply_override(values, setting)
     if unknown := sorted(set(values) - set(TrainConfig.model_fields)):
         raise UnknownName("setting", unknown[0], sorted(TrainConfig.model_fields))

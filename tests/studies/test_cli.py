@@ -152,6 +152,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "train: seeds": (["train", "--seeds", "0,x"], "whole numbers"),
     "train: twice": (["train", "--seeds", "0,0"], "may appear once"),
     "train: setting": (["train", "--set", "epochz=3"], 'Did you mean "epochs"'),
+    "train: said twice": (["train", "--lr", "0.1", "--set", "lr=0.2"], "--lr says it too; leave one of them out"),
     "train: value": (["train", "--set", "momentum=fast"], "momentum = 'fast'"),
     "train: source": (["train", "--distribution", "from:a/b#0"], "write it below [fixed] of a study file"),
     "train: masks": (["train", "--set", "masks=from:a/b#0"], "write it below [fixed] of a study file"),

@@ -233,9 +233,24 @@ def test_references_that_cannot_be_meant(text: str, told: str) -> None:
     assert isinstance(caught.value, UnknownName) == (text == "unit=1")
 
 
+def test_a_reference_that_no_trial_is_tells_a_trial_that_comes_close() -> None:
+    (params, _), *_others = MIXED
+    exact = ",".join(f"{key}={value}" for key, value in params.items())
+    key, *rest = (part for part in exact.split(","))
+    assert rest
+    with pytest.raises(BadInput, match=re.escape(f"no trial has exactly these parameters; trial 0 has {exact}.")):
+        load_foreign(make_study(MIXED), "other/svm", [key])
+    assert load_foreign(make_study(MIXED), "other/svm", [exact]).frame["is_reference"].iloc[0]
+
+
+def test_who_names_no_reference_is_told_how() -> None:
+    answered = json.loads(render_foreign(find(load_foreign(make_study(MIXED), "other/svm")))["summary.json"])["answer"]
+    assert "No reference was named (--reference KEY=VALUE,...)" in answered
+
+
 def test_a_choice_is_named_as_it_is_written() -> None:
-    study = load_foreign(make_study(MIXED), "other/svm", ["kernel=None,value=True", "C=9"])
-    assert study.reference == {"kernel": "None", "value": True, "C": 9.0}
+    study = load_foreign(make_study(MIXED), "other/svm", ["kernel=None,value=True", "C=9,units=32"])
+    assert study.reference == {"kernel": "None", "value": True, "C": 9.0, "units": 32}
 
 
 def test_studies_that_are_no_subject() -> None:

@@ -149,6 +149,12 @@ def test_json_has_null_for_what_is_not_a_number() -> None:
 
 
 @pytest.mark.usefixtures("two_pairs")
+def test_a_pair_may_be_named_with_its_campaign() -> None:
+    alone, whole = (succeed("best", "sample", "--pair", name) for name in ("rigl-s0.9-erk", "sample/rigl-s0.9-erk"))
+    assert alone == whole
+
+
+@pytest.mark.usefixtures("two_pairs")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

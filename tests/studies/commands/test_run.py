@@ -140,7 +140,7 @@ def test_train_goes_on_from_its_checkpoint_to_the_same_result() -> None:
 
 
 def test_train_refuses_what_is_no_checkpoint_of_this_run() -> None:
-    command = ["train", "--dataset", "digits", "--epochs", "1", "--checkpoint"]
+    command = ["train", "--dataset", "digits", "--delta-t", "5", "--epochs", "1", "--checkpoint"]
     assert run(*command, "run.pt").returncode == 0
     Path("text").write_text("hello")
     for arguments, told in (
