@@ -11,7 +11,7 @@ from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_A
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import Counts, Transaction
 from studies.database.trial_store import trial_store
-from studies.errors import BadInput, CampaignExists, not_found
+from studies.errors import BadInput, CampaignExists, NotFound, not_found
 from studies.overview import CampaignSummary, StudyRow, status_of, summaries
 from studies.spec import StudySpec
 from studies.storage import exclusive
@@ -199,6 +199,11 @@ def _studies_of(storage: BaseStorage, campaign: str) -> list[_Study]:
 def _stored_studies(storage: BaseStorage, campaign: str) -> list[_Study]:
     studies = _studies_of(storage, campaign)
     if not studies:
+        if any(one.study_name == campaign and CAMPAIGN_ATTR not in one.user_attrs for one in storage.get_all_studies()):
+            raise NotFound(
+                f"{campaign} is a study of another program, and no campaign; "
+                f"`rigl-study report --optuna-study {campaign}` reports on it."
+            )
         raise not_found("campaign", campaign, campaign_names(storage))
     return studies
 

@@ -111,6 +111,14 @@ def test_an_unknown_campaign_is_told_with_the_nearest(storage: BaseStorage, ask:
         set_control(storage, "campain", "stop")
 
 
+def test_a_study_of_another_program_is_no_campaign_and_told_so(storage: BaseStorage) -> None:
+    optuna.create_study(storage=storage, study_name="mine")
+    with pytest.raises(NotFound, match=r"report --optuna-study mine` reports on it"):
+        open_campaign(storage, "mine")
+    with pytest.raises(NotFound, match=r'no campaign "mind"'):
+        open_campaign(storage, "mind")
+
+
 def test_states_of_a_campaign(storage: BaseStorage) -> None:
     spec = make_spec(pairs=None)
     (queue,) = create_campaign(storage, spec)
