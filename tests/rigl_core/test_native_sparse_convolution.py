@@ -156,8 +156,9 @@ DIGITS = TrainConfig(
 
 
 @needs_compiler
-def test_gradients_of_a_step_are_those_of_the_dense_one_and_dense_where_the_topology_moves() -> None:
-    config = DIGITS.model_copy(update={"delta_t": 2})
+@pytest.mark.parametrize("method", ["rigl", "snfs"])
+def test_gradients_of_a_step_are_those_of_the_dense_one_and_dense_where_they_are_looked_at(method: str) -> None:
+    config = DIGITS.model_copy(update={"delta_t": 2, "method": method})
     task = load_task(config)
     quick, plain = (Replica(config, task, 0, 100, plan) for plan in (SPARSE, Plan()))
     for step in range(3):
@@ -169,8 +170,14 @@ def test_gradients_of_a_step_are_those_of_the_dense_one_and_dense_where_the_topo
             assert expected is not None
             torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
             outside = mine[~quick.masks.masks[name]]
-            if step == 2 and outside.numel():
+            if (step == 2 or method == "snfs") and outside.numel():  # whose momentum is dense
                 assert torch.count_nonzero(outside) > 0, f"{name} has no dense gradient to grow by"
+    followed = 0
+    for name, module in quick.model.named_modules():
+        if isinstance(module, Conv2d) and module.pattern is not None:
+            assert torch.equal(module.pattern._mask, quick.masks.masks[f"{name}.weight"])  # those of now
+            followed += 1
+    assert followed
 
 
 @pytest.mark.parametrize(
