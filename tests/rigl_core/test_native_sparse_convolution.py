@@ -172,12 +172,13 @@ def test_gradients_of_a_step_are_those_of_the_dense_one_and_dense_where_they_are
             outside = mine[~quick.masks.masks[name]]
             if (step == 2 or method == "snfs") and outside.numel():  # whose momentum is dense
                 assert torch.count_nonzero(outside) > 0, f"{name} has no dense gradient to grow by"
-    followed = 0
-    for name, module in quick.model.named_modules():
-        if isinstance(module, Conv2d) and module.pattern is not None:
-            assert torch.equal(module.pattern._mask, quick.masks.masks[f"{name}.weight"])  # those of now
-            followed += 1
-    assert followed
+    resumed = Replica(config, task, 0, 100, SPARSE)
+    resumed.load_state_dict(quick.state_dict())
+    for replica in (quick, resumed):
+        patterns = {f"{name}.weight": getattr(module, "pattern", None) for name, module in replica.model.named_modules()}
+        followed = {name: pattern._mask for name, pattern in patterns.items() if pattern is not None}
+        assert followed
+        assert all(torch.equal(mask, quick.masks.masks[name]) for name, mask in followed.items())  # those of now
 
 
 @pytest.mark.parametrize(

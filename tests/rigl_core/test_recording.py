@@ -69,7 +69,9 @@ def differences(one: Replica, other: Replica) -> list[str]:
 
 
 def equal(a: object, b: object) -> bool:
-    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a, b)
+    return type(a) is type(b) and a == b  # a checkpoint is read on machines that record nothing
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
