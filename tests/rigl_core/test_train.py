@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -13,6 +14,7 @@ from rigl_core.data.task import load_task
 from rigl_core.data.text_file import text_digest
 from rigl_core.distributions import erk
 from rigl_core.errors import BadInput, CheckpointError, DataUnavailable, TrainingDiverged
+from rigl_core.flops import forward_flops
 from rigl_core.masks import maskable_weights
 from rigl_core.methods import METHODS
 from rigl_core.plan import Plan
@@ -203,6 +205,38 @@ def test_a_step_that_prunes_was_computed_before_it_pruned() -> None:
     pruned = run(CONFIG.model_copy(update=at_the_end))
     assert pruned.realised_sparsity == pytest.approx(0.8, abs=1e-3)
     assert pruned.train_flops == whole.train_flops == 1.0
+
+
+def test_flops_are_those_of_the_masks_of_every_step_by_hand_also_after_a_resume() -> None:
+    changes = {"method": "rigl_sg", "alpha": 0.9, "t_end_fraction": 1.0, "grow_accumulation": 2}
+    config = CONFIG.model_copy(update=changes)  # weights move between layers that differ in what a weight costs
+    task = load_task(config)
+    run = Run(config, task, Plan(), {}, Workplace())
+    f_d = sum(forward_flops(build_model(config, task, 7), (1, 8, 8)).values())
+
+    def now() -> list[float]:
+        """Of each replica, as a multiple of dense."""
+        return [
+            sum(run.layer_flops[name] * n / mask.numel() for (name, mask), n in zip(masks.items(), counts, strict=True))
+            / f_d
+            for masks, counts in ((r.masks.masks, r.masks.n_active.values()) for r in run.replicas)
+        ]
+
+    f_s = []
+    for step in range(3 * BATCHES_PER_EPOCH):
+        if step == 7:  # the topology has moved at 3 and 6, and will at 9 and 12
+            saved, run = run.state_dict(), Run(config, task, Plan(), {}, Workplace())
+            run.load_state_dict(saved)
+        f_s.append(fmean(now()))
+        run.train_batch()
+        if run.step % BATCHES_PER_EPOCH == 0:
+            assert run.finish_epoch().inference_flops == pytest.approx(now())
+    assert len(set(f_s)) == 5
+    outcome = run.outcome("complete")
+    assert outcome.dense_flops == f_d
+    assert outcome.inference_flops == pytest.approx(fmean(now()))
+    # Of four steps two have a dense weight gradient: (2 · 3 f_S + 2 · (2 f_S + f_D)) / 4, as a multiple of 3 f_D.
+    assert outcome.train_flops == pytest.approx((10 * fmean(f_s) + 2) / 12)
 
 
 def test_what_was_explored_is_reported(undisturbed: TrainOutcome) -> None:
