@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,16 +10,12 @@ from typing import Any
 from optuna.trial import TrialState
 
 from studies.attributes import ATTEMPT_ATTR, CLAIM_ATTR, GIVEN_BACK_ATTR
+from studies.database.retrying import seconds
 from studies.database.transactions import Drawn, LockedTrial, Transaction, TrialStore
 
 log = logging.getLogger("rigl_study.queue")
 
 TRACEBACK_CHARACTERS = 4000
-
-
-def seconds() -> float:
-    """A clock that also runs while this process is frozen or, where there is such a clock, the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ from studies.attributes import (
     successor_attrs,
     ticket_attrs,
 )
+from studies.database.retrying import seconds
 from studies.database.transactions import Counts, LockedTrial, Transaction, TrialStore
 from studies.database.trial_store import trial_store
 from studies.death import bury
 from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
-from studies.hold import Claim, Hold, seconds
+from studies.hold import Claim, Hold
 from studies.sampling import Drawing
 from studies.spec import SPEC_VERSION, StudyPlan
 from studies.ticket import Ticket

@@ -19,6 +19,9 @@ from studies.errors import BadInput, StorageError
 logger = logging.getLogger("rigl_study.storage")
 
 PATIENCE_SECONDS = 300.0
+OUT_OF_TOUCH_SECONDS = 15.0
+"""Half a grace period. Who waited longer for an answer, or stood still, cannot tell who is dead: whoever beats may have
+been cut off just so, and needs time to say that it is there."""
 
 # Complaints of a server that answers: waiting does not make them better. (psycopg2 gives no SQLSTATE for a refused
 # connection, so the text decides; on a server that speaks another language they are retried until patience ends.)
@@ -65,6 +68,11 @@ def mark_unknown_commits(engine: sa.Engine) -> None:
             raise CommitOutcomeUnknown(first_line(context.original_exception))
 
     sa.event.listen(engine, "handle_error", mark)
+
+
+def seconds() -> float:
+    """A clock that also runs while this process is frozen or, where there is such a clock, the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _wrappers() -> tuple[type[Exception], ...]:
@@ -143,6 +151,7 @@ class Retrier:
         self._should_stop = should_stop or (lambda: False)
         self._lock = threading.Lock()
         self._away_since: float | None = None
+        self._answered_at, self._in_touch_since = seconds(), float("-inf")
 
     def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function`, again and again while the database is away.
@@ -167,7 +176,21 @@ class Retrier:
         except (CommitOutcomeUnknown, *_wrappers(), sa_exc.SQLAlchemyError, psycopg2.Error) as error:
             raise self._give_up(error) from error
         self._log_back()
+        with self._lock:
+            now = seconds()
+            if now - self._answered_at > OUT_OF_TOUCH_SECONDS:
+                self._in_touch_since = now
+            self._answered_at = now
         return result
+
+    def in_touch_for(self) -> float:
+        """Seconds for which the database has answered, without a pause of more than OUT_OF_TOUCH_SECONDS.
+
+        0 during such a pause, infinite if there never was one.
+        """
+        with self._lock:
+            now = seconds()
+            return 0.0 if now - self._answered_at > OUT_OF_TOUCH_SECONDS else now - self._in_touch_since
 
     def pause(self, seconds: float) -> None:
         """Wait for something else than the database.

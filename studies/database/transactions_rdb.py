@@ -44,7 +44,7 @@ class RdbStore:
         self._rdb, self._retrier = rdb, retrier
         self.heartbeat_interval: float | None = rdb.heartbeat_interval
         self.grace_period: float | None = grace_period(rdb)
-        self._known = _Known()
+        self._known = _Known(retrier)
 
     def run(self, change: Callable[[Transaction], T]) -> T:
         """See TrialStore."""
@@ -65,10 +65,8 @@ class RdbStore:
 
     def stale(self, study_id: int) -> list[int]:
         """See TrialStore."""
-        if self.grace_period is None:
-            return []
         running = (TRIALS.c.study_id == study_id) & (TRIALS.c.state == TrialState.RUNNING)
-        return self._ask(lambda connection: _stale(self._rdb, connection, running))
+        return self._ask(lambda connection: self._known.stale(self._rdb, connection, running))
 
     def begun(self, study_id: int) -> list[FrozenTrial]:
         """See TrialStore."""
@@ -119,9 +117,10 @@ class RdbStore:
 
 
 class _Known:
-    """What one process knows of finished trials, by study."""
+    """What one process knows: of finished trials, by study, and whether it could know who is dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, retrier: Retrier) -> None:
+        self._retrier = retrier
         self._reports: dict[int, CompletedReports] = {}
         self._begun: dict[int, BegunTrials] = {}
 
@@ -131,6 +130,14 @@ class _Known:
     def begun(self, study_id: int) -> BegunTrials:
         return self._begun.setdefault(study_id, BegunTrials(study_id))
 
+    def stale(self, rdb: RDBStorage, connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[int]:
+        """See `_stale`; none while this process has not been in touch with the database for the grace period.
+
+        What cut it off may have cut off the living as well. They find their way back one after the other.
+        """
+        grace = grace_period(rdb)
+        return [] if grace is None or self._retrier.in_touch_for() < grace else _stale(rdb, connection, which, grace)
+
 
 def grace_period(rdb: RDBStorage) -> float | None:
     """Seconds without a beat after which a running trial counts as dead; None where nobody beats."""
@@ -139,15 +146,12 @@ def grace_period(rdb: RDBStorage) -> float | None:
     return rdb.grace_period if rdb.grace_period is not None else 2 * rdb.heartbeat_interval
 
 
-def _stale(rdb: RDBStorage, connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[int]:
+def _stale(rdb: RDBStorage, connection: sa.Connection, which: sa.ColumnElement[bool], grace: float) -> list[int]:
     """Of `which` trials those for which the grace period has passed since the last beat, or since the database was up.
 
     All by the database's own clock: the clocks of workers may disagree. A trial without a beat was claimed by something
     else than TicketQueue.claim, which beats in the same transaction, and is left alone.
     """
-    grace = grace_period(rdb)
-    if grace is None:
-        return []
     # While the server was down nobody could beat; after it is back, live workers need time to say so.
     started: sa.ColumnElement[Any] = sa.literal(None, sa.DateTime())
     if rdb.engine.name == "postgresql":
@@ -283,7 +287,7 @@ class _RdbTrial:
         self._connection.execute(tables.BEAT[self._rdb.engine.name], {"trial_id_": self.trial_id})
 
     def is_stale(self) -> bool:
-        return bool(_stale(self._rdb, self._connection, TRIALS.c.trial_id == self.trial_id))
+        return bool(self._known.stale(self._rdb, self._connection, TRIALS.c.trial_id == self.trial_id))
 
     def become(self, state: TrialState, value: float | None = None) -> None:
         if value is not None:

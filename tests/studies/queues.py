@@ -87,6 +87,18 @@ def sweep(storage: RetryingStorage, queue: TicketQueue) -> int:
     return 0
 
 
+def swept_until(queue: TicketQueue, n: int) -> bool:
+    """Whether sweeps find so many in time; each may have to wait for the grace period after the server's start."""
+    pause = threading.Event()
+    found = 0
+    for _ in range(200):
+        found += queue.sweep()
+        if found >= n:
+            return True
+        pause.wait(0.1)
+    return False
+
+
 def lose_next_commit(rdb: RDBStorage, *, stored: bool) -> None:
     """Close the connection in the middle of the next COMMIT: after the server has stored it, or before."""
 

@@ -16,7 +16,7 @@ from studies.death import MAX_DEATHS
 from studies.errors import BadInput, NotFound, TicketLost
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
-from tests.studies.queues import GRACE, claim, make_plan, make_result, silence, sweep, trials
+from tests.studies.queues import GRACE, claim, make_plan, make_result, silence, sweep, swept_until, trials
 
 
 def test_a_dead_workers_ticket_is_issued_again(database: RetryingStorage) -> None:
@@ -179,18 +179,6 @@ def test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper(
     assert all("written" not in trial.system_attrs for trial in trials(database, queue))
     close_storage(frozen)
     close_storage(database)
-
-
-def swept_until(queue: TicketQueue, n: int) -> bool:
-    """Whether sweeps find so many in time; each may have to wait for the grace period after the server's start."""
-    pause = threading.Event()
-    found = 0
-    for _ in range(200):
-        found += queue.sweep()
-        if found >= n:
-            return True
-        pause.wait(0.1)
-    return False
 
 
 def test_times_are_the_databases(database: RetryingStorage, monkeypatch: pytest.MonkeyPatch) -> None:

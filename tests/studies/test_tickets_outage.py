@@ -1,15 +1,26 @@
-"""Steps of the queue whose answer is lost on the way: they recognise their own work when they are repeated."""
+"""An outage in the middle of a step, which recognises its own work when it is repeated, and of a sweeper."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
+from studies.database.retrying import OUT_OF_TOUCH_SECONDS, seconds
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
-from tests.studies.queues import claim, lose_next_commit, make_plan, make_result, trials
+from tests.studies.queues import (
+    GRACE,
+    claim,
+    lose_next_commit,
+    make_plan,
+    make_result,
+    silence,
+    swept_until,
+    trials,
+)
 
 
 @pytest.fixture
@@ -57,3 +68,29 @@ def test_a_retry_issues_one_ticket(database: RetryingStorage, monkeypatch: pytes
     lose_next_commit(database.rdb, stored=stored)
     assert queue.retry(0) == 1
     assert [trial.state for trial in trials(database, queue)] == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.parametrize("cut_off", [OUT_OF_TOUCH_SECONDS + 1, 3600])
+def test_who_was_cut_off_or_stood_still_declares_nobody_dead_at_once(
+    cut_off: float, postgres_url: StorageUrl, opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage that is not a restart of the server, when all beats are old and come one after the other."""
+    database = opened(postgres_url, heartbeat_interval=1, grace_period=GRACE)
+    late = 0.0
+    monkeypatch.setattr("studies.database.retrying.seconds", lambda: seconds() + late)
+    queue = TicketQueue.create(database, make_plan())
+    alive, dead = claim(queue), claim(queue)
+    assert queue.sweep() == 0
+    silence(database)
+    late += cut_off
+    assert queue.sweep() == 0, "at the first answer after the outage"
+    assert alive.beat()
+    late += GRACE - 1
+    assert queue.sweep() == 0
+    late += OUT_OF_TOUCH_SECONDS + 1
+    assert queue.sweep() == 0, "it was cut off again"
+    assert alive.beat()
+    late += GRACE
+    assert swept_until(queue, 1)
+    assert not dead.beat()
+    assert alive.beat()
