@@ -20,7 +20,7 @@ from scipy import stats
 
 from studies.coordinates import coordinates
 from studies.frame import STATES, param_columns
-from studies.gain import FAR, MOST, Gain, estimate_gain, noise_of_a_seed, paired_gain
+from studies.gain import FAR, MOST, Array, Gain, estimate_gain, noise_of_a_seed, paired_gain, typical_reach
 from studies.reporting.findings import CONFIDENCE, MARGIN, Analysis, Difference, Estimate, PairResult, Setting, Verdict
 from studies.search_space import Params
 from studies.spec import pair_in_words
@@ -158,13 +158,31 @@ def _gain(trials: pd.DataFrame, test: Difference | None, best: Setting, referenc
     }
     finite = [number for number, values in accuracies.items() if all(map(math.isfinite, values))]
     ranked = complete.loc[finite].sort_values(["value", "number"], ascending=[False, True], kind="stable")
-    noise, _ = noise_of_a_seed(np.array([accuracies[number] for number in ranked.index]))
-    near = ranked[ranked["value"] >= ranked["value"].max() - max(FAR, 0.0 if math.isnan(noise) else 10 * noise)]
+    looks = np.array([accuracies[number] for number in ranked.index])
+    near = ranked[ranked["value"] >= ranked["value"].max() - _reach(ranked["value"].to_numpy(float), looks)]
     thinned = near.index[:: math.ceil(len(near) / MOST)]
     chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
     points, groups = coordinates(complete.loc[chosen], param_columns(trials))
-    looks = np.array([accuracies[number] for number in chosen])
-    return estimate_gain(points, looks, best=0, reference=1, groups=groups) or paired_gain(list(test.by_seed.values()))
+    own = np.array([accuracies[number] for number in chosen])
+    return estimate_gain(points, own, best=0, reference=1, groups=groups) or paired_gain(list(test.by_seed.values()))
+
+
+def _reach(ranked: Array, looks: Array) -> float:
+    """How far below the best a trial may be and still say something about what happens near it.
+
+    Args:
+        ranked: values of the trials, the best first.
+        looks: their accuracies on test, trials by seeds.
+    """
+    # What seeds do near the best: elsewhere a setting that diverged on one of them would pass for noise everywhere.
+    n_best = max(int((ranked >= ranked[0] - FAR).sum()), 3)
+    noise, freedom = noise_of_a_seed(looks[:n_best])
+    if freedom:
+        return max(FAR, 10 * noise)
+    reach = FAR  # widened from the best on, as half of a search may be hopeless
+    while (wider := typical_reach(ranked[ranked >= ranked[0] - reach])) > reach:
+        reach = wider
+    return reach
 
 
 def difference(best: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:

@@ -17,7 +17,7 @@ from studies.analysis import analyse
 from studies.coordinates import coordinates
 from studies.foreign import ForeignStudy
 from studies.frame import param_columns
-from studies.gain import MOST, Gain, estimate_gain
+from studies.gain import MOST, Gain, estimate_gain, typical_reach
 from studies.reporting.findings import Analysis, PairResult, Verdict
 from studies.search_space import Axis
 
@@ -88,9 +88,8 @@ def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
         return None
     complete = complete.set_axis(complete["number"].astype(int).to_list())
     ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable")
-    # Of values that tie each counts once, lest a top that half of the trials reach leaves nothing but itself.
-    top, middle = float(ranked["value"].iloc[0]), float(ranked["value"].drop_duplicates().median())
-    near = ranked[ranked["value"] >= top - 2 * (top - middle)]  # what is far below says nothing about the top
+    values = ranked["value"].to_numpy(float)
+    near = ranked[values >= values[0] - typical_reach(values)]  # what is far below says nothing about the top
     thinned = near.index[:: math.ceil(len(near) / MOST)]
     chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
     points, groups = coordinates(complete.loc[chosen], param_columns(frame))

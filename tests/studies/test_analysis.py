@@ -111,6 +111,32 @@ def test_the_answer_of_one_pair_says_what_both_reached() -> None:
     )
 
 
+def test_a_setting_that_diverged_on_one_seed_says_nothing_about_the_noise_of_the_others() -> None:
+    trials = realistic(ONE_PAIR, n_trials=16, seed=5)[0]
+    diverged = Told({"lr": 0.29, "alpha": 0.5, "delta_t": 800}, val=(0.84, 0.1, 0.84), test=(0.84, 0.1, 0.84))
+    one, other = pair_of(*trials), pair_of(*trials, diverged)
+
+    assert one.gain is not None
+    assert one.verdict is not Verdict.UNDECIDED
+    assert (other.gain, other.verdict) == (one.gain, one.verdict)
+
+
+def test_with_one_seed_noise_is_told_from_hopeless_settings_by_the_best() -> None:
+    rng = np.random.default_rng(0)
+
+    def trial(lr: float, reached: float) -> Told:
+        return Told({**REFERENCE, "lr": lr}, val=(reached,), test=(reached + 0.01 * rng.normal(),))
+
+    noisy = [trial(0.01 + 0.005 * i, 0.8 + 0.013 * rng.normal()) for i in range(14)]
+    reference, hopeless = trial(0.1, 0.8), [trial(0.11 + 0.005 * i, 0.1 + 0.001 * i) for i in range(20)]
+    one, other = pair_of(reference, *noisy, seeds=(0,)), pair_of(reference, *noisy, *hopeless, seeds=(0,))
+
+    assert one.gain is not None
+    assert one.gain.low > -0.05
+    assert one.gain.high < 0.05
+    assert other.gain == one.gain
+
+
 def test_one_seed_gives_no_interval() -> None:
     pair = pair_of(told(REFERENCE, (0.8,), (0.79,)), told(OTHER, (0.82,), (0.8,)), seeds=(7,))
 

@@ -213,3 +213,25 @@ def test_where_half_of_the_values_tie_at_the_top_the_others_still_tell_of_chance
     assert sum(value == max(values) for value in values) >= 12
     assert finding.gain.low <= chances[best.number] - chances[0] <= finding.gain.high
     assert finding.gain.at_least <= 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("params", "drop"), [(1, 0.05), (1, 0.3), (3, 0.15)])
+def test_with_one_value_a_trial_the_interval_covers_the_truth_as_often_as_it_says(params: int, drop: float) -> None:
+    """Accuracies on 500 images, whose noise is of the size of the response."""
+    rng = np.random.default_rng(0)
+    inside: list[bool] = []
+    while len(inside) < 200:  # studies in which something beat the reference
+        places = np.vstack([np.full(params, 0.2), rng.random((23, params))])
+        chances = 0.9 - drop * ((places - rng.random(params)) ** 2).mean(1)
+        trials = [
+            ({f"x{i}": float(x) for i, x in enumerate(row)}, float(rng.binomial(500, chance) / 500))
+            for row, chance in zip(places, chances, strict=True)
+        ]
+        finding = finding_of(trials, "maximize", [f"x{i}=0.2" for i in range(params)])
+        if finding.gain is not None and finding.pair.best is not None:
+            truth = chances[finding.pair.best.number] - chances[0]
+            inside.append(finding.gain.low <= truth <= finding.gain.high)
+    print(f"{params} parameters, a response of {drop}: covered in {np.mean(inside):.3f} of {len(inside)}")
+    assert np.mean(inside) >= 0.9

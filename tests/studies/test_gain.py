@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from studies.gain import MOST_SEEDS, Gain, estimate_gain, noise_of_a_seed, paired_gain
+from studies.gain import MOST_SEEDS, Gain, estimate_gain, noise_of_a_seed, paired_gain, typical_reach
 from studies.reporting.findings import MARGIN
 
 Array = NDArray[np.float64]
@@ -76,6 +76,15 @@ def test_trials_that_all_agree_say_nothing_of_noise() -> None:
     accuracies = np.array([[0.8, 0.8], [0.9, 0.9], [0.85, 0.85]])
     assert estimate_gain(np.random.default_rng(0).random((3, 1)), accuracies, best=1, reference=0, groups=[0]) is None
     assert estimate_gain(np.zeros((2, 1)), accuracies[:2], best=1, reference=0, groups=[0]) is None
+
+
+def test_what_differs_by_noise_alone_is_within_reach_and_what_went_wrong_is_not() -> None:
+    assert typical_reach(np.array([0.5, 0.9, 0.9, 0.9, 0.8, 0.7])) == pytest.approx(3 * 0.15)  # distinct: .5 .7 .8 .9
+    rng = np.random.default_rng(0)
+    for looks in (rng.normal(0.9, 0.013, (300, 24)), rng.binomial(500, 0.9, (300, 24)) / 500):
+        within = [values >= values.max() - typical_reach(np.append(values, [0.1] * 5)) for values in looks]
+        assert np.mean(within) > 0.99
+        assert all(values.max() - typical_reach(np.append(values, [0.1] * 5)) > 0.1 for values in looks)
 
 
 def test_it_does_not_matter_in_which_order_trials_and_seeds_come() -> None:
