@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LOG_SPAN = 10.0
-"""A positive number that spans so many times its smallest value is looked at on a logarithmic scale."""
+"""A positive number that spans so many times its smallest value may be looked at on a logarithmic scale."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Side:
         if missing.all():
             return cls(name, column, None)
         numbers = _numbers(values[~missing])
-        log = bool(numbers.min() > 0 and numbers.max() >= LOG_SPAN * numbers.min())
+        log = _is_logarithmic(numbers)
         numbers = np.log(numbers) if log else numbers
         lowest, span = float(numbers.min()), float(numbers.max() - numbers.min())
         is_whole = pd.api.types.is_integer_dtype(values)
@@ -80,6 +80,23 @@ class Side:
             return place
         number = self.low + place * self.span
         return float(np.exp(number)) if self.log else float(number)
+
+
+def _is_logarithmic(numbers: Array) -> bool:
+    """Whether these values were chosen by their logarithms: they span much, and lie more evenly on that scale.
+
+    A share drawn between 0 and 1 spans a lot, too, where one of the draws is next to 0.
+    """
+    if numbers.min() <= 0 or numbers.max() < LOG_SPAN * numbers.min():
+        return False
+    distinct = np.unique(numbers)
+    return _unevenness(np.log(distinct)) <= _unevenness(distinct)
+
+
+def _unevenness(ascending: Array) -> float:
+    """How far values are on average from as many evenly spread ones, as a share of their span."""
+    placed = (ascending - ascending[0]) / (ascending[-1] - ascending[0])
+    return float(np.abs(placed - np.linspace(0, 1, len(placed))).mean())
 
 
 def _numbers(values: "pd.Series[Any]") -> Array:

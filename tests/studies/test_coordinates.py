@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.coordinates import coordinates
+from studies.coordinates import Side, coordinates
 
 
 def test_numbers_and_choices_by_hand() -> None:
@@ -30,6 +30,16 @@ def test_numbers_and_choices_by_hand() -> None:
         )
     )
     assert np.linalg.norm(points[0, 2:4] - points[1, 2:4]) == pytest.approx(1.0)
+
+
+def test_a_scale_is_logarithmic_where_the_values_were_chosen_so() -> None:
+    drawn = np.random.default_rng(0).random(24)
+    trials = pd.DataFrame({"dropout": drawn, "lr": 10 ** (4 * drawn - 5), "delta_t": [50, 100, 500] * 8})
+    dropout, lr, delta_t = (Side.of(name, name, trials[name]) for name in trials)
+
+    assert drawn.max() > 20 * drawn.min()
+    assert [side.log for side in (dropout, lr, delta_t)] == [False, True, True]
+    assert dropout.value(0.5) == pytest.approx((drawn.min() + drawn.max()) / 2)
 
 
 def test_a_parameter_that_never_changed_is_at_one_place() -> None:
