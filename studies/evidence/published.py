@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from studies.evidence.arms import Arm, arms_of, finite, longer
 from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
@@ -55,6 +56,16 @@ class Beside:
         if own.n < 2:
             return math.nan
         return math.hypot(own.std / math.sqrt(own.n), self.table.standard_error(self.row) / 100)
+
+    @property
+    def chance_within(self) -> float:
+        """How likely the difference is within `FAR` standard errors where the two are the same.
+
+        By Student's t with the degrees of freedom of Welch and Satterthwaite; few seeds leave far fewer than 95 %.
+        """
+        own, theirs = self.estimate.std**2 / self.estimate.n, (self.table.standard_error(self.row) / 100) ** 2
+        spread = own**2 / (self.estimate.n - 1) + theirs**2 / (self.table.seeds - 1)
+        return float(1 - 2 * stats.t.sf(FAR, (own + theirs) ** 2 / spread))
 
     @property
     def in_standard_errors(self) -> float:
@@ -182,6 +193,9 @@ def _finding(found: Sequence[Beside]) -> str:
         return f"{lead}; with one seed there is no standard error to measure it by."
     near = sum(abs(one.in_standard_errors) <= FAR for one in judged)
     said = f"{lead}; {near} of {len(judged)} lie within {FAR:g} standard errors of the published"
+    if len(judged) > 1:
+        expected = math.fsum(one.chance_within for one in judged)
+        said += f" (of as many that differ by chance alone {expected:.1f} would)"
     far = max(judged, key=lambda one: abs(one.in_standard_errors))
     if near == len(judged):
         return f"{said}."

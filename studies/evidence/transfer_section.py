@@ -12,6 +12,7 @@ from studies.reporting.figure_style import current_style
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count
+from studies.response import FEWEST
 
 NAME = "transfer"
 LABELS = 1.3
@@ -108,6 +109,11 @@ def _note(found: Transfer, n_pairs: int) -> str:
         "Settings were chosen on validation; costs are on test, from a model of each pair’s response, with 95 % "
         "intervals."
     ]
+    if any(cost.kind == "shared" for cost in found.costs):
+        parts.append(
+            f"At pairs with fewer than {FEWEST} trials that say something, they are from the two trials alone, and the "
+            "luck of the pair’s best is in them."
+        )
     kinds = {one.kind for one in found.likeness}
     if "shared" in kinds:
         parts.append(

@@ -81,6 +81,22 @@ def test_each_methods_setting_is_chosen_on_validation_and_never_on_test() -> Non
     assert (arm.trained.number, arm.n_compared) == (1, 2)
 
 
+@pytest.mark.parametrize(("n_settings", "warns"), [(2, False), (6, True)])
+def test_the_best_of_many_more_settings_is_said_to_be_luckier(n_settings: int, warns: bool) -> None:
+    rates = [0.1 + 0.01 * i for i in range(n_settings)]
+    spec = make_spec(search={**METHODS, "lr": rates}, sampler="grid", seeds=(0, 1))
+    searched = [told("rigl", (0.85, 0.84), 0.8 + lr / 100, lr=lr) for lr in rates]
+    evidence = evidence_of(spec, [[told("static", (0.83, 0.80), lr=0.1), *searched]])
+    section = methods.section(evidence)
+
+    assert section is not None
+    notes = [
+        block.text for block in (*section.blocks, *methods_first.first_screen(evidence)) if isinstance(block, Text)
+    ]
+    assert len(notes) == 2
+    assert all(("part of their lead is luck" in note) is warns for note in notes)
+
+
 def test_longer_training_is_another_method() -> None:
     spec = make_spec(search={"train_multiplier": [1.0, 2.0]}, sampler="grid")
     trials = [Told({"train_multiplier": k}, val=(0.8, 0.8), test=(0.8, 0.79 + k / 100)) for k in (1.0, 2.0)]

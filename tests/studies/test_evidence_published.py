@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from studies.errors import BadInput
 from studies.evidence import published
-from studies.evidence.published import beside_published
+from studies.evidence.published import Beside, beside_published
 from studies.evidence.published_numbers import PublishedTable, published_tables
 from studies.reporting.section import Text
 from studies.spec_file import load_spec
@@ -46,6 +47,26 @@ def test_the_difference_in_standard_errors_by_hand() -> None:
     # Ours: 0.1 points over three seeds; theirs: 0.09 over three.
     assert 100 * one.standard_error == pytest.approx(math.sqrt(0.1**2 / 3 + 0.09**2 / 3))
     assert one.in_standard_errors == pytest.approx(-0.1 / math.sqrt(0.0181 / 3))
+
+
+def test_how_many_lie_within_two_standard_errors_by_chance() -> None:
+    # Three seeds of either, with the same deviation: 4 degrees of freedom, where P(|T| < 2) = 0.8839.
+    row = {"method": "rigl", "sparsity": 0.8, "distribution": "erk", "test": 93.0, "std": 0.1}
+    table = PublishedTable.model_validate({"name": "t", "source": "s", "recipe": "cifar10", "seeds": 3, "rows": [row]})
+    spec = make_spec(search={}, sampler="grid", sparsity=(0.8,), seeds=(0, 1, 2), **WRN)
+
+    def ours(*test: float) -> Beside:
+        frame = load(spec, [[Told({}, val=(0.9,) * 3, test=test, curve=(0.9,))]])[0]
+        (one,) = beside_published(frame, spec, [table])
+        return one
+
+    assert ours(0.929, 0.930, 0.931).chance_within == pytest.approx(0.8839, abs=1e-4)
+    # Without a spread of ours it is that of theirs alone: 2 degrees, P(|T| < 2) = 2 / √(2 + 4).
+    assert ours(0.93, 0.93, 0.93).chance_within == pytest.approx(2 / math.sqrt(6))
+    rng = np.random.default_rng(0)
+    own, theirs = rng.normal(0.93, 0.001, (2, 4000, 3))
+    errors = np.hypot(own.std(1, ddof=1), theirs.std(1, ddof=1)) / math.sqrt(3)
+    assert np.mean(np.abs(own.mean(1) - theirs.mean(1)) <= 2 * errors) == pytest.approx(0.884, abs=0.02)
 
 
 def test_the_reference_stands_beside_it_and_not_the_luckier_best() -> None:

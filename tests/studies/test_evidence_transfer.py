@@ -94,6 +94,9 @@ def test_the_claim_is_one_number_set_beside_the_margin() -> None:
     assert isinstance(first, Text)
     assert first.text.startswith("Taking another pair’s best setting costs ")
     assert " points on average" in first.text
+    note = section.blocks[-1]
+    assert isinstance(note, Text)
+    assert "fewer than 8 trials that say something, they are from the two trials alone" in note.text
 
 
 def test_one_best_setting_for_all_is_said_without_a_margin() -> None:
