@@ -79,6 +79,10 @@ class UpdateSchedule:
             return 0.0
         return self.alpha * ANNEALS[self.anneal](step / self.t_end, self.anneal_power)
 
+    def n_updates(self, n_steps: int) -> int:
+        """How many topology steps a training of `n_steps` steps contains."""
+        return max(0, (min(self.t_end, n_steps) - 1) // self.delta_t)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CubicRamp:

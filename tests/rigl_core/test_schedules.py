@@ -88,6 +88,7 @@ def test_laws(delta_t: int, t_end: int, alpha: float, anneal: str, n_steps: int)
     fractions = [schedule.drop_fraction(step) for step in range(n_steps)]
     assert all(0.0 <= fraction <= alpha for fraction in fractions)
     assert all(after <= before + 1e-12 for before, after in itertools.pairwise(fractions))
+    assert schedule.n_updates(n_steps) == sum(map(schedule.is_update_step, range(n_steps)))
 
 
 @pytest.mark.parametrize(
