@@ -53,17 +53,27 @@ FROZEN_SECONDS = 10
 off by the server after so long. It holds locks that sweepers and claims of the living would wait for."""
 
 
-def settle_sessions(engine: sa.Engine) -> None:
-    """Let Postgres end transactions of `engine` that do nothing for FROZEN_SECONDS; whoever made one tries again.
+_SETTINGS = """
+SET idle_in_transaction_session_timeout = '{frozen}s';
+SET extra_float_digits = 1;
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
 
-    And let it tell numbers to their last bit, whatever its default is: a trial that is taken up again would differ from
-    its checkpoint. Not for connections that hold a lock by an open transaction (`studies.database.locks`).
+
+def settle_sessions(engine: sa.Engine) -> None:
+    """Make sessions of `engine` on Postgres independent of what the server's administrator has set.
+
+    The server ends transactions that do nothing for FROZEN_SECONDS; whoever made one tries again. It tells numbers to
+    their last bit, or a trial that is taken up again would differ from its checkpoint. And what it says is stored, is:
+    or a crash could undo a result whose checkpoint is gone by then.
+
+    Not for connections that hold a lock by an open transaction (`studies.database.locks`).
     """
 
     def settle(connection: DBAPIConnection, _record: Any) -> None:
-        # Not as a startup parameter: connection poolers refuse those they do not know.
+        # Not as startup parameters: connection poolers refuse those they do not know.
         with closing(connection.cursor()) as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'; SET extra_float_digits = 1")
+            cursor.execute(_SETTINGS.format(frozen=FROZEN_SECONDS))
         connection.commit()
 
     if engine.name == "postgresql":

@@ -60,3 +60,12 @@ def test_a_server_that_rounds_what_it_tells_changes_no_configuration(postgres_ur
     first.give_back("stopping")
     assert claim(queue).spec.config == first.spec.config
     assert trials(storage, queue)[0].intermediate_values == {0: 0.1 + 0.2}
+
+
+@pytest.mark.parametrize(("default", "ours"), [("off", "on"), ("remote_write", "remote_write")])
+def test_what_is_told_to_be_stored_survives_a_crash_of_the_server(
+    default: str, ours: str, postgres_url: StorageUrl, opened: Opened
+) -> None:
+    set_default(postgres_url, "synchronous_commit", default)
+    with opened(postgres_url).rdb.engine.begin() as connection:
+        assert connection.scalar(sa.text("SHOW synchronous_commit")) == ours
