@@ -63,3 +63,7 @@ class CheckpointElsewhere(BadCheckpoint):
 
 class TrainingDiverged(RiglStudyError):
     """The loss became NaN or infinite."""
+
+
+class DeviceFailed(RiglStudyError):
+    """The device stopped computing, and no training of this process can use it any more."""

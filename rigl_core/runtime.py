@@ -1,13 +1,15 @@
 """The machine a run happens on: device, threads, random numbers, versions."""
 
+import contextlib
 import hashlib
 import platform
 import socket
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from rigl_core.errors import BadInput
+from rigl_core.errors import BadInput, DeviceFailed
 
 
 def derive_seed(seed: int, *words: object) -> int:
@@ -46,6 +48,18 @@ def resolve_device(text: str = "auto") -> str:
     if device.type not in ("cpu", "cuda", "mps"):
         raise BadInput(f'device "{text}" is not supported; use auto, cpu, cuda, cuda:N or mps.')
     return text
+
+
+@contextlib.contextmanager
+def told_of_device_failures() -> Iterator[None]:
+    """Within it, or decorated by it: what a GPU says that cannot compute any more becomes DeviceFailed.
+
+    A lack of its memory is no such thing.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise DeviceFailed(f"the device stopped computing: {str(error).strip().splitlines()[0]}") from error
 
 
 def count_gpus() -> int:

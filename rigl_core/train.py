@@ -25,7 +25,7 @@ from rigl_core.network import build_model
 from rigl_core.outcome import EpochReport, TrainOutcome
 from rigl_core.plan import Plan, make_plan, prepare_process
 from rigl_core.replica import Evaluation, Replica
-from rigl_core.runtime import environment
+from rigl_core.runtime import environment, told_of_device_failures
 from rigl_core.workplace import Workplace, prepared
 
 __all__ = ["EpochReport", "Run", "TrainOutcome", "train"]
@@ -171,6 +171,7 @@ def _bits(evaluations: list[Evaluation]) -> tuple[float, ...]:
     return tuple(e.bits_per_character for e in evaluations if e.bits_per_character is not None)
 
 
+@told_of_device_failures()
 def train(
     config: TrainConfig,
     *,
@@ -213,6 +214,7 @@ def train(
             precision.
         CheckpointError: `resume_from` is damaged or of another run, or the checkpoint of a stop cannot be written.
         DataUnavailable: the data set, or the file of the masks, cannot be had.
+        DeviceFailed: a GPU stopped computing; nothing can be trained in this process any more.
         TrainingDiverged: a loss became NaN or infinite.
     """
     execution = execution or Execution()

@@ -13,13 +13,13 @@ from studies import log_format
 from studies.campaigns import campaign_names, open_campaign
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
-from studies.errors import BadInput, NotFound, RiglStudyError, SpecVersionError, StorageError
+from studies.errors import BadInput, DeviceFailed, NotFound, RiglStudyError, SpecVersionError, StorageError
 from studies.log_format import JsonFormatter, TextFormatter, log_to_stderr
 from studies.storage import open_storage
 from studies.tickets import TicketQueue
 from workers.devices import held_device
 from workers.loop import run_worker, worker_id
-from workers.pool import TRY_AGAIN, WorkerSettings
+from workers.pool import GPU_FAILED, TRY_AGAIN, WorkerSettings
 from workers.stop import Stop, on_signals
 
 log = logging.getLogger("rigl_study.worker")
@@ -39,9 +39,10 @@ def main() -> int:
         logging.captureWarnings(as_json)
         try:
             work(settings, stop)
-        except StorageError as error:
+        except (StorageError, DeviceFailed) as error:
             log.error("%s", error)
-            return error.exit_code if stop.is_set() else TRY_AGAIN
+            again = TRY_AGAIN if isinstance(error, StorageError) else GPU_FAILED
+            return error.exit_code if stop.is_set() else again
         except RiglStudyError as error:
             log.error("%s", error)
             return error.exit_code

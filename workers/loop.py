@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from studies.errors import DataUnavailable, NotFound, RiglStudyError, StorageError, TicketLost
+from studies.errors import DataUnavailable, DeviceFailed, NotFound, RiglStudyError, StorageError, TicketLost
 from studies.log_format import noted
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
@@ -76,6 +76,7 @@ def run_worker(
         WorkerGaveUp: MAX_FAILURES_IN_A_ROW trials in a row failed.
         DataUnavailable: nothing is left but campaigns whose data cannot be had here. Not with `forever`: it looks for
             the data again every LACKING_SECONDS.
+        DeviceFailed: a GPU stopped computing. Its trial is left to the sweep.
         StorageError: the database is away for too long, or was when this worker should give its ticket back.
     """
     rounds = _Rounds(queues, worker or worker_id(), poll_seconds)
@@ -114,6 +115,8 @@ def run_worker(
                 log.warning("%s", error)
                 break
             raise
+        except DeviceFailed:
+            raise
         except Exception as error:
             n_finished, n_failures = n_finished + 1, n_failures + 1
             told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")  # one line, whatever the library
@@ -139,6 +142,10 @@ def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
         log.warning("%s", lost)
         return "lost"
     except StorageError:  # nothing can be told now; the missing beats will tell
+        raise
+    except (
+        DeviceFailed
+    ):  # as if this worker was killed: another one goes on, and it ends if it may be the trial's fault
         raise
     except DataUnavailable:
         ticket.give_back("what it needs, data, masks or its checkpoint, is not to be had on this machine")

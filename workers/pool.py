@@ -32,6 +32,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 "Seconds before a crashed worker is started again: after the first crash, and at most, doubling in between."
 TRY_AGAIN = 75
 "What a worker ends with that lost its patience with the database, as sysexits.h has it; to the outside it is 1."
+GPU_FAILED = 74
+"Likewise of one whose GPU stopped computing: another process can often use it again."
+_FOR_NOW = (TRY_AGAIN, GPU_FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +110,9 @@ def run_workers(
     """Run worker processes until all have ended.
 
     One that dies is not started again: the others take over its ticket. With `settings.forever` one that a signal
-    killed (out of memory, a crash in a library) is, after a pause, and so is one that lost its patience with the
-    database while others were in the middle of an epoch and did not notice. They are in sessions of their own, so that
-    Ctrl-C in the terminal reaches only this process, which passes `stop` on, once.
+    killed (out of memory, a crash in a library) is, after a pause, and so is one whose GPU failed, or that lost its
+    patience with the database while others were in the middle of an epoch and did not notice. They are in sessions of
+    their own, so that Ctrl-C in the terminal reaches only this process, which passes `stop` on, once.
 
     Arguments:
         settings: for all of them; `index` is set for each.
@@ -154,7 +157,7 @@ class _Place:
         code = self.process.poll()
         if code is None:
             return True
-        if not self._settings.forever or stop.is_set() or (code >= 0 and code != TRY_AGAIN):
+        if not self._settings.forever or stop.is_set() or (code >= 0 and code not in _FOR_NOW):
             return False
         now = time.monotonic()
         if self._due is None:
@@ -189,7 +192,7 @@ class _Place:
         code = self.process.returncode
         if stop.is_set() and (code in _STOPPED_EARLY or self._due is not None):
             return 0  # stopped before it could even have claimed, where it would have caught this, or between two
-        if code == TRY_AGAIN:
+        if code in _FOR_NOW:
             return 1
         return code if code >= 0 else 128 - code
 
@@ -212,6 +215,8 @@ class _Place:
 def _how_it_ended(code: int) -> str:
     if code == TRY_AGAIN:
         return "has lost its patience"
+    if code == GPU_FAILED:
+        return "has lost its GPU"
     return f"was killed by signal {-code} ({signal.strsignal(-code)})"
 
 

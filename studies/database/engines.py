@@ -64,8 +64,8 @@ def settle_sessions(engine: sa.Engine) -> None:
     """Make sessions of `engine` on Postgres independent of what the server's administrator has set.
 
     The server ends transactions that do nothing for FROZEN_SECONDS; whoever made one tries again. It tells numbers to
-    their last bit, or a trial that is taken up again would differ from its checkpoint. And what it says is stored, is:
-    or a crash could undo a result whose checkpoint is gone by then.
+    their last bit, or a trial that is taken up again would differ from its checkpoint. It confirms only what is on
+    disk, or a crash could undo a result whose checkpoint is gone by then.
 
     Not for connections that hold a lock by an open transaction (`studies.database.locks`).
     """

@@ -54,6 +54,14 @@ PROVED_BY = {
         (LOOP, "test_a_campaign_whose_data_are_missing_holds_up_no_other"),
         (LOOP, "test_a_worker_that_runs_for_ever_looks_for_missing_data_again"),
     ],
+    "A GPU that stops computing": [
+        (LOOP, "test_a_gpu_that_stops_computing_ends_the_worker_and_fails_no_trial"),
+        (
+            "tests/rigl_core/test_runtime.py",
+            "test_a_gpu_that_stops_computing_is_told_as_that",
+        ),
+        (POOL, "test_who_lost_patience_is_started_again_while_others_go_on"),
+    ],
     "A trial that kills its worker": [
         (DYING, "test_a_trial_that_kills_its_workers_is_failed_and_show_says_why"),
         (DEATH, "test_a_trial_whose_workers_die_is_not_given_up_while_it_gets_further"),

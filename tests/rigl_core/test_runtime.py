@@ -6,8 +6,17 @@ import pytest
 import torch
 
 from rigl_core import runtime
-from rigl_core.errors import BadInput
-from rigl_core.runtime import derive_seed, environment, make_generator, resolve_device, set_threads
+from rigl_core.config import TrainConfig
+from rigl_core.errors import BadInput, DeviceFailed
+from rigl_core.runtime import (
+    derive_seed,
+    environment,
+    make_generator,
+    resolve_device,
+    set_threads,
+    told_of_device_failures,
+)
+from rigl_core.train import train
 
 
 def test_derived_seeds_are_stable_and_distinct() -> None:
@@ -53,3 +62,17 @@ def test_a_bare_copy_of_the_source_is_recorded_as_such(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(runtime, "version", unknown)
     assert environment("cpu")["rigl_study"] == "not installed"
+
+
+def test_a_gpu_that_stops_computing_is_told_as_that() -> None:
+    def launch() -> bool:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors may be reported late")
+
+    config = TrainConfig(dataset="synthetic", dataset_options={"height": 8, "width": 8, "n_train": 64, "n_eval": 8})
+    with pytest.raises(DeviceFailed, match=r"^the device stopped computing: CUDA error: unspecified launch failure$"):
+        train(config, on_epoch=lambda _: False, should_stop=launch)
+
+
+def test_a_lack_of_memory_is_no_failure_of_the_device() -> None:
+    with pytest.raises(torch.OutOfMemoryError), told_of_device_failures():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")

@@ -8,7 +8,7 @@ import pytest
 from optuna.storages import BaseStorage
 
 from studies.campaigns import create_campaign, delete_campaign, set_control
-from studies.errors import DataUnavailable, StorageError, TicketLost
+from studies.errors import DataUnavailable, DeviceFailed, StorageError, TicketLost
 from studies.spec import StudySpec
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
@@ -163,6 +163,14 @@ def test_a_database_that_stays_away_ends_the_worker(storage: BaseStorage) -> Non
     with pytest.raises(StorageError):
         run_worker(queues, failing(StorageError("gone")), Stop())
     assert total(queues, "running") == 1, "left to the sweep"
+
+
+def test_a_gpu_that_stops_computing_ends_the_worker_and_fails_no_trial(storage: BaseStorage) -> None:
+    """Another process can often use it again. The next trials of this one would fail within seconds."""
+    queues = make_queues(storage)
+    with pytest.raises(DeviceFailed):
+        run_worker(queues, failing(DeviceFailed("the device stopped computing: CUDA error")), Stop())
+    assert (total(queues, "running"), total(queues, "failed")) == (1, 0), "left to the sweep, as of a killed worker"
 
 
 def test_an_idle_worker_that_is_told_to_stop_does_not_care_for_the_database(

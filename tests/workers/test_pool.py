@@ -100,6 +100,20 @@ def test_who_lost_patience_is_started_again_while_others_go_on(
     assert "worker 0 has lost its patience; it is started again" in caplog.text
 
 
+@pytest.mark.usefixtures("short_pauses")
+def test_who_lost_its_gpu_is_started_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    programs = Programs(f"raise SystemExit({pool.GPU_FAILED})", UNTIL_TOLD)
+    monkeypatch.setattr(pool, "_start", programs)
+    stop = Stop()
+
+    def look() -> None:
+        if len(programs.started) == 2:
+            stop.request("test")
+
+    assert run_workers(SETTINGS, 1, stop, on_progress=look) == 0
+    assert "worker 0 has lost its GPU; it is started again" in caplog.text
+
+
 @pytest.mark.parametrize("forever", [True, False])
 def test_a_pool_that_lost_patience_as_a_whole_ends(monkeypatch: pytest.MonkeyPatch, forever: bool) -> None:
     monkeypatch.setattr(pool, "FIRST_PAUSE", 3600.0)
