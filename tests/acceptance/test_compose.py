@@ -99,6 +99,10 @@ def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
     without, with_gpus = services("docker-compose.yml"), services("docker-compose.yml", "docker-compose.gpu.yml")
 
     added = {name: one.pop("deploy", None) for name, one in with_gpus.items()}
+    command = with_gpus["workers"]["command"]
+    at = command.index("--device")
+    assert command[at : at + 2] == ["--device", "cuda"], "and not the CPU, if there are none after all"
+    del command[at : at + 2]
     assert with_gpus == without
     (device,) = added.pop("workers")["resources"]["reservations"]["devices"]
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
