@@ -112,6 +112,8 @@ def slurm(
     check_visible(url, workers)
     check_worker_count(url, workers)
     _check_campaigns(storage, campaigns)
+    if gpus and device == "auto":
+        device = "cuda"  # on a node whose GPU is broken a job should say so, and not train on its CPU
     work = _work_arguments(campaigns, device, data_dir, checkpoints)
     work += ["--precision", precision, *(["--deterministic"] if deterministic else [])]
     work += ["--compile"] if compiled else []

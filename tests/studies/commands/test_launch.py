@@ -113,6 +113,26 @@ def test_sqlite_takes_one_worker() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("arguments", "device"), [([], "auto"), (["--gpus", "1"], "cuda"), (["--gpus", "1", "--device", "cpu"], "cpu")]
+)
+def test_a_job_that_was_given_a_gpu_does_not_turn_to_the_cpu(
+    arguments: list[str], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[list[str]] = []
+
+    def submit(work: list[str], *_: object) -> list[str]:
+        submitted.append(work)
+        return ["1_0"]
+
+    monkeypatch.setattr("studies.slurm.submit", submit)
+    done = CliRunner().invoke(app, ["launch", "slurm", "--workers", "1", *arguments])
+    assert done.exit_code == 0, done.output
+    (work,) = submitted
+    assert work[work.index("--device") + 1] == device
+
+
+@pytest.mark.usefixtures("cluster")
 def test_what_sbatch_says_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["launch", "slurm", "--workers", "1", "--folder", "jobs"])
     assert (done.exit_code, done.stdout) == (1, "")
