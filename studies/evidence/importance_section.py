@@ -137,8 +137,8 @@ def _note(told: Sequence[Importance], evidence: Searched) -> str:
         f"Finished trials{whose}. fANOVA: share of the variance that a parameter "
         "explains alone, over the values tried; interactions: what two explain together beyond that. PED-ANOVA: how "
         "far the values among the best quarter differ from all, as a share. Intervals: 95 %, bootstrap over trials. "
-        f"What does not stand out explains no more than a made-up parameter would; of parameters that do nothing one in "
-        "twenty stands out all the same, by either measure."
+        "What does not stand out explains no more than a made-up parameter would; of parameters that do nothing one "
+        "in twenty stands out all the same, by either measure."
         f"{sampled}{_left_out(evidence)}"
     )
 

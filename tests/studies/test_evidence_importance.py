@@ -112,3 +112,18 @@ def test_trials_that_all_reached_the_same() -> None:
 
 def test_nothing_searched_has_no_section() -> None:
     assert importance_section.section(evidence_of_case("no_search")) is None
+
+
+def test_shares_of_a_product_are_those_of_its_closed_form() -> None:
+    # Of xy with both even on [0, 1] the variance is 1/9 − 1/16 = 7/144; x alone, whose mean effect is x/2, has 1/48 of
+    # it and y as much: 3/7 each. What is left, 1/7, is what they do together. Of 3x + y it is 9/10 and 1/10.
+    places = (np.arange(12) + 0.5) / 12
+    codes = np.array([[x, y, z] for x in places for y in places for z in (0.0, 1.0)])
+    product = Tried(codes, (None, None, None), codes[:, 0] * codes[:, 1])
+    together, first, second = interactions(product, 32)
+
+    assert importance.fanova(product, 32) == pytest.approx([3 / 7, 3 / 7, 0], abs=0.07)
+    assert (together, first, second) == pytest.approx((1 / 7, 0, 0), abs=0.03)
+    assert importance.fanova(Tried(codes, (None,) * 3, 3 * codes[:, 0] + codes[:, 1]), 32) == pytest.approx(
+        [0.9, 0.1, 0], abs=0.05
+    )

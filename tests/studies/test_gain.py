@@ -206,3 +206,40 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
             inside.append(gain.low <= truth <= gain.high)
     print(f"covered in {np.mean(inside):.3f} of {len(inside)}")
     assert 0.93 <= np.mean(inside) <= 0.97
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_the_gain_from_the_formulas_of_the_textbook(n_seeds: int) -> None:
+    """Rasmussen and Williams, Gaussian Processes for Machine Learning (2006): equations 2.23, 2.24, 2.30 and 4.17."""
+    rng = np.random.default_rng(7)
+    points = rng.random((14, 2))
+    test = 0.9 - 0.02 * ((points - 0.6) ** 2).sum(1)[:, None] + rng.normal(0, 0.002, (14, n_seeds))
+    found = estimate_gain(points, test, best=3, reference=0, groups=[0, 1])
+    assert found is not None
+
+    looks, seen = test.mean(1), test.mean(1).std()
+    y = (looks - looks.mean()) / seen
+    seeds_are = stats.qmc.Sobol(2, scramble=False).random(128)
+    noise = test - test.mean(1, keepdims=True) - test.mean(0) + test.mean()
+    freedom = 13 * (n_seeds - 1) or 13
+    spreads = [0.05, 0.15, 0.4, 1.0] if n_seeds == 1 else [math.sqrt((noise**2).sum() / freedom / n_seeds) / seen]
+    weights, means, scales = [], [], []
+    for i, place in enumerate(seeds_are):
+        length = 0.15 * (10 / 0.15) ** place
+        r = math.sqrt(5) * np.sqrt((((points[:, None] - points) / length) ** 2).sum(2))
+        covariance = 100 + [0.001, 0.001, 0.2, 0.4, 0.8, 1.6, 3.2][i % 7] ** 2 * (1 + r + r**2 / 3) * np.exp(-r)
+        for spread in spreads:
+            seen_with = covariance + spread**2 * np.eye(14)
+            between = covariance[3] - covariance[0]
+            weights.append(stats.multivariate_normal(np.zeros(14), seen_with).pdf(y))
+            means.append(between @ np.linalg.solve(seen_with, y))
+            prior = covariance[3, 3] + covariance[0, 0] - 2 * covariance[3, 0]
+            scales.append(math.sqrt(max(prior - between @ np.linalg.solve(seen_with, between), 1e-12)))
+    weights = np.array(weights) / np.sum(weights)
+
+    def below(gain: float) -> float:
+        return float(weights @ stats.t.cdf((gain / seen - np.array(means)) / np.array(scales), freedom))
+
+    assert found.mean == pytest.approx(seen * (weights @ np.array(means)), rel=1e-4)
+    told = [below(end) for end in (found.low, found.at_least, found.at_most, found.high)]
+    assert told == pytest.approx([0.025, 0.05, 0.95, 0.975], abs=1e-4)
