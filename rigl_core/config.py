@@ -178,13 +178,18 @@ class TrainConfig(BaseModel):
         schedule = self.topology_schedule(self.n_steps)
         return isinstance(schedule, UpdateSchedule) and schedule.n_updates(self.n_steps) == 0
 
+    @property
+    def n_warmup_steps(self) -> int:
+        """Steps of linear warm-up, stretched as `train_multiplier` says."""
+        own = get_method(self.method).warmup_steps if self.warmup_steps is None else self.warmup_steps
+        return round(own * self.train_multiplier)
+
     def lr_at(self, step: int) -> float:
         """The learning rate of `step`: linear warm-up, then the step schedule from its end on, both stretched.
 
         That the drops wait for the warm-up is not in the report, but in its authors' code.
         """
-        own = get_method(self.method).warmup_steps if self.warmup_steps is None else self.warmup_steps
-        warmup = round(own * self.train_multiplier)
+        warmup = self.n_warmup_steps
         if step < warmup:
             return self.lr * (step + 1) / warmup
         if not self.lr_drop_every:

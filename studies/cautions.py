@@ -8,29 +8,39 @@ from studies.search_space import Params, corners
 from studies.spec import StudySpec
 
 _LENGTH = ("method", "delta_t", "epochs", "train_multiplier", "train_size", "batch_size", "dataset", "t_end_fraction")
-"""Searched settings that decide how often masks move."""
+"""Searched settings that decide how long a training is, and how much of it is needed."""
 
 
 def cautions(spec: StudySpec) -> list[str]:
-    """Everything to be said of a specification before hours are spent on it."""
-    still = next(_standing_still(spec), None)
-    return [] if still is None else [in_words(still)]
+    """Everything to be said of a specification before hours are spent on it; of each kind what comes first."""
+    first: dict[str, str] = {}
+    for config in _configs(spec):
+        for kind, said in cautions_of(config).items():
+            first.setdefault(kind, said)
+    return list(first.values())
 
 
-def in_words(config: TrainConfig) -> str:
-    """That the masks of a training never change, and why."""
-    steps = config.n_steps or 0
-    return (
-        f"at delta_t = {config.delta_t} the masks of {config.method} never change: of {steps:,} steps they may in the "
-        f"first {floor(config.t_end_fraction * steps):,}; lower delta_t or train longer"
-    )
+def cautions_of(config: TrainConfig) -> dict[str, str]:
+    """The same of one training, by kind."""
+    found = {}
+    if config.masks_stand_still and config.n_steps is not None:
+        n_first = floor(config.t_end_fraction * config.n_steps)
+        found["masks"] = (
+            f"at delta_t = {config.delta_t} the masks of {config.method} never change: "
+            f"of {config.n_steps:,} steps they may in the first {n_first:,}; lower delta_t or train longer"
+        )
+    if config.n_steps is not None and config.n_warmup_steps > config.n_steps:
+        found["warm-up"] = (
+            f"the warm-up of {config.method} takes {config.n_warmup_steps:,} steps, and the training has "
+            f"{config.n_steps:,}: it never reaches its lr; set warmup_steps or train longer"
+        )
+    return found
 
 
-def _standing_still(spec: StudySpec) -> Iterator[TrainConfig]:
+def _configs(spec: StudySpec) -> Iterator[TrainConfig]:
+    """Trainings of all lengths that may be drawn."""
     plan = spec.without_source().plans()[0]  # neither sparsity nor distribution matters here
     reference: Params = dict(spec.strategy.reference or {})
-    others = {key: reference.get(key, axis.corners()[0]) for key, axis in spec.search.items() if key not in _LENGTH}
-    for corner in corners({key: axis for key, axis in spec.search.items() if key in _LENGTH}):
-        config = plan.config({**others, **corner})
-        if config.masks_stand_still:
-            yield config
+    varied = {key: axis for key, axis in spec.search.items() if key in (*_LENGTH, "warmup_steps")}
+    others = {key: reference.get(key, axis.corners()[0]) for key, axis in spec.search.items() if key not in varied}
+    return (plan.config({**others, **corner}) for corner in corners(varied))

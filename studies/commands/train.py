@@ -116,12 +116,12 @@ def train(
     }
     said = {key: value for key, value in given.items() if value is not None}
     usual = {"seeds": (0,)} if recipe else {"seeds": (0,), "epochs": DEFAULTS["epochs"]}
-    from studies.cautions import in_words
+    from studies.cautions import cautions_of
 
     require_training("training")
     config = _config({**usual, **said}, settings or (), said)
-    if config.masks_stand_still:
-        say(in_words(config), logging.WARNING)
+    for caution in cautions_of(config).values():
+        say(caution, logging.WARNING)
     from workers.single import train_once
 
     with _progress(config) as (on_epoch, on_step):

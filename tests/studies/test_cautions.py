@@ -54,3 +54,28 @@ def test_it_says_how_many_steps_there_are() -> None:
         "at delta_t = 20 the masks of rigl never change: of 22 steps they may in the first 16; "
         "lower delta_t or train longer"
     )
+
+
+@pytest.mark.parametrize(
+    ("search", "fixed", "told"),
+    [
+        ({"lr": [0.1, 0.2]}, {"delta_t": 5, "warmup_steps": 22}, []),
+        ({"lr": [0.1, 0.2]}, {"delta_t": 5, "warmup_steps": 23}, ["the warm-up of rigl takes 23 steps"]),
+        (
+            {"warmup_steps": [0, 30]},
+            {"delta_t": 5},
+            ["the warm-up of rigl takes 30 steps, and the training has 22: it"],
+        ),
+        (
+            {"method": ["rigl", "pruning"]},
+            {"delta_t": 5, "ramp_start": 5},
+            ["the warm-up of pruning takes 3,500 steps"],
+        ),
+        ({"lr": [0.1, 0.2]}, {"delta_t": 50, "warmup_steps": 99}, ["at delta_t = 50", "the warm-up of rigl"]),
+    ],
+    ids=str,
+)
+def test_a_warm_up_that_does_not_end(search: dict[str, Any], fixed: dict[str, Any], told: list[str]) -> None:
+    said = cautions(planned(search, **fixed))
+    assert len(said) == len(told)
+    assert all(one.startswith(beginning) for one, beginning in zip(said, told, strict=True))
