@@ -10,16 +10,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rigl_core.data import get_dataset
 from rigl_core.methods import METHODS
 from studies.analysis import find_reference, select_best, setting_of
 from studies.frame import param_columns
+from studies.guessing import guessing, learned_nothing
 from studies.reporting.findings import Setting
-from studies.spec import StudyPlan, StudySpec
-
-NOTHING = 0.05
-"""Of the way from guessing to no error, what a network that predicts one class may reach by luck; and half as much
-again as guessing at most, which is less where there are many classes."""
+from studies.spec import StudySpec
 
 MANY_MORE = 5
 """The best of more than so many times as many settings is ahead by luck."""
@@ -36,7 +32,7 @@ class Arm:
         reference: the campaign's reference, where that is of this arm and complete.
         n_active: active maskable weights of that at the end; NaN where not told.
         n_compared: complete trials the setting was chosen from.
-        guessing: accuracy of guessing, a fraction; NaN where it is not known before training, as of text.
+        guessing: accuracy of guessing, see `studies.guessing`.
     """
 
     study: str
@@ -63,8 +59,7 @@ class Arm:
     @property
     def learned_nothing(self) -> bool:
         """Whether no seed is clearly better than guessing on validation."""
-        most = self.guessing + min(self.guessing / 2, NOTHING * (1 - self.guessing))
-        return all(value <= most for value in self.trained.val_by_seed.values())
+        return learned_nothing(self.trained.val_by_seed.values(), self.guessing)
 
     def reached(self) -> bool:
         """Whether its test accuracy is known."""
@@ -78,7 +73,7 @@ def arms_of(frame: pd.DataFrame, spec: StudySpec) -> tuple[Arm, ...]:
     everywhere = pd.Series(float(spec.fixed.get("train_multiplier", 1.0)), index=complete.index)
     # A column of its own would pass for a searched parameter.
     multiplier = complete[column] if column else everywhere
-    guessing = {plan.name: _guessing(plan) for plan in spec.plans()}
+    guessed = {plan.name: guessing(plan) for plan in spec.plans()}
     arms = []
     for _key, trials in complete.groupby(["study", "sparsity", "distribution", "method", multiplier], observed=True):
         row, reference = select_best(trials), find_reference(trials)
@@ -95,17 +90,11 @@ def arms_of(frame: pd.DataFrame, spec: StudySpec) -> tuple[Arm, ...]:
                     reference=None if reference is None else setting_of(trials, reference),
                     n_active=math.nan if pd.isna(best["n_active"]) else float(best["n_active"]),
                     n_compared=len(trials),
-                    guessing=guessing[str(best["study"])],
+                    guessing=guessed[str(best["study"])],
                 )
             )
     studies = list(frame["study"].cat.categories)
     return tuple(sorted(arms, key=lambda arm: (studies.index(arm.study), arm.sparsity, arm.distribution, rank(arm))))
-
-
-def _guessing(plan: StudyPlan) -> float:
-    dataset = get_dataset(plan.base_config.dataset)
-    known = dataset.kind == "images" and "dataset" not in plan.spec.search
-    return 1 / dataset.n_classes(plan.base_config.dataset_options) if known else math.nan
 
 
 def rank(arm: Arm) -> tuple[int, str, float]:

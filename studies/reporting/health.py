@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from rigl_core.methods import METHODS
+from studies.guessing import guessing, learned_nothing
 from studies.reporting.findings import Analysis, Verdict
 from studies.reporting.wording import count, listed
 from studies.spec import StudySpec
@@ -45,6 +46,7 @@ def concerns(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[
         *_failed(frame),
         *_seeds(frame, analysis, spec.strategy.seeds),
         *_missing_values(frame),
+        *_learned_nothing(analysis, spec),
         *_realised_sparsity(frame, analysis),
         *_masks_stood_still(frame),
         *_environment(frame),
@@ -106,6 +108,15 @@ def _missing_values(frame: pd.DataFrame) -> Iterator[Concern]:
     not_a_number = sum(any(map(math.isnan, (*val, *test))) for val, test in both)
     if not_a_number:
         yield Concern("warning", f"{count(not_a_number, 'complete trial')} with an accuracy that is not a number.")
+
+
+def _learned_nothing(analysis: Analysis, spec: StudySpec) -> Iterator[Concern]:
+    guessed = {plan.name: guessing(plan) for plan in spec.plans()}
+    for pair in analysis.pairs:
+        chance = guessed.get(pair.study, math.nan)
+        if pair.best is not None and learned_nothing(pair.best.val_by_seed.values(), chance):
+            reached = f"{100 * pair.best.val_accuracy.mean:.1f} %, and guessing has {100 * chance:.3g} %"
+            yield Concern("warning", f"Nothing was learned at {pair.label}: the best setting reached {reached}.")
 
 
 def _realised_sparsity(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:

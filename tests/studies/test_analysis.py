@@ -359,6 +359,17 @@ def test_a_healthy_campaign_raises_no_concern() -> None:
     assert concerns(frame, analyse(frame, ""), ONE_PAIR) == ()
 
 
+def test_a_pair_in_which_nothing_was_learned_is_told() -> None:
+    spec = make_spec(sparsity=(0.9, 0.98), seeds=(0, 1))
+    dead, alive = (
+        [told(REFERENCE, (low, low), (low, low)), told(OTHER, (best, best), (best, best))]
+        for low, best in ((0.10, 0.12), (0.10, 0.50))
+    )
+    frame, _ = load(spec, [dead, alive])
+    told_of = [concern.text for concern in concerns(frame, analyse(frame, ""), spec) if "learned" in concern.text]
+    assert told_of == ["Nothing was learned at S = 0.9 erk: the best setting reached 12.0 %, and guessing has 10 %."]
+
+
 def test_masks_that_never_changed_are_told_of_methods_that_would_move_them() -> None:
     spec = make_spec(search={"method": ["static", "set", "rigl"]}, sampler="grid")
 
