@@ -70,7 +70,7 @@ _WORDS: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
     "less_than": lambda limits: f"it must be less than {_number(limits['lt'])}",
     "less_than_equal": lambda limits: f"it must be {_number(limits['le'])} or less",
     "literal_error": lambda allowed: f"it must be {allowed['expected']}",
-    "string_pattern_mismatch": lambda allowed: f"it must match {allowed['pattern']}",
+    "string_pattern_mismatch": "it must be 64 of the digits 0-9 and a-f, as `sha256sum` prints them",
 }
 
 

@@ -27,6 +27,10 @@ def test_round_trip_through_json() -> None:
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
 
 
+def test_a_digest_may_be_written_in_capitals() -> None:
+    assert TrainConfig.model_validate({**TEXT, "text_sha256": "AB" * 32}).text_sha256 == "ab" * 32
+
+
 def test_learning_rate_by_hand() -> None:
     config = TrainConfig(lr=0.1, warmup_steps=4, lr_drop_every=10, lr_drop_factor=0.2)
     expected = {0: 0.025, 1: 0.05, 3: 0.1, 4: 0.1, 13: 0.1, 14: 0.02, 23: 0.02, 24: 0.004}

@@ -19,6 +19,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "lr": (0, "lr = 0: it must be greater than 0"),
     "momentum": (1, "momentum = 1: it must be less than 1"),
     "alpha": (2, "alpha = 2: it must be 1 or less"),
+    "text_sha256": ("abc", "text_sha256 = 'abc': it must be 64 of the digits 0-9 and a-f, as `sha256sum` prints them"),
     "t_end_fraction": (75, "t_end_fraction = 75: it must be 1 or less; 75 % is 0.75"),
     "lr_drop_factor": (100, "lr_drop_factor = 100: it must be 1 or less"),
     "weight_decay": (float("nan"), "weight_decay = nan: it must be a finite number"),
