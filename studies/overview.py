@@ -85,11 +85,18 @@ def status_of(rows: Iterable[StudyRow], name: str) -> dict[str, Any]:
             f"the creation of campaign {name} was interrupted: {n_missing} of its {_n_planned(studies[0])} studies are "
             "missing. `rigl-study create` with the same specification completes it."
         )
-    return {
-        "campaign": name,
-        "state": _state(_sum(study.counts for study in studies), studies[0].attrs[CONTROL_ATTR]),
-        "studies": [{"name": study.name, **asdict(study.counts)} for study in studies],
-    }
+    return _told(name, _state(_sum(study.counts for study in studies), studies[0].attrs[CONTROL_ATTR]), studies)
+
+
+def statuses(rows: Iterable[StudyRow]) -> list[dict[str, Any]]:
+    """The same of every campaign, by name, with those that `status_of` refuses: of one, others must not suffer."""
+    found = sorted(_campaigns(rows).items())
+    return [_told(name, _summary(name, studies).state, studies) for name, studies in found]
+
+
+def _told(name: str, state: str, studies: Sequence[StudyRow]) -> dict[str, Any]:
+    counts = [{"name": study.name, **asdict(study.counts)} for study in studies]
+    return {"campaign": name, "state": state, "studies": counts}
 
 
 def _campaigns(rows: Iterable[StudyRow]) -> dict[str, list[StudyRow]]:

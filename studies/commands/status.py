@@ -63,14 +63,13 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far a campaign is: its trials by state, and the best validation accuracy of each study."""
-    from studies.overview import status_of, summaries
+    from studies.overview import status_of, statuses
 
     if name is None:
         if watch:
             raise BadInput(f"--watch needs the NAME of a campaign; `{PROGRAM} list` shows them.")
         if as_json:
-            rows = _read(storage)
-            print_json([status_of(rows, campaign.name) for campaign in summaries(rows)])
+            print_json(statuses(_read(storage)))
         else:
             list_(storage)
         return

@@ -123,6 +123,19 @@ def test_lists_for_scripts() -> None:
     assert json.loads(succeed("status", "--json")) == [status()]
 
 
+def test_a_campaign_that_was_half_created_does_not_hide_the_others(opened: Callable[..., Any]) -> None:
+    for name in ("half", "whole"):
+        succeed("create", "tiny.toml", "--name", name)
+    storage = opened(StorageUrl.parse("sqlite:///study.db"))
+    storage.delete_study(storage.get_study_id_from_name("half/rigl-s0.9-erk"))
+
+    half, whole = json.loads(succeed("status", "--json"))
+    assert (half["campaign"], half["state"]) == ("half", "incomplete")
+    assert [study["name"] for study in half["studies"]] == ["half/rigl-s0.5-erk"]
+    assert whole == status("whole")
+    assert "the creation of campaign half was interrupted: 1 of its 2 studies" in invoke("status", "half").stderr
+
+
 def test_nothing_stored_is_said_on_stderr_and_lists_are_empty() -> None:
     succeed("create", "tiny.toml")
     succeed("delete", "tiny", "--yes")
