@@ -49,7 +49,8 @@ def _on(spec: StudySpec, dataset: str) -> StudySpec:
     # Sizes and options were chosen for the other data set, and may be impossible with this one.
     fixed = {key: value for key, value in spec.fixed.items() if key not in ("train_size", "dataset_options")}
     config = _config(spec)
-    n_before, n_after = config.train_size or get_dataset(config.dataset).n_train, get_dataset(dataset).n_train
+    n_before = config.train_size or get_dataset(config.dataset).n_items(config.dataset_options)
+    n_after = get_dataset(dataset).n_items({})
     if n_before and n_after and "epochs" not in spec.search:
         fixed["epochs"] = max(1, round(config.epochs * n_before / n_after))
     changed = spec.model_dump(mode="json") | {"fixed": {**fixed, "dataset": dataset}}

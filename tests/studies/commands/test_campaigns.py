@@ -267,15 +267,16 @@ def test_the_fallback_is_taken_with_a_word_where_the_data_cannot_be_had(monkeypa
     succeed("create", "tiny.toml")  # the same campaign as with digits from the start
 
 
-def test_the_fallback_trains_for_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("fallback", "n_train"), [("digits", 1_297), ("synthetic", 2_000)])
+def test_the_fallback_trains_for_as_many_steps(fallback: str, n_train: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, "status", lambda *_: None)
     monkeypatch.setattr(find, "fetch", Mock(side_effect=DataUnavailable("no network")))
     told: list[str] = []
     spec = load_spec("fashion-lenet-full")
-    changed = with_available_dataset(spec, "digits", None, told.append)
+    changed = with_available_dataset(spec, fallback, None, told.append)
 
-    assert changed.fixed["dataset"] == "digits"
-    assert changed.fixed["epochs"] * 1_297 == pytest.approx(spec.fixed["epochs"] * 55_000, rel=0.01)
+    assert changed.fixed["dataset"] == fallback
+    assert changed.fixed["epochs"] * n_train == pytest.approx(spec.fixed["epochs"] * 55_000, rel=0.01)
     assert f"for {changed.fixed['epochs']} epochs" in told[0]
 
 
