@@ -20,6 +20,9 @@ _PLACES: Mapping[str, Collection[str]] = {
 }
 """What may stand where; "" is above the first section."""
 
+_TABLES = ("model_options", "dataset_options", "layer_sparsity")
+"""Settings of which one value is a table."""
+
 _OTHER_WORDS: Mapping[str, str] = {
     "learning_rate": "lr",
     "eta": "lr",
@@ -46,6 +49,21 @@ def check_sections(document: Mapping[str, Any]) -> None:
             if key not in known and (home := _home(key)):
                 what = f'key in [{section}] "{key}"' if section else f'key "{key}" outside a section'
                 raise SpecError(f"unknown {what}. {home}")
+
+
+def check_single(document: Mapping[str, Any]) -> None:
+    """Refuse several values where [fixed] has one for every run.
+
+    Raises:
+        SpecError: there are some; where they belong is said.
+    """
+    fixed = document.get("fixed")
+    for key, value in fixed.items() if isinstance(fixed, Mapping) else ():
+        if key in _SETTINGS and key not in _TABLES and isinstance(value, list | Mapping):
+            where = "[pairs]" if key in _PLACES["pairs"] else "[search]"
+            raise SpecError(
+                f"fixed.{key} = {value}: it has one value for every run; write it below {where} to vary it."
+            )
 
 
 def _home(key: str) -> str:

@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError
 from studies.catalogue import catalogue_names, catalogue_text
 from studies.complaints import one_line
 from studies.errors import BadInput, SpecError, UnknownName
-from studies.misplaced import check_sections
+from studies.misplaced import check_sections, check_single
 from studies.search_space import Axis, Choice, Range
 from studies.spec import Pairs, Pruner, Strategy, StudySpec
 
@@ -82,6 +82,7 @@ def validate(document: Document, label: str) -> StudySpec:
     """
     try:
         check_sections(document)
+        check_single(document)
         for key, axis in _axes(document):
             _check_axis(key, axis)
         spec = StudySpec.model_validate(document)

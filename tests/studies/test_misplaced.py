@@ -1,5 +1,6 @@
 """A key in the wrong section is told where it belongs; whatever is right, or known nowhere, is left alone."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from rigl_core.config import TrainConfig
 from studies.catalogue import catalogue_names
 from studies.errors import SpecError
-from studies.misplaced import check_sections
+from studies.misplaced import check_sections, check_single
 from studies.spec import Pairs, Strategy, StudySpec
 from studies.spec_file import read_document
 
@@ -15,6 +16,7 @@ from studies.spec_file import read_document
 @pytest.mark.parametrize("name", catalogue_names())
 def test_no_key_of_the_catalogue_is_misplaced(name: str) -> None:
     check_sections(read_document(name))
+    check_single(read_document(name))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,18 @@ def test_no_key_of_the_catalogue_is_misplaced(name: str) -> None:
 )
 def test_other_slips_are_left_to_others(document: dict[str, Any]) -> None:
     check_sections(document)
+    check_single(document)
+
+
+@pytest.mark.parametrize("value", [[0.1], {"low": 0.1, "high": 0.2}], ids=str)
+def test_several_values_of_what_is_fixed_are_told_where_they_belong(value: object) -> None:
+    for key, where in (("lr", "[search]"), ("sparsity", "[pairs]"), ("distribution", "[pairs]")):
+        with pytest.raises(
+            SpecError, match=re.escape(f"fixed.{key} = {value}: it has one value for every run")
+        ) as told:
+            check_single({"fixed": {key: value}})
+        assert f"write it below {where}" in str(told.value)
+    check_single({"fixed": {"model_options": {"dropout": 0.1}, "dataset_options": {"width": 8}}})
 
 
 HOMES = {
