@@ -43,7 +43,8 @@ def test_the_live_bar_and_its_figures_fit_eighty_columns(bits: tuple[float, ...]
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_from_the_command_line(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.single.set_threads", lambda _n: None)  # other tests of this process keep theirs
-    short = ("--set", "train_size=256", "--set", "ramp_start=1", "--epochs", "2", "--delta-t", "1", "--seeds", "0,1")
+    short = ("--set", "train_size=256", "--set", "ramp_start=1", "--set", "warmup_steps=0")
+    short += ("--epochs", "2", "--delta-t", "1", "--seeds", "0,1")
     done = CliRunner().invoke(app, ["train", "--method", method, "--dataset", "digits", *short, "--json"])
     assert done.exit_code == 0, done.stderr
     first, second = done.stderr.splitlines()
