@@ -35,16 +35,11 @@ def plan_campaign(
     spec: str, overrides: Sequence[str] | None, name: str | None, fallback: str | None, data_dir: Path | None
 ) -> "StudySpec":
     """What the arguments of `create` and `run` ask for, fully validated; nothing is stored or started yet."""
-    from studies.cautions import cautions
     from studies.commands.fallback import with_available_dataset
     from studies.spec_file import load_spec
 
     planned = load_spec(spec, overrides or (), name)
-    if fallback is not None:
-        planned = with_available_dataset(planned, fallback, data_dir, say)
-    for caution in cautions(planned):
-        say(caution, logging.WARNING)
-    return planned
+    return planned if fallback is None else with_available_dataset(planned, fallback, data_dir, say)
 
 
 def create(
@@ -67,8 +62,17 @@ def create(
     with opened(storage, must_exist=planned.pending is not None) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
+        tell_cautions(planned)
         say(f"{planned.name}: {describe(queues)}; `{PROGRAM} work {planned.name}` trains them")
     print(planned.name)
+
+
+def tell_cautions(planned: "StudySpec") -> None:
+    """Say what is possible and hardly meant, once the campaign is stored: what is refused is refused in one line."""
+    from studies.cautions import cautions
+
+    for caution in cautions(planned):
+        say(caution, logging.WARNING)
 
 
 def describe(queues: Sequence["TicketQueue"]) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from rigl_core.execution import Execution
 from studies.commands.app import INTERRUPTED, PROGRAM, say
-from studies.commands.campaigns import describe, plan_campaign
+from studies.commands.campaigns import describe, plan_campaign, tell_cautions
 from studies.commands.options import (
     CampaignNames,
     CampaignOption,
@@ -147,6 +147,7 @@ def run(
     with opened(storage, must_exist=planned.pending is not None, patient=True) as database:
         planned = resolve_sources(database, planned, checkpoint_folder(checkpoints))
         queues = create_campaign(database, planned)
+        tell_cautions(planned)
         say(f"{planned.name}: {describe(queues)}")
         if held := _held(HELD.get(queues[0].control(), ""), planned.name):
             raise BadInput(f"{held}.")
