@@ -16,6 +16,7 @@ name = "tiny"
 [fixed]
 dataset = "digits"
 epochs = 2
+delta_t = 5
 sparsity = 0.5
 [strategy]
 n_trials = 1
