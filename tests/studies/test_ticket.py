@@ -193,3 +193,29 @@ def test_where_nobody_sweeps_a_ticket_stays_certain(monkeypatch: pytest.MonkeyPa
     ticket = claim(queue)
     monkeypatch.setattr("studies.hold.seconds", lambda: float("inf"))
     assert ticket.is_certain
+
+
+def test_epochs_that_were_trained_but_not_told_count_once_when_they_are_replayed() -> None:
+    queue = TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan())
+    ticket = claim(queue)
+    trained = []
+    for epoch, replayed in ((0, False), (0, True), (1, True), (2, True), (3, False), (0, True)):
+        ticket.report(epoch, 0.5, replayed=replayed)
+        trained.append(ticket.epochs_trained)
+    assert trained == [1, 1, 2, 3, 4, 4]
+    ticket.give_back("stopping")
+    assert claim(queue).epochs_trained == 4
+
+
+def test_the_pruner_is_asked_once_about_an_epoch_and_its_word_on_a_replayed_one_does_not_count() -> None:
+    at_once = {"name": "median", "n_startup_trials": 0, "n_warmup_steps": 0, "n_min_trials": 1}
+    queue = TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan(pruner=at_once))
+    reference, ticket = claim(queue), claim(queue)
+    for epoch in range(4):
+        assert not reference.report(epoch, 0.5)
+    reference.complete(make_result())
+    assert not ticket.report(0, 0.9)
+    assert not ticket.report(0, 0.1)  # trained again: it was looked at
+    assert not ticket.report(1, 0.1, replayed=True)
+    assert ticket.report(2, 0.1)
+    assert not ticket.report(3, 0.1)  # which it was told already

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from studies.database.retrying import OUT_OF_TOUCH_SECONDS, seconds
@@ -41,6 +42,21 @@ def test_a_claim_takes_one_ticket(database: RetryingStorage, stored: bool) -> No
     assert (counts.waiting, counts.running) == (2, 1), "no other one is left running with nobody at it"
     ticket.report(0, 0.5)
     assert ticket.complete(make_result())
+
+
+def test_a_claim_whose_answer_was_long_in_coming_beats_anew(database: RetryingStorage) -> None:
+    queue = TicketQueue.create(database, make_plan())
+    lose_next_commit(database.rdb, stored=True)
+
+    def meanwhile() -> bool:
+        silence(database)  # the beat that was stored is an hour old when the claim is repeated
+        return False
+
+    database.retrier._should_stop = meanwhile
+    claim(queue)
+    recent = sa.text("SELECT heartbeat > timezone('UTC', now()) - interval '1 minute' FROM trial_heartbeats")
+    with database.rdb.engine.begin() as connection:
+        assert connection.scalars(recent).all() == [True]
 
 
 def test_a_claim_whose_ticket_is_somebody_elses_by_now_takes_the_next(database: RetryingStorage) -> None:

@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from studies.database.storage_url import StorageUrl
+from studies.spec import StudySpec
 from studies.storage import open_storage
 from studies.strategies import PRUNERS, SAMPLERS
 from studies.ticket import Ticket
@@ -72,6 +73,17 @@ def test_the_queue_draws_what_optuna_draws(storage: BaseStorage, sampler: str, p
             else:
                 ticket.complete(make_result(value))
                 study.tell(trial, value)
+
+
+def test_whole_numbers_without_a_step_are_drawn_one_by_one() -> None:
+    spec = {
+        "name": "campaign",
+        "fixed": {"dataset": "digits", "epochs": 9},
+        "search": {"delta_t": {"low": 1, "high": 4}},
+        "strategy": {"sampler": "random", "n_trials": 40},
+    }
+    queue = TicketQueue.create(open_storage(StorageUrl.parse("memory://")), StudySpec.model_validate(spec).plans()[0])
+    assert {claim(queue).spec.config.delta_t for _ in range(40)} == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
