@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from rigl_core import checkpoint
-from rigl_core.checkpoint import load_checkpoint, remove_partial, save_checkpoint, write_atomically
+from rigl_core.checkpoint import check_writable, load_checkpoint, remove_partial, save_checkpoint, write_atomically
 from rigl_core.config import TrainConfig
 from rigl_core.errors import CheckpointError
 
@@ -42,6 +43,64 @@ def test_a_crash_in_mid_write_leaves_the_previous_one(tmp_path: Path, monkeypatc
         save_checkpoint(path, CONFIG, {**STATE, "step": 4})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_name_and_the_name_before_anybody_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def note_replace(old: Path, new: Path) -> None:
+        done.append(f"name with {old.stat().st_size} bytes")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_atomically(tmp_path / "run.pt", b"hello", "checkpoint")
+    assert done == ["file", "name with 5 bytes", "folder"]
+
+
+def test_a_place_for_a_checkpoint_is_tried_beforehand(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b" / "run.pt")
+    check_writable(tmp_path / "a" / "b" / "run.pt")  # the folder may be there
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*/file/run.pt: .*/file is a file\."):
+        check_writable(tmp_path / "file" / "run.pt")
+    if Path("/proc/self").is_dir():  # where not even root can make a file
+        with pytest.raises(CheckpointError, match=r"cannot write the checkpoint /proc/self/run\.pt"):
+            check_writable(Path("/proc/self/run.pt"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[1], {"state": STATE}, {"config": 1, "state": STATE}, {"config": "{}", "state": STATE, "more": 0}],
+    ids=str,
+)
+def test_whole_files_that_are_no_checkpoints(content: object, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path = tmp_path / "run.pt"
+    path.write_bytes(checkpoint._header(buffer.getvalue()) + buffer.getvalue())
+    with pytest.raises(CheckpointError, match=r"run.pt is not a checkpoint of rigl-study\."):
+        load_checkpoint(path, CONFIG)
+
+
+def test_a_machine_without_memory_does_not_call_a_checkpoint_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(MemoryError):
+        load_checkpoint(tmp_path / "run.pt", CONFIG)
 
 
 class Evil:

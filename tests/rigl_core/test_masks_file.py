@@ -109,6 +109,11 @@ def test_a_lottery_ticket_begins_with_the_final_masks_and_the_initial_weights(tm
     assert again.n_active == outcome.n_active
 
 
+def test_a_dense_run_leaves_no_masks(tmp_path: Path) -> None:
+    run(TrainConfig(**{**BASE, "method": "dense"}), masks_to=tmp_path / "masks.pt")
+    assert not any(tmp_path.iterdir())
+
+
 def test_masks_of_rigl_may_move_on_and_resume_exactly(tmp_path: Path) -> None:
     path = tmp_path / SOURCE.masks_file
     outcome = run(TrainConfig(**BASE), masks_to=path)

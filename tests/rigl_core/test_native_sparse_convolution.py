@@ -175,7 +175,9 @@ def test_gradients_of_a_step_are_those_of_the_dense_one_and_dense_where_they_are
     resumed = Replica(config, task, 0, 100, SPARSE)
     resumed.load_state_dict(quick.state_dict())
     for replica in (quick, resumed):
-        patterns = {f"{name}.weight": getattr(module, "pattern", None) for name, module in replica.model.named_modules()}
+        patterns = {
+            f"{name}.weight": getattr(module, "pattern", None) for name, module in replica.model.named_modules()
+        }
         followed = {name: pattern._mask for name, pattern in patterns.items() if pattern is not None}
         assert followed
         assert all(torch.equal(mask, quick.masks.masks[name]) for name, mask in followed.items())  # those of now

@@ -47,7 +47,9 @@ def test_an_evaluation_is_that_of_the_network_as_it_is_and_leaves_it_so(part: st
     rows, targets = probabilities(replica, part)
     before = copy.deepcopy(replica.state_dict())
     evaluation = replica.evaluate(part)
-    assert evaluation.accuracy == sum(int(row.argmax()) == int(t) for row, t in zip(rows, targets, strict=True)) / N_EVAL
+    assert (
+        evaluation.accuracy == sum(int(row.argmax()) == int(t) for row, t in zip(rows, targets, strict=True)) / N_EVAL
+    )
     assert evaluation.bits_per_character is None
     after = replica.state_dict()
     assert all(torch.equal(after["model"][name], tensor) for name, tensor in before["model"].items())

@@ -265,6 +265,16 @@ def test_a_subset_of_the_training_images() -> None:
     config = CONFIG.model_copy(update={"train_size": 20, "epochs": 1})
     train(config, on_epoch=lambda _: False, should_stop=never, on_step=lambda done, total: steps.append((done, total)))
     assert steps == [(1, 2), (2, 2)]
+    steps.clear()
+    given = replace(load_task(CONFIG), name="given")  # the data themselves, of which as many are taken
+    train(
+        config,
+        on_epoch=lambda _: False,
+        should_stop=never,
+        on_step=lambda done, total: steps.append((done, total)),
+        data=given,
+    )
+    assert steps == [(1, 2), (2, 2)]
     with pytest.raises(BadInput, match="train_size is 81"):
         run(CONFIG.model_copy(update={"train_size": 81}))
 

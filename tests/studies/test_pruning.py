@@ -110,12 +110,20 @@ def median(**options: int) -> Rule:
 
 @pytest.mark.parametrize(
     ("complete", "bound"),
-    [((0.2,), 0.2), ((0.2, 0.6), 0.4), ((0.1, 0.2, 0.9), 0.2), ((0.1, 0.2, 0.6, 0.9), 0.4), ((0.2, 0.6, math.nan), 0.4)],
+    [
+        ((0.2,), 0.2),
+        ((0.2, 0.6), 0.4),
+        ((0.1, 0.2, 0.9), 0.2),
+        ((0.1, 0.2, 0.6, 0.9), 0.4),
+        ((0.2, 0.6, math.nan), 0.4),
+    ],
 )
 def test_the_median_by_hand(complete: tuple[float, ...], bound: float) -> None:
     for below, stop in ((1e-9, True), (0.0, False), (-1e-9, False)):
         assert median()(Progress(0, {0: 0.0, 1: bound - below}), Others(*complete)).stop is stop
-        assert median()(Progress(0, {0: bound - below, 1: 0.0}), Others(*complete)).stop is stop  # its best epoch counts
+        assert (
+            median()(Progress(0, {0: bound - below, 1: 0.0}), Others(*complete)).stop is stop
+        )  # its best epoch counts
     assert not median()(Progress(0, {0: 0.0}), Others(math.nan)).stop
     assert median()(Progress(0, {0: math.nan}), Others(0.0)).stop
 

@@ -219,3 +219,18 @@ def test_the_pruner_is_asked_once_about_an_epoch_and_its_word_on_a_replayed_one_
     assert not ticket.report(1, 0.1, replayed=True)
     assert ticket.report(2, 0.1)
     assert not ticket.report(3, 0.1)  # which it was told already
+
+
+def test_beats_reports_and_the_end_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket = claim(TicketQueue.create(open_storage(StorageUrl.parse("memory://")), make_plan()))
+    store, hold, locked = ticket._hold._store, ticket._hold, []
+
+    def run(change: Callable[[Transaction], T]) -> T:
+        locked.append(hold._lock.locked())
+        return store.__class__.run(store, change)
+
+    monkeypatch.setattr(store, "run", run)
+    assert ticket.beat()
+    assert not ticket.report(0, 0.5)
+    assert ticket.complete(make_result())
+    assert locked == [True, True, True]

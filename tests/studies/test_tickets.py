@@ -1,5 +1,6 @@
 """The queue, on every kind of storage: exact budgets, what is enqueued, and how it is steered."""
 
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -7,6 +8,7 @@ import pytest
 from optuna.storages import BaseStorage
 
 from studies.database.retrying_storage import RetryingStorage
+from studies.database.transactions import Counts
 from studies.errors import CampaignExists, NotFound, SpecVersionError, TicketLost
 from studies.spec import StudyPlan, StudySpec
 from studies.tickets import TicketQueue
@@ -128,6 +130,28 @@ def test_pause_and_stop_hand_out_nothing(storage: BaseStorage) -> None:
         assert queue.control() == control
         assert ticket.recalled() is recalled
         assert (queue.claim("w") is not None) == (control == "run")
+
+
+def test_counts_are_those_of_this_study_and_the_best_is_of_a_complete_trial(storage: BaseStorage) -> None:
+    other = TicketQueue.create(storage, make_plan().spec.model_copy(update={"name": "other"}).plans()[0])
+    claim(other).complete(make_result(0.95))
+    claim(other).fail("why not")
+    other.retry(1)
+    queue = TicketQueue.create(storage, make_plan(n_trials=6))
+    good, failed, pruned, better, _ = (claim(queue) for _ in range(5))
+    good.complete(make_result(0.4))
+    failed.fail("why not")
+    pruned.prune(make_result(0.9))
+    better.complete(make_result(0.5))
+    counts = Counts(waiting=1, running=1, complete=2, pruned=1, failed=1, best=0.5)
+    assert queue.counts() == counts
+    queue.retry(pruned.number)
+    queue.retry(failed.number)
+    assert queue.counts() == replace(counts, waiting=3, failed=0, retried=1)
+    storage.delete_study(other.study_id)
+    with pytest.raises(NotFound, match="was deleted"):
+        other.counts()
+    assert queue.counts() == replace(counts, waiting=3, failed=0, retried=1)
 
 
 def test_a_deleted_study_is_noticed(storage: BaseStorage) -> None:

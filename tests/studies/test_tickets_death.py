@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.database.transactions import LockedTrial
-from studies.death import MAX_DEATHS
+from studies.database.trial_store import trial_store
+from studies.death import MAX_DEATHS, bury
 from studies.errors import BadInput, NotFound, TicketLost
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
@@ -74,6 +75,15 @@ def test_a_beat_keeps_the_ticket(database: RetryingStorage) -> None:
         pause.wait(0.1)
     assert not silent.beat()
     assert alive.complete(make_result(0.75))
+
+
+def test_a_worker_that_beats_before_its_trial_is_locked_is_not_buried(database: RetryingStorage) -> None:
+    queue = TicketQueue.create(database, make_plan())
+    ticket = claim(queue)
+    (trial_id,) = (trial._trial_id for trial in trials(database, queue) if trial.state == TrialState.RUNNING)
+    assert not bury(trial_store(database), queue.study_id, queue.name, trial_id)  # as one that looked stale before
+    assert ticket.beat()
+    assert (queue.counts().running, queue.counts().failed) == (1, 0)
 
 
 def test_a_beat_left_by_an_earlier_owner_does_not_count(database: RetryingStorage) -> None:
