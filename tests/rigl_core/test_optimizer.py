@@ -184,6 +184,25 @@ def test_clipping_measures_all_weights_where_momentum_is_dense() -> None:
     assert buffer.flatten().tolist() == pytest.approx([0.6, 0.8], abs=1e-5)
 
 
+def test_a_topology_step_with_dense_momentum_by_hand() -> None:
+    sparse, weight = make(
+        [[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], method="snfs", alpha=0.4, momentum=0.9
+    )
+    give_gradient(weight, [[1.0, 5.0], [1.0, 1.0]])
+    sparse.step(0)  # weights 0.9, 0, 2.9, 0.4; the momentum is the gradient
+    sparse.step(2)
+    assert sparse.masks.masks["w"].tolist() == [[True, True], [True, False]]
+    assert weight.detach().flatten().tolist() == pytest.approx([0.9, 0.0, 2.9, 0.0])
+    # The newborn one begins without, and that of the dropped one stays.
+    assert sparse.optimizer.state[weight]["momentum_buffer"].tolist() == [[1.0, 0.0], [1.0, 1.0]]
+
+
+def test_a_step_without_gradients_changes_nothing() -> None:
+    sparse, weight = make([[1.0, 2.0]], [[True, False]], momentum=0.9, weight_decay=0.1)
+    assert sparse.step(1) is None
+    assert weight.tolist() == [[1.0, 0.0]]
+
+
 def test_state_round_trip() -> None:
     sparse, weight = make([[1.0, 0.2], [3.0, 0.5]], [[True, False], [True, True]], momentum=0.9)
     give_gradient(weight, [[1.0, 7.0], [1.0, 0.2]])
