@@ -32,6 +32,7 @@ def test_grid_is_enqueued_reference_first_without_rounding_noise(storage: BaseSt
     assert points == [(0.2, 200), (0.1, 100), (0.1, 200), (0.2, 100), (0.3, 100), (0.3, 200)]
     assert [ticket.number for ticket in claimed] == list(range(6))
     assert [trial.params for trial in trials(storage, queue)] == [{"alpha": a, "delta_t": d} for a, d in points]
+    assert [trial.system_attrs["reference"] for trial in trials(storage, queue)] == [True] + [False] * 5
 
 
 def test_budget_is_exact_and_the_sampler_fills_the_rest(storage: BaseStorage) -> None:

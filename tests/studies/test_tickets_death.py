@@ -127,6 +127,17 @@ def test_a_trial_whose_workers_die_is_not_given_up_while_it_gets_further(databas
     assert error.endswith("those of the 2 attempts before, none an epoch further; it is not tried again (poison)")
 
 
+def test_a_worker_got_further_only_if_it_got_beyond_all_before_it(database: RetryingStorage) -> None:
+    queue = TicketQueue.create(database, make_plan(n_trials=1))
+    for n_epochs in (3, 1, 2):  # the second and the third lost the checkpoint
+        ticket = claim(queue)
+        for epoch in range(n_epochs):
+            ticket.report(epoch, 0.5)
+        assert sweep(database, queue) == 1
+    assert queue.claim("w") is None
+    assert queue.counts().failed == 1
+
+
 def test_a_poison_ticket_may_be_retried_and_then_has_as_many_lives(database: RetryingStorage) -> None:
     queue = TicketQueue.create(database, make_plan(n_trials=1))
     for _ in range(MAX_DEATHS):
