@@ -16,6 +16,7 @@ from rigl_core.methods import METHODS
 from rigl_core.native import build
 from rigl_core.native import drop_and_grow as native
 from rigl_core.scores import Layer
+from rigl_core.selection import sample_stride
 from tests.rigl_core.score_kinds import KINDS
 
 pytestmark = pytest.mark.skipif(isinstance(build.topology(), str), reason=f"no native code: {build.topology()}")
@@ -88,6 +89,14 @@ def test_a_sample_spares_work_and_changes_nothing(kind: str, monkeypatch: pytest
         n_grow = int(grown * size)
         expected = update_mask(mask, drop_score=drop, grow_score=grow, n_keep=n_keep, n_grow=n_grow)
         assert torch.equal(natively(mask, -drop, grow, n_keep, n_grow), expected)
+
+
+def test_a_sample_that_misleads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "SMALL", 500)
+    everywhere, scores = torch.ones(5_000, dtype=torch.bool), torch.ones(5_000)
+    scores[:: sample_stride(5_000)] = 2.0  # all that is sampled is better than nearly all that is not
+    expected = update_mask(everywhere, drop_score=scores, grow_score=scores, n_keep=500, n_grow=600)
+    assert torch.equal(natively(everywhere, scores, scores, 500, 600), expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -85,6 +85,14 @@ def test_a_cpu_looks_at_a_part_and_selects_what_a_device_selects(
         assert torch.equal(select_top(scores.view(-1, 1), n, among.view(-1, 1)).flatten(), select_top(scores, n, among))
 
 
+def test_a_sample_that_misleads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "SMALL", 500)
+    everywhere, scores = torch.ones(5_000, dtype=torch.bool), torch.ones(5_000)
+    scores[:: sample_stride(5_000)] = 2.0  # all that is sampled is better than nearly all that is not
+    for n in (500, 1_000):
+        assert torch.equal(select_top(scores, n, everywhere), select_as_a_device_does(scores, n, everywhere))
+
+
 def test_the_bound_spares_most_of_the_work() -> None:
     scores = np.random.default_rng(0).random(2_000_000).astype(np.float32)
     everywhere = np.ones(len(scores), dtype=bool)
