@@ -173,6 +173,49 @@ def test_a_gpu_that_stops_computing_ends_the_worker_and_fails_no_trial(storage: 
     assert (total(queues, "running"), total(queues, "failed")) == (1, 0), "left to the sweep, as of a killed worker"
 
 
+def test_a_claim_for_which_the_database_stays_away_ends_the_worker(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues = make_queues(storage)
+
+    def away(_worker: str) -> None:
+        raise StorageError("gone")
+
+    monkeypatch.setattr(queues[0], "claim", away)
+    with pytest.raises(StorageError, match="gone"):
+        run_worker(queues, complete, Stop())
+
+
+def test_a_ticket_in_hand_cannot_be_given_back_to_a_database_that_is_away(storage: BaseStorage) -> None:
+    queues, stop = make_queues(storage), Stop()
+
+    def away(ticket: Ticket, stop: Stop) -> Ending:
+        stop.request("test")
+        raise StorageError("gone")
+
+    with pytest.raises(StorageError, match="gone"):  # so that the exit code tells
+        run_worker(queues, away, stop)
+
+
+def test_a_worker_looks_for_the_dead_before_it_claims_and_then_now_and_again(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues = make_queues(storage)[:1]
+    swept = []
+    monkeypatch.setattr(queues[0], "sweep", lambda: swept.append(queues[0].counts().complete))
+    run_worker(queues, complete, Stop(), max_trials=2, poll_seconds=3600.0)
+    assert swept == [0]
+    run_worker(queues, complete, Stop(), poll_seconds=0.0)
+    assert swept == [0, 2, 3]
+
+
+def test_a_worker_has_the_name_it_is_given(storage: BaseStorage) -> None:
+    queues = make_queues(storage)[:1]
+    run_worker(queues, complete, Stop(), worker="me", max_trials=1)
+    trial = storage.get_all_trials(queues[0].study_id)[0]
+    assert trial.user_attrs["worker"] == "me"
+
+
 def test_an_idle_worker_that_is_told_to_stop_does_not_care_for_the_database(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from studies.database.other_trials import EPOCHS_AT_ONCE, CompletedReports
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.database.trial_store import trial_store
 from studies.errors import TicketLost
 from studies.ticket import Report, Ticket
 from studies.tickets import TicketQueue
@@ -61,6 +62,24 @@ def as_samplers_see(trial: FrozenTrial) -> tuple[Any, ...]:
         trial.system_attrs if is_running else {},
         None if last is None else (last, trial.intermediate_values[last]),
     )
+
+
+def test_what_a_study_sees_is_its_own(database: RetryingStorage) -> None:
+    names = ("a", "b")
+    mine, others = (
+        TicketQueue.create(database, make_plan().spec.model_copy(update={"name": name}).plans()[0]) for name in names
+    )
+    for queue, value in ((others, 0.9), (mine, 0.5), (others, 0.8)):  # whose trials lie among one another
+        ticket = claim(queue)
+        ticket.report(0, value)
+        ticket.complete(make_result(value))
+    claim(others)
+    store = trial_store(database)
+    assert [trial.value for trial in store.begun(mine.study_id)] == [0.5]
+    assert [trial.value for trial in store.begun(others.study_id)] == [0.9, 0.8, None]
+    with database.rdb.engine.begin() as connection:
+        assert list(CompletedReports(mine.study_id).at(connection, 0).values) == [0.5]
+        assert list(CompletedReports(others.study_id).at(connection, 0).values) == [0.8, 0.9]
 
 
 @pytest.mark.parametrize("seed", range(3))
