@@ -146,7 +146,7 @@ def _concerns(finding: Finding) -> list[Concern]:
                 "note",
                 "Each setting ran once, and the best is judged by the values it was chosen for: chance is only seen in "
                 "how trials with similar parameters differ. Of simulated studies whose response is of the size of "
-                "chance, the 95 % interval held the truth in 91 to 97 %. New runs of both settings would say more.",
+                "chance, the 95 % interval held the truth in 91 to 97 of 100. New runs of both settings would say more.",
             )
         )
     return found

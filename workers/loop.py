@@ -143,9 +143,7 @@ def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
         return "lost"
     except StorageError:  # nothing can be told now; the missing beats will tell
         raise
-    except (
-        DeviceFailed
-    ):  # as if this worker was killed: another one goes on, and it ends if it may be the trial's fault
+    except DeviceFailed:  # as if this worker was killed: if it is the trial's fault, so many deaths end that
         raise
     except DataUnavailable:
         ticket.give_back("what it needs, data, masks or its checkpoint, is not to be had on this machine")
