@@ -145,8 +145,8 @@ def _concerns(finding: Finding) -> list[Concern]:
             Concern(
                 "note",
                 "Each setting ran once, and the best is judged by the values it was chosen for: chance is only seen in "
-                "how trials with similar parameters differ. Of a hundred simulated studies whose response is of the "
-                "size of chance, the 95 % interval held the truth in 91 to 97. New runs of both would say more.",
+                "how trials with similar parameters differ. Of 100 simulated studies whose response is of the size of "
+                "chance, the interval held the truth in 91 to 97. New runs of both settings would say more.",
             )
         )
     return found

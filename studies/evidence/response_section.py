@@ -164,10 +164,13 @@ def _note(evidence: Searched, models: Mapping[str, Model | None], n_hidden: int)
     )
     parts = [
         f"A Gaussian process through the finished trials, with the noise that {seen}, averaged over how smooth"
-        f"{averaged} it may be; with fewer than {FEWEST} trials, means of bins. Bands are 95 % at each "
-        "place by itself; of simulated pairs of 15 to 30 trials they held the truth at 79 to 100 % of the places, "
-        "fewest where parameters change little."
+        f"{averaged} it may be; with fewer than {FEWEST} trials, means of bins."
     ]
+    if measure.is_fraction:  # whose simulated campaigns these were
+        parts.append(
+            "Bands are 95 % at each place by itself; of simulated pairs of 15 to 30 trials they held the truth at 79 "
+            "to 100 % of the places, fewest where parameters change little."
+        )
     made = [model for model in models.values() if model is not None]
     hopeless = sum(int((model.trials["value"] < model.floor).sum()) for model in made)
     if hopeless:
