@@ -17,8 +17,8 @@ MASKABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 def maskable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that can be masked, by parameter name: those of Conv and Linear layers, in model order.
 
-    Biases, normalisation and embedding weights are never masked (DESIGN §5). A weight shared by two layers appears
-    once, under its first name.
+    Biases, normalisation and embedding weights are never masked. A weight shared by two layers appears once, under its
+    first name.
     """
     weights: dict[str, nn.Parameter] = {}
     seen: set[int] = set()

@@ -28,7 +28,8 @@ class Method:
         ramp: whether training starts dense and prunes along a cubic ramp.
         narrow: whether the network is dense at width √(1 − S) instead of masked.
         warmup_steps: of the learning rate, unless a run says otherwise.
-        replaces_weight_step: whether a topology step takes the place of the weight step (DESIGN §5).
+        replaces_weight_step: whether a topology step takes the place of the weight step, as in the code of Sundar &
+            Dwaraknath 2021; google-research/rigl makes both for SET and SNFS.
     """
 
     summary: str

@@ -33,7 +33,7 @@ class SparseOptimizer:
     """Wraps a torch optimizer so that weights outside the masks are, and stay, exactly zero.
 
     Between updates gradients, optimizer state and weights outside the mask are zero; a method with dense momentum keeps
-    gradients and state of all weights (DESIGN §5). The optimizer is neither patched nor hooked: with zeroed weights,
+    gradients and state of all weights. The optimizer is neither patched nor hooked: with zeroed weights,
     autograd's `weight.grad` already is the dense gradient RigL needs.
 
     A loop calls `step`. One that captures its steps in a CUDA graph captures `weight_step` for the steps that

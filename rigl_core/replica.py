@@ -52,7 +52,7 @@ class Replica:
         seed: of this replica.
         n_steps: mini-batches of the whole training.
         plan: how to compute.
-        masks: those to begin with, on any device; None draws them at random (DESIGN §5).
+        masks: those to begin with, on any device; None draws them at random.
         recorder: makes what records steps, where `plan` wants that.
 
     Raises:

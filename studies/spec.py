@@ -96,7 +96,7 @@ class Strategy(_Frozen):
 
 
 class StudySpec(_Frozen):
-    """A whole campaign, as written in TOML (DESIGN §4). Validated down to every corner of the search box.
+    """A whole campaign, as written in TOML. Validated down to every corner of the search box.
 
     Raises (on construction):
         pydantic.ValidationError: unknown keys or values of the wrong kind.

@@ -1,4 +1,4 @@
-"""What every method must do on every model (DESIGN §5), step by step on small images and a short text."""
+"""What every method must do on every model, step by step on small images and a short text."""
 
 from copy import deepcopy
 
