@@ -27,8 +27,8 @@ def _check(shapes: Mapping[str, Shape], sparsity: float) -> None:
 def uniform(shapes: Mapping[str, Shape], sparsity: float) -> dict[str, float]:
     """The same sparsity in every layer but the first, which stays dense (Evci et al. 2020, §3 (1)).
 
-    The other layers do not make up for it, so the network as a whole is a little denser than asked; see
-    `realised_sparsity`. Users also call this distribution "random".
+    The other layers do not make up for it, so the network as a whole is a little denser than asked, as the record of a
+    run says (`realised_sparsity`). Users also call this distribution "random".
 
     Args:
         shapes: shapes of the maskable weights, in model order.
@@ -128,9 +128,3 @@ def layer_budgets(shapes: Mapping[str, Shape], sparsities: Mapping[str, float]) 
         size = math.prod(shape)
         budgets[name] = max(1, round((1.0 - sparsities[name]) * size))
     return budgets
-
-
-def realised_sparsity(shapes: Mapping[str, Shape], budgets: Mapping[str, int]) -> float:
-    """The fraction of all maskable weights that is masked out under `budgets` (active counts by layer)."""
-    total = sum(math.prod(shape) for shape in shapes.values())
-    return 1.0 - sum(budgets[name] for name in shapes) / total

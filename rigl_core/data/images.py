@@ -1,17 +1,14 @@
-"""Labelled images in memory: what every data set is once it is read, and `load_dataset`, which reads it by name."""
+"""Labelled images in memory: what every data set of images is once it is read."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rigl_core.data import get_dataset
 from rigl_core.errors import BadInput
 
 SPLIT_SEED = 0
@@ -188,35 +185,3 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     pixels = images.to(torch.float64).transpose(0, 1).flatten(1)
     mean, std = pixels.mean(dim=1), pixels.std(dim=1, correction=0)
     return tuple((mean / 255).tolist()), tuple(torch.where(std > 0, std / 255, 1.0).tolist())
-
-
-def load_dataset(
-    name: str,
-    *,
-    data_dir: Path | None = None,
-    download: bool = True,
-    options: Mapping[str, float] = MappingProxyType({}),
-) -> ImageData:
-    """Read a data set of images into memory (on the CPU), downloading it first if it is nowhere on this machine.
-
-    Args:
-        name: key of DATASETS; for data of any kind there is `rigl_core.data.task.load_task`.
-        data_dir: where to look first and to download to; see `rigl_core.data.find` for the whole search.
-        download: whether to download it when it is not found.
-        options: the data set's own options (`Dataset.takes`).
-
-    Raises:
-        UnknownName: no such data set.
-        BadInput: it holds no images, an option it does not take, or a value outside its range.
-        DataUnavailable: not found and not to be downloaded, or a file is damaged.
-    """
-    dataset = get_dataset(name)
-    if dataset.kind != "images":
-        raise BadInput(f'data set "{name}" holds {dataset.kind}, not images.')
-    for option in options:
-        if option not in dataset.takes:
-            raise BadInput(
-                f'data set "{name}" takes no option "{option}"; it takes: {", ".join(dataset.takes) or "none"}.'
-            )
-    data: ImageData = dataset(data_dir=data_dir, download=download, **options)
-    return data

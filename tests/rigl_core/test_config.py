@@ -10,7 +10,6 @@ from torch import Tensor
 from rigl_core.config import SMALLEST_AUGMENTED, TrainConfig
 from rigl_core.data import DATASETS
 from rigl_core.data.augment import AUGMENTATIONS
-from rigl_core.data.images import load_dataset
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
@@ -276,7 +275,7 @@ def test_images_are_too_small_for_the_plan_exactly_where_they_are_for_the_augmen
 
 @pytest.mark.parametrize("options", [{}, {"channels": 1, "height": 5, "width": 7, "num_classes": 3, "n_train": 20}])
 def test_what_the_plan_knows_of_synthetic_images_is_so(options: dict[str, float]) -> None:
-    data = load_dataset("synthetic", options=options)
+    data = DATASETS["synthetic"](**options)
     assert DATASETS["synthetic"].shape(options) == data.image_shape
     assert DATASETS["synthetic"].n_items(options) == data.n_train
     assert DATASETS["synthetic"].n_classes(options) == data.num_classes

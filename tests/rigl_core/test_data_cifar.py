@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rigl_core.data import DATASETS, cifar
-from rigl_core.data.images import Split, load_dataset
+from rigl_core.data.images import Split
 from rigl_core.errors import DataUnavailable
 from rigl_core.torchvision_compat import import_torchvision_datasets
 
@@ -57,7 +57,7 @@ def small(request, tmp_path, monkeypatch):
 def test_reads_images_and_labels(small):
     name, folder = small
     n_files = 5 if name == "cifar10" else 1
-    data = load_dataset(name, data_dir=folder.parent, download=False)
+    data = DATASETS[name](data_dir=folder.parent, download=False)
     assert [len(part) for part in (data.train, data.val, data.test)] == [n_files * PER_FILE - N_VAL, N_VAL, PER_FILE]
     assert data.image_shape == (3, 32, 32)
     assert data.num_classes == int(name.removeprefix("cifar"))
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_named_and_never_unpickled(small):
     path = folder / ("data_batch_3" if name == "cifar10" else "train")
     path.write_bytes(b"cos\nsystem\n(S'touch " + bytes(folder / "pwned") + b"'\ntR.")
     with pytest.raises(DataUnavailable, match="MD5") as error:
-        load_dataset(name, data_dir=folder.parent, download=False)
+        DATASETS[name](data_dir=folder.parent, download=False)
     assert str(path) in str(error.value)
     assert not (folder / "pwned").exists()
 
@@ -82,7 +82,7 @@ def test_damaged_class_names_are_named(small):
     path = folder / ("batches.meta" if name == "cifar10" else "meta")
     path.write_bytes(b"")
     with pytest.raises(DataUnavailable, match="MD5") as error:
-        load_dataset(name, data_dir=folder.parent, download=False)
+        DATASETS[name](data_dir=folder.parent, download=False)
     assert str(path) in str(error.value)
 
 
@@ -94,6 +94,6 @@ def test_45000_images_train_5000_validate_and_10000_test(name, tmp_path, monkeyp
 
     monkeypatch.setattr(cifar, "find_or_download", lambda *_, **__: tmp_path)
     monkeypatch.setattr(cifar, "_read", as_many_as_published)
-    data = load_dataset(name)
+    data = DATASETS[name]()
     assert [len(part) for part in (data.train, data.val, data.test)] == [DATASETS[name].n_train, 5_000, 10_000]
     assert sorted(torch.cat([data.train.labels, data.val.labels]).tolist()) == list(range(50_000))

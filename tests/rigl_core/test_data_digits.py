@@ -2,11 +2,11 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from rigl_core.data.images import load_dataset
+from rigl_core.data.digits import load
 
 
 def test_all_digits_are_there_once_scaled_to_bytes():
-    data = load_dataset("digits")
+    data = load()
     assert [len(part) for part in (data.train, data.val, data.test)] == [1297, 250, 250]
     assert data.image_shape == (1, 8, 8)
     images = torch.cat([part.images for part in (data.train, data.val, data.test)])
@@ -22,8 +22,8 @@ def test_all_digits_are_there_once_scaled_to_bytes():
 
 def test_is_the_same_every_time():
     torch.manual_seed(1)
-    first = load_dataset("digits")
+    first = load()
     torch.manual_seed(2)
-    second = load_dataset("digits")
+    second = load()
     assert torch.equal(first.val.images, second.val.images)
     assert torch.equal(first.train.labels, second.train.labels)

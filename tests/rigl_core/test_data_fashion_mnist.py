@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rigl_core.data import fashion_mnist, find
-from rigl_core.data.images import channel_statistics, load_dataset
+from rigl_core.data.images import channel_statistics
 from rigl_core.errors import DataUnavailable
 
 N_TRAIN, N_TEST, N_VAL = 30, 12, 5
@@ -33,7 +33,7 @@ def small(tmp_path, monkeypatch):
 
 
 def load(folder):
-    return load_dataset("fashion_mnist", data_dir=folder, download=False)
+    return fashion_mnist.load(data_dir=folder, download=False)
 
 
 def rewrite(path, change):
@@ -109,7 +109,7 @@ def test_is_unavailable_where_it_is_not_and_may_not_be_downloaded(tmp_path, monk
 
 @pytest.mark.skipif(find.status("fashion_mnist") is None, reason="Fashion-MNIST is not on this machine")
 def test_the_real_one():
-    data = load_dataset("fashion_mnist", download=False)
+    data = fashion_mnist.load(download=False)
     assert [len(part) for part in (data.train, data.val, data.test)] == [55_000, 5_000, 10_000]
     assert data.test.labels.bincount().tolist() == [1_000] * 10
     assert (data.train.labels.bincount() + data.val.labels.bincount()).tolist() == [6_000] * 10
