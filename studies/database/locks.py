@@ -24,46 +24,38 @@ _thread_locks_guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def exclusive(storage: BaseStorage, key: str, *, wait: bool = True) -> Iterator[bool]:
-    """Let one process (and one thread of it) at a time into the body. Not reentrant, and not to be nested.
+def exclusive(storage: BaseStorage, key: str) -> Iterator[None]:
+    """Let one process (and one thread of it) at a time into the body, and wait for that. Not reentrant.
 
     The lock goes with the process that holds it, however that dies. If the database goes away while it is held, it is
     lost too: what happens in the body must still be harmless, if wasteful, when two do it.
 
     Arguments:
         storage: what `open_storage` returned.
-        key: what is locked; different keys do not exclude each other (in SQLite they do).
-        wait: wait until the lock is free. Otherwise the body runs at once, told whether the lock is held.
-
-    Yields:
-        Whether the lock is held; always True with `wait`.
+        key: what is locked; different keys do not exclude each other (in SQLite they do, so do not nest them).
 
     Raises:
         StorageError: the database cannot be reached, or `should_stop` ended the wait.
     """
     if isinstance(storage, RetryingStorage):
-        with lock(storage.url, key, storage.retrier, wait=wait) as held:
-            yield held
+        with lock(storage.url, key, storage.retrier):
+            yield
     elif isinstance(storage, InMemoryStorage):
-        with _thread_locked(f"{id(storage)} {key}", wait=wait) as held:
-            yield held
+        with _thread_lock(f"{id(storage)} {key}"):
+            yield
     else:
         raise TypeError(f"not a storage of open_storage: {type(storage).__name__}")
 
 
 @contextlib.contextmanager
-def lock(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool = True) -> Iterator[bool]:
+def lock(url: StorageUrl, key: str, retrier: Retrier) -> Iterator[None]:
     """`exclusive` for a database that is not open as a storage yet."""
-    if url.kind == "sqlite":
-        with _sqlite_locked(url, retrier, wait=wait) as held:
-            yield held
-    else:
-        with _postgres_locked(url, key, retrier, wait=wait) as held:
-            yield held
+    with _sqlite_locked(url, retrier) if url.kind == "sqlite" else _postgres_locked(url, key, retrier):
+        yield
 
 
 @contextlib.contextmanager
-def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool) -> Iterator[bool]:
+def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier) -> Iterator[None]:
     """An advisory lock of a transaction that does nothing else; it works through a transaction-pooling proxy too."""
     number = int.from_bytes(hashlib.sha256(f"rigl-study {key}".encode()).digest()[:8], "big", signed=True)
     # What the server, its operator or (behind a proxy) another client has set must not end a transaction that waits.
@@ -71,11 +63,11 @@ def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool)
     ask = sa.select(sa.func.pg_try_advisory_xact_lock(number), for_ever)
     engine = unpooled_engine(url)
 
-    def acquire() -> tuple[sa.Connection, bool]:
+    def acquire() -> sa.Connection:
         connection = engine.connect()
         try:
             # Asking again and again, because a signal cannot interrupt a statement that waits.
-            while not (held := connection.scalar(ask)) and wait:
+            while not connection.scalar(ask):
                 # In no transaction meanwhile: behind a proxy that pools by transaction, those who wait would take up
                 # the very connections that the one who holds the lock needs to get done.
                 connection.rollback()
@@ -83,11 +75,11 @@ def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool)
         except BaseException:
             connection.close()
             raise
-        return connection, bool(held)
+        return connection
 
-    connection, held = retrier(acquire)
+    connection = retrier(acquire)
     try:
-        yield held
+        yield
     finally:
         try:
             connection.rollback()
@@ -97,7 +89,7 @@ def _postgres_locked(url: StorageUrl, key: str, retrier: Retrier, *, wait: bool)
 
 
 @contextlib.contextmanager
-def _sqlite_locked(url: StorageUrl, retrier: Retrier, *, wait: bool) -> Iterator[bool]:
+def _sqlite_locked(url: StorageUrl, retrier: Retrier) -> Iterator[None]:
     assert url.path is not None
     path = url.path.with_name(url.path.name + ".lock")
     while True:
@@ -107,19 +99,12 @@ def _sqlite_locked(url: StorageUrl, retrier: Retrier, *, wait: bool) -> Iterator
             except OSError as error:
                 reason = error.strerror or error
                 raise StorageError(f"the database {url} cannot be changed: {path}: {reason}.") from error
-            if held or not wait:
-                yield held
+            if held:
+                yield
                 return
         retrier.pause(random.uniform(0.02, 0.1))
 
 
-@contextlib.contextmanager
-def _thread_locked(name: str, *, wait: bool) -> Iterator[bool]:
+def _thread_lock(name: str) -> threading.Lock:
     with _thread_locks_guard:
-        thread_lock = _thread_locks.setdefault(name, threading.Lock())
-    held = thread_lock.acquire(blocking=wait)
-    try:
-        yield held
-    finally:
-        if held:
-            thread_lock.release()
+        return _thread_locks.setdefault(name, threading.Lock())
