@@ -108,19 +108,18 @@ def close_storage(storage: BaseStorage) -> None:
         storage.close()
 
 
-def wait_until_reachable(url: StorageUrl, timeout: float, should_stop: Callable[[], bool] | None = None) -> None:
+def wait_until_reachable(url: StorageUrl, timeout: float) -> None:
     """Return as soon as the database answers a query.
 
     Arguments:
         url: which database.
         timeout: seconds to wait.
-        should_stop: ends the wait early with StorageError when it returns True.
 
     Raises:
         StorageError: it did not answer in time, or refuses for good (wrong password, no such database).
     """
     if url.kind != "memory":
-        Retrier(url, patience=timeout, should_stop=should_stop)(_ping, url)
+        Retrier(url, patience=timeout)(_ping, url)
 
 
 def _ping(url: StorageUrl) -> None:

@@ -1,7 +1,7 @@
 """An Optuna storage that rides out an outage of its database.
 
-It is a storage itself because Optuna's samplers, pruners and trials call the storage directly: a retry in our own code
-would not reach them.
+It is a storage itself because Optuna's own code, its dashboard above all, calls the storage that it is given: a retry in
+our code would not reach that.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,11 +39,11 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
     simply run twice are spelled out below: after a lost COMMIT they look first whether they took effect.
 
     Arguments:
-        inner: the storage to call: Optuna's relational one, with or without its cache.
+        inner: the storage to call: Optuna's relational one behind its cache.
         retrier: how long and how to wait.
     """
 
-    def __init__(self, inner: RDBStorage | _CachedStorage, retrier: Retrier) -> None:
+    def __init__(self, inner: _CachedStorage, retrier: Retrier) -> None:
         self.inner, self.retrier = inner, retrier
 
     @property
@@ -54,7 +54,7 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
     @property
     def rdb(self) -> RDBStorage:
         """Optuna's relational storage below the cache, whose calls are not retried."""
-        return self.inner._backend if isinstance(self.inner, _CachedStorage) else self.inner
+        return self.inner._backend
 
     def close(self) -> None:
         """Close all connections. The storage opens new ones when it is used again."""

@@ -48,33 +48,28 @@ class RdbStore:
 
     def run(self, change: Callable[[Transaction], T]) -> T:
         """See TrialStore."""
+        # SQLite locks no rows; `open_storage` makes its whole transactions take turns instead.
+        return self._in_transaction(lambda connection: change(_RdbTransaction(self._rdb, connection, self._known)))
 
-        def attempt() -> T:
-            # SQLite locks no rows; `open_storage` makes its whole transactions take turns instead.
-            with self._rdb.engine.begin() as connection:
-                return change(_RdbTransaction(self._rdb, connection, self._known))
-
-        return self._retrier(attempt)
-
-    def _ask(self, question: Callable[[sa.Connection], T]) -> T:
+    def _in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
         def attempt() -> T:
             with self._rdb.engine.begin() as connection:
-                return question(connection)
+                return work(connection)
 
         return self._retrier(attempt)
 
     def stale(self, study_id: int) -> list[int]:
         """See TrialStore."""
         running = (TRIALS.c.study_id == study_id) & (TRIALS.c.state == TrialState.RUNNING)
-        return self._ask(lambda connection: self._known.stale(self._rdb, connection, running))
+        return self._in_transaction(lambda connection: self._known.stale(self._rdb, connection, running))
 
     def begun(self, study_id: int) -> list[FrozenTrial]:
         """See TrialStore."""
-        return self._ask(self._known.begun(study_id).read)
+        return self._in_transaction(self._known.begun(study_id).read)
 
     def trials(self, study_id: int) -> list[FrozenTrial]:
         """See TrialStore."""
-        return trials_of(self._ask(lambda connection: fetch(connection, study_id)))
+        return trials_of(self._in_transaction(lambda connection: fetch(connection, study_id)))
 
     def counts(self, study_id: int) -> Counts:
         """See TrialStore."""
@@ -113,7 +108,7 @@ class RdbStore:
                 best=connection.scalar(best),
             )
 
-        return self._ask(ask)
+        return self._in_transaction(ask)
 
 
 class _Known:
