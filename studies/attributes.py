@@ -10,14 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from studies.complaints import one_line
-from studies.database.transactions import CONTROL_ATTR, RETRY_OF_ATTR, LockedTrial
+from studies.database.transactions import RETRY_OF_ATTR, LockedTrial
 from studies.errors import BadInput, SpecVersionError
 from studies.search_space import Params
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 
-__all__ = ["CONTROL_ATTR", "RETRY_OF_ATTR"]
-
-# User attributes of a study, beside CONTROL_ATTR.
+# User attributes of a study, beside `studies.database.transactions.CONTROL_ATTR`.
 CAMPAIGN_ATTR = "campaign"
 PAIR_ATTR = "pair"
 PLANNED_ATTR = "tickets"

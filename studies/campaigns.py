@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 
-from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version, stored_spec
+from studies.attributes import CAMPAIGN_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version, stored_spec
 from studies.database.storage_url import StorageUrl
-from studies.database.transactions import Counts, Transaction
+from studies.database.transactions import CONTROL_ATTR, Transaction
 from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, NotFound, not_found
-from studies.overview import CampaignSummary, StudyRow, status_of, summaries
+from studies.overview import CampaignSummary, StudyRow, interrupted, summaries
 from studies.spec import StudySpec
 from studies.storage import exclusive
 from studies.tickets import TicketQueue
@@ -79,10 +79,7 @@ def open_campaign(storage: BaseStorage, name: str) -> Campaign:
     plans = spec.plans()
     missing = [plan.name for plan in plans if plan.name not in studies]
     if missing:
-        raise BadInput(
-            f"the creation of campaign {name} was interrupted: {len(missing)} of its {len(plans)} studies are missing. "
-            "`rigl-study create` with the same specification completes it."
-        )
+        raise interrupted(name, len(missing), len(plans))
     return Campaign(spec, tuple(TicketQueue(storage, studies[plan.name].study_id, plan) for plan in plans))
 
 
@@ -102,19 +99,18 @@ def list_campaigns(storage: BaseStorage) -> list[CampaignSummary]:
     Raises:
         StorageError: the database is away for too long.
     """
-    return summaries(_rows(storage))
+    return summaries(study_rows(storage))
 
 
-def campaign_status(storage: BaseStorage, name: str) -> dict[str, Any]:
-    """How far a campaign is; see `studies.overview.status_of`.
+def study_rows(storage: BaseStorage) -> list[StudyRow]:
+    """Every stored study, in the order of creation, for `studies.overview`.
 
     Raises:
-        NotFound: no such campaign is stored.
-        BadInput: its creation was interrupted.
-        SpecVersionError: it is stored in another format.
         StorageError: the database is away for too long.
     """
-    return status_of(_rows(storage, name), name)
+    store = trial_store(storage)
+    studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
+    return [StudyRow(study.study_name, study.user_attrs, store.counts(study._study_id)) for study in studies]
 
 
 def set_control(storage: BaseStorage, name: str, control: Control) -> None:
@@ -206,17 +202,6 @@ def _stored_studies(storage: BaseStorage, campaign: str) -> list[_Study]:
             )
         raise not_found("campaign", campaign, campaign_names(storage))
     return studies
-
-
-def _rows(storage: BaseStorage, campaign: str | None = None) -> list[StudyRow]:
-    """All stored studies, counted only where they belong to `campaign` or that is None."""
-    store = trial_store(storage)
-
-    def row(study: Any) -> StudyRow:
-        wanted = campaign in (None, study.user_attrs.get(CAMPAIGN_ATTR))
-        return StudyRow(study.study_name, study.user_attrs, store.counts(study._study_id) if wanted else Counts())
-
-    return [row(study) for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id)]
 
 
 def _first_difference(stored: Any, wanted: Any, where: str = "") -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from studies.attributes import CAMPAIGN_ATTR, CONTROL_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR, check_version
-from studies.database.transactions import Counts
+from studies.attributes import CAMPAIGN_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR, check_version
+from studies.database.transactions import CONTROL_ATTR, Counts
 from studies.errors import BadInput, not_found
 from studies.spec import SPEC_VERSION
 
@@ -81,11 +81,16 @@ def status_of(rows: Iterable[StudyRow], name: str) -> dict[str, Any]:
         check_version(study.name, study.attrs)
     n_missing = _n_planned(studies[0]) - len(studies)
     if n_missing > 0:
-        raise BadInput(
-            f"the creation of campaign {name} was interrupted: {n_missing} of its {_n_planned(studies[0])} studies are "
-            "missing. `rigl-study create` with the same specification completes it."
-        )
+        raise interrupted(name, n_missing, _n_planned(studies[0]))
     return _told(name, _state(_sum(study.counts for study in studies), studies[0].attrs[CONTROL_ATTR]), studies)
+
+
+def interrupted(name: str, n_missing: int, n_planned: int) -> BadInput:
+    """The error for a campaign that has only some of its studies."""
+    return BadInput(
+        f"the creation of campaign {name} was interrupted: {n_missing} of its {n_planned} studies are missing. "
+        "`rigl-study create` with the same specification completes it."
+    )
 
 
 def statuses(rows: Iterable[StudyRow]) -> list[dict[str, Any]]:

@@ -25,7 +25,6 @@ from optuna.trial import TrialState
 from studies.attributes import (
     CAMPAIGN_ATTR,
     CLAIM_ATTR,
-    CONTROL_ATTR,
     METRIC_NAMES_ATTR,
     PAIR_ATTR,
     PLANNED_ATTR,
@@ -37,7 +36,7 @@ from studies.attributes import (
     ticket_attrs,
 )
 from studies.database.retrying import seconds
-from studies.database.transactions import Counts, LockedTrial, Transaction, TrialStore
+from studies.database.transactions import CONTROL_ATTR, Counts, LockedTrial, Transaction, TrialStore
 from studies.database.trial_store import trial_store
 from studies.death import bury
 from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found

@@ -14,14 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.attributes import (
     CAMPAIGN_ATTR,
-    CONTROL_ATTR,
     FIXED_PARAMS_ATTR,
     PAIR_ATTR,
     PLANNED_ATTR,
     SPEC_ATTR,
     VERSION_ATTR,
 )
-from studies.database.transactions import RETRY_OF_ATTR
+from studies.database.transactions import CONTROL_ATTR, RETRY_OF_ATTR
 from studies.search_space import Choice, Params, Range
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 from studies.trial import TrialResult

@@ -10,13 +10,13 @@ from optuna.storages import BaseStorage
 
 import studies.campaigns
 from studies.campaigns import (
-    campaign_status,
     check_worker_count,
     create_campaign,
     delete_campaign,
     list_campaigns,
     open_campaign,
     set_control,
+    study_rows,
 )
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
@@ -24,6 +24,7 @@ from studies.database.transactions import Transaction
 from studies.database.transactions_rdb import _RdbTransaction
 from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, NotFound, SpecVersionError
+from studies.overview import status_of
 from studies.spec import StudySpec
 from studies.tickets import TicketQueue
 from tests.studies.queues import make_result
@@ -52,7 +53,7 @@ def test_status_has_the_documented_form(storage: BaseStorage) -> None:
     assert queues[1].claim("w") is not None
     waiting = {"waiting": 2, "running": 0, "complete": 0, "pruned": 0, "failed": 0, "retried": 0, "best": None}
     busy = {"waiting": 0, "running": 1, "complete": 1, "pruned": 0, "failed": 0, "retried": 0, "best": 0.75}
-    assert campaign_status(storage, "campaign") == {
+    assert status_of(study_rows(storage), "campaign") == {
         "campaign": "campaign",
         "state": "running",
         "studies": [{"name": name, **(busy if name == NAMES[1] else waiting)} for name in NAMES],
@@ -102,7 +103,7 @@ def test_open_tells_the_spec(storage: BaseStorage) -> None:
     assert [queue.name for queue in campaign.queues] == NAMES
 
 
-@pytest.mark.parametrize("ask", [open_campaign, campaign_status, delete_campaign])
+@pytest.mark.parametrize("ask", [open_campaign, delete_campaign])
 def test_an_unknown_campaign_is_told_with_the_nearest(storage: BaseStorage, ask: Any) -> None:
     create_campaign(storage, make_spec())
     with pytest.raises(NotFound, match=r'no campaign "campain" is stored\. Did you mean campaign\?'):
@@ -124,7 +125,7 @@ def test_states_of_a_campaign(storage: BaseStorage) -> None:
     (queue,) = create_campaign(storage, spec)
 
     def state() -> str:
-        return str(campaign_status(storage, "campaign")["state"])
+        return str(status_of(study_rows(storage), "campaign")["state"])
 
     assert state() == "waiting"
     first = queue.claim("w")

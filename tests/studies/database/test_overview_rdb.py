@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from benchmarks.status import campaign, fill
-from studies.campaigns import campaign_status, create_campaign, list_campaigns, set_control
+from studies.campaigns import create_campaign, list_campaigns, set_control, study_rows
 from studies.database.overview_rdb import read_studies
 from studies.database.storage_url import StorageUrl
 from studies.errors import StorageError
@@ -55,7 +55,7 @@ def test_it_is_what_optuna_reads(kind: str, request: pytest.FixtureRequest, tmp_
     assert summaries(rows) == list_campaigns(storage)
     assert [line.name for line in summaries(rows)] == ["one", "two"]
     for name in ("one", "two"):
-        assert status_of(rows, name) == campaign_status(storage, name)
+        assert status_of(rows, name) == status_of(study_rows(storage), name)
     first, second, _ = status_of(rows, "one")["studies"]
     assert (first["waiting"], first["running"], first["failed"], first["retried"]) == (2, 1, 1, 1)
     assert second["best"] == 0.75
