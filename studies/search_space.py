@@ -167,10 +167,11 @@ def same_params(params: Params, reference: Params) -> bool:
     """Whether a trial has the parameters of a reference; of none, that is of an empty one, no trial has."""
     if not reference or set(reference) != set(params):
         return False
-    return all(_same(params[key], value) for key, value in reference.items())
+    return all(same_value(params[key], value) for key, value in reference.items())
 
 
-def _same(one: Value, other: Value) -> bool:
+def same_value(one: Value, other: Value) -> bool:
+    """Whether two values of a parameter are the same, but for rounding."""
     if isinstance(one, bool | str) or isinstance(other, bool | str):
         return one == other
     return math.isclose(one, other, rel_tol=1e-9)  # a float may have passed through the database as text

@@ -32,7 +32,6 @@ VALUES: sa.Table = _models.TrialValueModel.__table__
 REPORTS: sa.Table = _models.TrialIntermediateValueModel.__table__
 BEATS: sa.Table = _models.TrialHeartbeatModel.__table__
 
-_ValueType = _models.TrialValueModel.TrialValueType
 ReportType = _models.TrialIntermediateValueModel.TrialIntermediateValueType
 
 _DOUBLE = postgresql.DOUBLE_PRECISION

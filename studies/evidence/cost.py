@@ -13,6 +13,7 @@ from studies.evidence.cost_figure import costs_figure
 from studies.evidence.costs import COSTS, Cost
 from studies.evidence.equal_cost import EqualCost, OutOfReach, equal_costs
 from studies.evidence.equal_cost_tables import at_equal_cost
+from studies.evidence.finished import finished
 from studies.frame import param_columns
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
@@ -67,11 +68,6 @@ def pareto(frame: pd.DataFrame, analysis: Analysis, cost: Cost) -> tuple[Efficie
         )
         for row, (_, trial) in zip(front.index.tolist(), front.iterrows(), strict=True)
     )
-
-
-def finished(frame: pd.DataFrame) -> pd.DataFrame:
-    """The complete trials with a validation accuracy."""
-    return frame[(frame["state"] == "complete") & frame["value"].map(math.isfinite).astype(bool)]
 
 
 def section(evidence: Evidence) -> Section:

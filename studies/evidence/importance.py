@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
-from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
 from studies.coordinates import Array, Cube
 from studies.evidence.finished import conditional, finished, varied
 from studies.evidence.known_study import KnownStudy, known_trial
 from studies.reporting import marks
+from studies.reporting.findings import REACH
 from studies.reporting.measure import ACCURACY, Measure
 
 FEWEST = 12
@@ -46,7 +46,6 @@ MOST_TOGETHER = 6
 GRID, OTHERS = 6, 40
 """An interaction is looked at on so many values of either parameter, with the others as in so many of the trials."""
 QUARTER = 0.25
-REACH = float(stats.norm.ppf(0.975))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Where the weights went: layer by layer at the start and at the end, and over training what it explored and cost."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -195,7 +194,7 @@ def _summary(one: Trajectory) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float | None:
-    return finite(round(float(value), 6)) if math.isfinite(value) else None
+    return finite(round(float(value), 6))
 
 
 KEYS: Mapping[str, str] = {

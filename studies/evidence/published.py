@@ -187,8 +187,7 @@ def _finding(found: Sequence[Beside]) -> str:
         return f"None of the {count(len(found), 'published number')} has a trial of ours beside it yet."
     judged = [one for one in known if math.isfinite(one.in_standard_errors)]
     mean = 100 * math.fsum(one.difference for one in known) / len(known)
-    ahead = f"{mean:+.2f}".replace("-", "−")
-    lead = f"Ours minus the published is {ahead} points on average of {count(len(known), 'setting')}"
+    lead = f"Ours minus the published is {signed(mean, 2)} points on average of {count(len(known), 'setting')}"
     if not judged:
         return f"{lead}; with one seed there is no standard error to measure it by."
     near = sum(abs(one.in_standard_errors) <= FAR for one in judged)

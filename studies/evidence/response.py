@@ -18,7 +18,7 @@ from studies.coordinates import Array, Side
 from studies.evidence.finished import Model, finished, varied
 from studies.evidence.surfaces import is_rate
 from studies.frame import param_columns
-from studies.reporting.findings import PairResult
+from studies.reporting.findings import REACH, PairResult
 from studies.search_space import Params
 
 STEPS = 21
@@ -30,7 +30,6 @@ BRANCHES = 12
 BINS = 3
 """With few trials the values of a number form so many bins."""
 FEWEST_BINNED = 4
-REACH = float(stats.norm.ppf(0.975))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.typing import LineStyleType
 
+from studies.evidence.method_looks import LINES
 from studies.evidence.response import Curve, Line, spans
 from studies.reporting import marks
 from studies.reporting.findings import PairResult
@@ -21,7 +21,6 @@ from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_st
 from studies.reporting.wording import listed, number, setting, shortened
 from studies.search_space import Axis
 
-DASHES: tuple[LineStyleType, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MOST_COLUMNS, MOST_ALONE = 5, 12
 """Parameters that have a panel in a figure of several pairs, and of a single one."""
 MOST_LINES = 6
@@ -191,7 +190,7 @@ def lr_figure(
                 y = np.maximum(line.mean, floor)
                 colour, marker = marks.pair_colour(i), marks.pair_marker(i)
                 gid = f"lr-{row}-{i}"
-                ax.plot(line.lr, y, color=colour, linestyle=DASHES[i % len(DASHES)], linewidth=1.4)
+                ax.plot(line.lr, y, color=colour, linestyle=LINES[i % len(LINES)], linewidth=1.4)
                 ax.errorbar(line.lr, y, yerr=np.nan_to_num(line.std), color=colour, fmt="none", elinewidth=1)
                 ax.scatter(line.lr, y, s=26, marker=marker, color=colour, zorder=3, gid=gid)
                 hover[gid] = [
@@ -214,7 +213,7 @@ def lr_figure(
                 marker=marks.pair_marker(i),
                 markersize=5,
                 label=text,
-                linestyle=DASHES[i % len(DASHES)],
+                linestyle=LINES[i % len(LINES)],
             )
             for i, text in enumerate(settings)
         ]

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from studies.evidence.arms import finite
 from studies.evidence.finished import MOST_PAIRS, Model, conditional, finished, models_of
 from studies.evidence.response import FEWEST_BINNED, Curve, Line, curves_of_pair, lines_of_pair, spans
 from studies.evidence.response_figures import curves_figure, lr_figure
@@ -200,7 +201,7 @@ def _curve_json(curve: Curve) -> dict[str, Any]:
         "kind": curve.kind,
         "values": list(curve.choices if curve.choices is not None else curve.values),
         "effect": list(curve.effect),
-        **{key: [end if end == end else None for end in getattr(curve, key)] for key in ("low", "high")},
+        **{key: [finite(end) for end in getattr(curve, key)] for key in ("low", "high")},
         "span": curve.span,
         "is_told": curve.is_told,
     }

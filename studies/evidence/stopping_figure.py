@@ -17,7 +17,7 @@ from studies.evidence.stopping import SETTLED, PairStopping, Stopped
 from studies.reporting import marks
 from studies.reporting.measure import ACCURACY, Measure
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count
+from studies.reporting.wording import correlation, count
 
 MAX_EPOCHS = 120
 """A curve is drawn through at most so many of its epochs."""
@@ -108,7 +108,7 @@ def _correlation(ax: Axes, pair: PairStopping, look: _Look, measure: Measure, *,
         )  # fmt: skip
         hover[f"{gid}-stops"] = [
             f"{pair.label}: {count(stops[epoch], 'trial')} stopped after {measure.step} {pair.step(epoch)}, where the "
-            f"rank correlation is {signed(values[epoch - 1])}"
+            f"rank correlation is {correlation(values[epoch - 1])}"
             for epoch in known
         ]
     return hover
@@ -158,11 +158,6 @@ def _forecasts(
     return hover
 
 
-def signed(correlation: float) -> str:
-    """A correlation with two digits and a true minus."""
-    return f"{correlation:.2f}".replace("-", "−")
-
-
 def chance(probability: float, *, at_most: bool = False) -> str:
     """A chance in percent, never rounded to none or to certainty; "≤ 7 %" for an upper bound."""
     if probability < 0.01:
@@ -174,7 +169,7 @@ def chance(probability: float, *, at_most: bool = False) -> str:
 def _in_words(pair: PairStopping, measure: Measure) -> str:
     last = len(pair.correlation)
     places = sorted({1, max(1, last // 4), max(1, last // 2), last - 1})
-    told = [f"{signed(pair.correlation[at - 1])} after {measure.step} {pair.step(at)}" for at in places if at > 0]
+    told = [f"{correlation(pair.correlation[at - 1])} after {measure.step} {pair.step(at)}" for at in places if at > 0]
     told = [text for text in told if not text.startswith("nan")]
     over = f"of {pair.step(last)} ({count(pair.n, 'trial')})"
     final = measure.name.removeprefix("validation ")

@@ -9,10 +9,10 @@ import pandas as pd
 from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping, verdict
-from studies.evidence.stopping_figure import chance, likeliest, signed, stopping_figure
+from studies.evidence.stopping_figure import chance, likeliest, stopping_figure
 from studies.evidence.stopping_words import whether_misled
 from studies.reporting.section import Block, Evidence, Section, Text
-from studies.reporting.wording import NOT_KNOWN, count, duration
+from studies.reporting.wording import NOT_KNOWN, correlation, count, duration
 from studies.tables import Table
 
 MAX_ROWS = 12
@@ -103,7 +103,7 @@ def _pairs_table(pairs: Sequence[PairStopping], hours: str) -> Table:
                 pair.label,
                 f"{pair.n:,}",
                 f"{len(pair.stopped):,}",
-                NOT_KNOWN if math.isnan(halfway) else signed(halfway),
+                NOT_KNOWN if math.isnan(halfway) else correlation(halfway),
                 NOT_KNOWN if pair.settled is None else f"{pair.settled} of {len(pair.correlation)}",
                 f"{pair.epochs_saved:,}",
                 NOT_KNOWN if math.isnan(pair.seconds_saved) else _hours(pair.seconds_saved, hours),

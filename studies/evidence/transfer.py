@@ -19,10 +19,10 @@ from studies.evidence.finished import MOST_PAIRS, Model, accuracies, finished, m
 from studies.frame import param_columns
 from studies.gain import FAR, noise_of_a_seed, paired_gain
 from studies.reporting import marks
-from studies.reporting.findings import PairResult, Verdict
+from studies.reporting.findings import REACH, PairResult, Verdict
 from studies.reporting.section import Evidence
-from studies.response import MOST, fit
-from studies.search_space import Params
+from studies.response import KEPT, MOST, fit
+from studies.search_space import Params, same_params, same_value
 
 REFERENCE = "reference"
 FEWEST_SHARED = 5
@@ -119,7 +119,7 @@ def transfer(evidence: Evidence) -> Transfer | None:
         (*(cost for cost in references if cost is not None), *costs),
         _average(averages),
         _average(
-            [(c.mean, (c.high - c.low) / 2 / _TWO) if c is not None else (math.nan, math.nan) for c in references]
+            [(c.mean, (c.high - c.low) / 2 / REACH) if c is not None else (math.nan, math.nan) for c in references]
         ),
         tuple(
             alike
@@ -129,15 +129,12 @@ def transfer(evidence: Evidence) -> Transfer | None:
     )
 
 
-_TWO = float(stats.norm.ppf(0.975))
-
-
 def _average(found: Sequence[tuple[float, float]]) -> Average | None:
     """The mean of independent means, each with its standard deviation."""
     means, stds = np.array(found).T
     if not np.isfinite(means).all() or not np.isfinite(stds).all():
         return None
-    mean, reach = float(means.mean()), _TWO * float(np.sqrt((stds**2).sum())) / len(means)
+    mean, reach = float(means.mean()), REACH * float(np.sqrt((stds**2).sum())) / len(means)
     return Average(mean, mean - reach, mean + reach)
 
 
@@ -160,7 +157,7 @@ def _costs(
     columns = param_columns(frame)
     foreign = [pair.best for pair in pairs if pair.study != target.study and pair.best is not None]
     labels = [pair.label for pair in pairs if pair.study != target.study]
-    is_same = [_same(best.params, target.best.params) for best in foreign]
+    is_same = [same_params(best.params, target.best.params) for best in foreign]
     rows, looks = accuracies(own, "test_accuracy")
     if target.best.number not in set(rows["number"]):
         return [Cost(label, target.label, "unknown", *[math.nan] * 3) for label in labels], (math.nan, math.nan)
@@ -184,7 +181,7 @@ def _costs(
         if same:
             found.append(Cost(label, target.label, "same", 0.0, 0.0, 0.0))
             continue
-        if target.gain and target.reference and _same(foreign[i - 1].params, target.reference.params):
+        if target.gain and target.reference and same_params(foreign[i - 1].params, target.reference.params):
             found.append(Cost(label, target.label, "gain", target.gain.mean, target.gain.low, target.gain.high))
             continue
         mixture = response.difference(places[[0, i]], np.array([1.0, -1.0]))
@@ -205,21 +202,11 @@ def _near(rows: pd.DataFrame, looks: Array, keep: set[int]) -> tuple[pd.DataFram
     return thinned, looks[is_near][near["number"].isin(thinned["number"]).to_numpy(bool)]
 
 
-def _same(one: Params, other: Params) -> bool:
-    return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
-
-
-def _equal(one: object, other: object) -> bool:
-    if isinstance(one, bool | str) or isinstance(other, bool | str):
-        return one == other
-    return math.isclose(float(str(one)), float(str(other)), rel_tol=1e-9)
-
-
 def _trained(rows: pd.DataFrame, params: Params, columns: Mapping[str, str]) -> int | None:
     """The number of the first trial with these parameters."""
     is_it = np.ones(len(rows), dtype=bool)
     for name, value in params.items():
-        is_it &= np.array([_equal(own, value) for own in rows[columns[name]].tolist()], dtype=bool)
+        is_it &= np.array([same_value(own, value) for own in rows[columns[name]].tolist()], dtype=bool)
     numbers = rows.loc[is_it, "number"]
     return None if numbers.empty else int(numbers.min())
 
@@ -239,7 +226,7 @@ def _shared(
         ends = (math.nan,) * 3 if gain is None else (gain.mean, gain.low, gain.high)
         found.append(Cost(label, target.label, "unknown" if gain is None else "shared", *ends))
     means = np.array([cost.mean for cost in found])
-    stds = np.array([(cost.high - cost.low) / 2 / _TWO for cost in found])
+    stds = np.array([(cost.high - cost.low) / 2 / REACH for cost in found])
     return found, (float(means.mean()), float(stds.mean()))  # they share the target's best: errors do not average out
 
 
@@ -263,7 +250,7 @@ def _likeness(
         return None
     every = pd.concat([first.trials, second.trials], ignore_index=True)
     places = every.iloc[np.unique(np.linspace(0, len(every) - 1, PLACES).astype(int))]
-    draws = [model.response.draw(model.cube.points(places), RESAMPLES // 8) for model in (first, second)]
+    draws = [model.response.draw(model.cube.points(places), RESAMPLES // KEPT) for model in (first, second)]
     found = _correlations(*draws)
     return _told(one, two, "model", len(places), np.nanmean(found, axis=0), found)
 

@@ -7,11 +7,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from studies.evidence.arms import finite
 from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
 from studies.reporting.figure_style import current_style
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
-from studies.reporting.wording import count
+from studies.reporting.wording import correlation, count, in_points
 from studies.response import FEWEST
 
 NAME = "transfer"
@@ -99,7 +100,7 @@ def _worst(found: Transfer) -> str:
 def _alike(likeness: Sequence[Likeness]) -> str:
     values = sorted(one.kendall[0] for one in likeness)
     sure = sum(one.kendall[1] > 0 for one in likeness)
-    span = f"{_r(values[0])} to {_r(values[-1])}" if len(values) > 1 else _r(values[0])
+    span = f"{correlation(values[0])} to {correlation(values[-1])}" if len(values) > 1 else correlation(values[0])
     of_what = f"{count(len(values), 'couple')} of pairs"
     return f"Ranks of settings agree between pairs by Kendall’s τ of {span} ({of_what}, {sure} with a τ shown above 0)."
 
@@ -184,11 +185,13 @@ def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels
                 shown, depth, text = ("own" if source == target else "–"), 0.0, ""
             else:
                 depth = 0.55 * max(cost.mean, 0) / dearest
-                shown = "same" if cost.kind == "same" else _number(cost.mean)
+                shown = "same" if cost.kind == "same" else in_points(cost.mean)
                 text = f"{source} at {target}: {_points(cost)} points"
             gid = f"cost-{row}-{column}"
             small = (
-                "" if not text or shown == "same" or cost is None else f"{_number(cost.low)}{joint}{_number(cost.high)}"
+                ""
+                if not text or shown == "same" or cost is None
+                else f"{in_points(cost.low)}{joint}{in_points(cost.high)}"
             )
             _cell(ax, row, column, "vermilion", depth, shown, small, gid)
             if text:
@@ -205,7 +208,16 @@ def _likeness_matrix(ax: Axes, likeness: Sequence[Likeness], labels: Sequence[st
         column, row = sorted(labels.index(label) for label in one.pairs)
         tau, low, high = one.kendall
         gid = f"alike-{row}-{column}"
-        _cell(ax, row, column, "blue", 0.5 * max(tau, 0), _r(tau), f"{_r(low)}{joint}{_r(high)}", gid)
+        _cell(
+            ax,
+            row,
+            column,
+            "blue",
+            0.5 * max(tau, 0),
+            correlation(tau),
+            f"{correlation(low)}{joint}{correlation(high)}",
+            gid,
+        )
         words = f"τ {_interval(one.kendall)}, Spearman’s ρ {_interval(one.spearman)}"
         hover[gid] = [f"{one.pairs[0]} and {one.pairs[1]}: {words}, {count(one.n, 'setting')} ({one.kind})"]
     _frame(ax, labels, labels, "Agreement of ranks, Kendall’s τ")
@@ -240,27 +252,15 @@ def _wrapped(label: str) -> str:
     return f"{head}\n{tail}" if head else label
 
 
-def _number(fraction: float) -> str:
-    text = f"{100 * fraction:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
-
-
 def _points(value: Cost | Average) -> str:
-    return f"{_number(value.mean)} ({_number(value.low)} to {_number(value.high)})"
-
-
-def _r(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+    return f"{in_points(value.mean)} ({in_points(value.low)} to {in_points(value.high)})"
 
 
 def _interval(value: tuple[float, float, float]) -> str:
-    return f"{_r(value[0])} ({_r(value[1])} to {_r(value[2])})"
+    return f"{correlation(value[0])} ({correlation(value[1])} to {correlation(value[2])})"
 
 
 def _json(found: Transfer) -> dict[str, Any]:
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
     averages = {"average": found.average, "reference": found.reference}
     return {
         **{key: vars(value) for key, value in averages.items() if value is not None},

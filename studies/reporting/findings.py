@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import stats
 
 from studies.gain import Gain
 from studies.reporting.measure import ACCURACY, Measure
@@ -13,6 +14,9 @@ from studies.search_space import Params
 
 CONFIDENCE = 0.95
 """Level of every interval in the report."""
+
+REACH = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+"""From a normal distribution's mean to either end of its interval, in standard deviations."""
 
 MARGIN = 0.0025
 """A gain in accuracy below this, a quarter of a point, is not worth tuning for, unless the user says otherwise."""

@@ -1,12 +1,12 @@
 """summary.json: the results of a campaign for other programs. `KEYS` is its documentation and its schema."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from studies.evidence import KEYS as EVIDENCE_KEYS
+from studies.evidence.arms import finite
 from studies.frame import STATES
 from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Difference, Estimate, PairResult, Setting, Verdict
@@ -105,8 +105,7 @@ ABSENT = tuple(f"pairs[].{name}" for name in ("reference", "best", "val_differen
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a campaign's summary.json."""
-    keys = KEYS if EVIDENCE_KEYS else {**KEYS, "evidence": Key("object", "by section")}
-    return object_schema(keys, absent=ABSENT, open_below="evidence")
+    return object_schema(KEYS, absent=ABSENT, open_below="evidence")
 
 
 def summarise(
@@ -163,19 +162,19 @@ def _setting(trained: Setting) -> dict[str, Any]:
         "test_bits_per_character": _estimate(
             Estimate.of(list(trained.test_bits_by_seed.values())), trained.test_bits_by_seed
         ),
-        "inference_flops": _finite(trained.inference_flops),
-        "train_flops": _finite(trained.train_flops),
-        "realised_sparsity": _finite(trained.realised_sparsity),
-        "seconds": _finite(trained.seconds),
+        "inference_flops": finite(trained.inference_flops),
+        "train_flops": finite(trained.train_flops),
+        "realised_sparsity": finite(trained.realised_sparsity),
+        "seconds": finite(trained.seconds),
     }
 
 
 def _estimate(estimate: Estimate, by_seed: Mapping[int, float]) -> dict[str, Any]:
     return {
-        "mean": _finite(estimate.mean),
-        "std": _finite(estimate.std),
+        "mean": finite(estimate.mean),
+        "std": finite(estimate.std),
         "n": estimate.n,
-        "by_seed": {str(seed): _finite(value) for seed, value in by_seed.items()},
+        "by_seed": {str(seed): finite(value) for seed, value in by_seed.items()},
     }
 
 
@@ -183,8 +182,8 @@ def _difference(difference: Difference) -> dict[str, Any]:
     return {
         "by_seed": {str(seed): value for seed, value in difference.by_seed.items()},
         "mean": difference.mean,
-        "std": _finite(difference.std),
-        "standard_error": _finite(difference.standard_error),
+        "std": finite(difference.std),
+        "standard_error": finite(difference.standard_error),
         "low": difference.low,
         "high": difference.high,
         "n": difference.n,
@@ -193,7 +192,7 @@ def _difference(difference: Difference) -> dict[str, Any]:
 
 def _gain(gain: Gain, margin: float) -> dict[str, Any]:
     known = {name: getattr(gain, name) for name in _GAIN if name != "more_seeds"}
-    return {**known, "noise": _finite(gain.noise), "more_seeds": gain.more_seeds(margin)}
+    return {**known, "noise": finite(gain.noise), "more_seeds": gain.more_seeds(margin)}
 
 
 def _environments(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -203,7 +202,3 @@ def _environments(frame: pd.DataFrame) -> list[dict[str, Any]]:
             key = tuple(sorted(environment.items()))
             found[key] = found.get(key, 0) + 1
     return [{"environment": dict(key), "trials": n} for key, n in sorted(found.items())]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

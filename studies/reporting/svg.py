@@ -229,7 +229,7 @@ def inline(svg: str, prefix: str) -> str:
     """A rendered figure as an element of an HTML page: identifiers of its own, colours from `css_variables`.
 
     Args:
-        svg: from `render`.
+        svg: of a `Drawing`.
         prefix: unique among the figures of the page; letters, digits and "-".
     """
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # would style the whole page

@@ -115,6 +115,11 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def correlation(value: float) -> str:
+    """A correlation with two digits, "−0.42"."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 def decimals(std: float) -> int:
     """Tenths of a point, or hundredths where the spread would otherwise be printed as 0.0."""
     return 2 if 100 * std < 0.095 else 1
