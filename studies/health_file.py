@@ -6,7 +6,6 @@ No database is asked: workers wait out an outage of it by themselves, and a rest
 import contextlib
 import json
 import logging
-import math
 import os
 import threading
 from dataclasses import asdict, dataclass
@@ -124,6 +123,8 @@ def check(path: Path, max_age: float = MAX_AGE_SECONDS) -> str:
     except (TypeError, ValueError):
         raise Unhealthy(f"{path} is no health file of rigl-study; name the one of `work --health-file`.") from None
     told = f"{health.alive} of {health.workers} worker processes run (process {health.pid}, {max(0.0, age):.0f} s ago)"
-    if not math.fabs(age) <= max_age:
+    if age < -max_age:
+        raise Unhealthy(f"{path} was written {-age:.0f} s from now: a clock was set back. It says: {told}.")
+    if not age <= max_age:
         raise Unhealthy(f"{path} was written {age:.0f} s ago, more than {max_age:g} s; it says: {told}.")
     return told

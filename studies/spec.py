@@ -71,7 +71,7 @@ class Pruner(_Frozen):
     def _known(self) -> Self:
         if self.name not in PRUNERS:
             raise UnknownName("pruner", self.name, PRUNERS)
-        PRUNERS[self.name].check(self.options)
+        PRUNERS[self.name].check(self.name, self.options)
         return self
 
 
@@ -234,7 +234,7 @@ def _number(key: str) -> type[int] | type[float] | None:
 def _check_keys(spec: StudySpec) -> None:
     fields = set(TrainConfig.model_fields) - {"seeds"}
     paired = {"sparsity", "distribution"} if spec.pairs else set()
-    unsearchable = {"model_options", "dataset_options", "layer_sparsity", "masks", "masks_sha256", "seeds"}
+    unsearchable = {"model_options", "dataset_options", "layer_sparsity", "masks", "masks_sha256"}
     for section, keys in (("fixed", spec.fixed), ("search", spec.search)):
         for key in keys:
             if key == "seeds":

@@ -46,21 +46,22 @@ class PrunerRow:
     rule: Callable[[Mapping[str, float], int, str], Rule]
     options: Mapping[str, float] = field(default_factory=dict)
 
-    def check(self, options: Mapping[str, float]) -> None:
-        """Refuse options this pruner does not take.
+    def check(self, name: str, options: Mapping[str, float]) -> None:
+        """Refuse options this pruner, of that name, does not take.
 
         Raises:
             BadInput: an unknown option or a negative or fractional value of a count.
         """
         for key, value in options.items():
             if key not in self.options:
-                raise BadInput(f'this pruner takes no option "{key}"; it takes: {", ".join(self.options) or "none"}.')
+                allowed = ", ".join(self.options) or "none"
+                raise BadInput(f'pruner "{name}" takes no option "{key}" ({value}); it takes: {allowed}.')
             if not (math.isfinite(value) and value >= 0 and value == int(value)):
-                raise BadInput(f"pruner option {key} is {value}; it must be a whole number, at least 0.")
+                raise BadInput(f'pruner "{name}": option {key} is {value}; it must be a whole number, at least 0.')
             if key in ("min_resource", "n_min_trials", "interval_steps") and value < 1:
-                raise BadInput(f"pruner option {key} is {value}; it must be at least 1.")
+                raise BadInput(f'pruner "{name}": option {key} is {value}; it must be at least 1.')
             if key == "reduction_factor" and value < 2:
-                raise BadInput(f"pruner option {key} is {value}; it must be at least 2.")
+                raise BadInput(f'pruner "{name}": option {key} is {value}; it must be at least 2.')
 
     def settings(self, options: Mapping[str, float]) -> dict[str, int]:
         """The defaults with the user's options on top."""

@@ -69,7 +69,8 @@ def restore(url: StorageUrl, file: Path, retrier: Retrier, *, replace: bool) -> 
         return look(url, retrier)
     found = look(url, retrier)
     if not found.is_empty and not replace:
-        holds = f"{found.n_studies} studies" if found.n_studies else f"tables ({', '.join(sorted(found.tables))})"
+        studies = "1 study" if found.n_studies == 1 else f"{found.n_studies} studies"
+        holds = studies if found.n_studies else f"tables ({', '.join(sorted(found.tables))})"
         raise BadInput(f"{url} holds {holds}; restore into an empty database, or replace them for good with --replace.")
     refuse_while_in_use(url, found, "restoring")
     with lock(url, "create tables", retrier):  # as `open_storage`: nobody creates them meanwhile

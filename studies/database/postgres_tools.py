@@ -29,7 +29,7 @@ def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server
         name: "pg_dump" or "pg_restore".
         arguments: without the database.
         url: the database.
-        server_version: major version of its server, which that of the program must match.
+        server_version: major version of its server, which the program's must not be below.
 
     Raises:
         StorageError: the program is missing or too old, or it failed; the message has its first complaint.

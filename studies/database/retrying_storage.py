@@ -1,7 +1,7 @@
 """An Optuna storage that rides out an outage of its database.
 
-It is a storage itself because Optuna's own code, its dashboard above all, calls the storage that it is given: a retry in
-our code would not reach that.
+It is a storage itself because Optuna's own code, its dashboard above all, calls the storage it is given: a retry in our
+code would not reach that.
 """
 
 from collections.abc import Callable, Sequence

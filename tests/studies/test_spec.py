@@ -158,11 +158,17 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
         ({"strategy.reference": {"lr": 0.4, "delta_t": 100}}, "reference.lr = 0.4 is outside"),
         ({"strategy.reference": {"lr": 0.1, "delta_t": 75}}, "reference.delta_t = 75 is outside"),
         ({"strategy.pruner": "medan"}, 'Did you mean "median"'),
-        ({"strategy.pruner": {"name": "none", "patience": 1}}, 'takes no option "patience"'),
+        (
+            {"strategy.pruner": {"name": "none", "patience": 1}},
+            'pruner "none" takes no option "patience" (1.0); it takes: none',
+        ),
         ({"strategy.pruner": {"name": "median", "n_startup_trials": math.nan}}, "is nan; it must be a whole number"),
         ({"strategy.pruner": {"name": "median", "n_startup_trials": math.inf}}, "is inf; it must be a whole number"),
         ({"strategy.pruner": {"name": "asha", "reduction_factor": 1}}, "at least 2"),
-        ({"strategy.pruner": {"name": "median", "interval_steps": 0}}, "interval_steps is 0.0; it must be at least 1"),
+        (
+            {"strategy.pruner": {"name": "median", "interval_steps": 0}},
+            'pruner "median": option interval_steps is 0.0; it must be at least 1',
+        ),
         # Corners: each end of the box must be a possible training, for every pair.
         ({"search.alpha": {"low": 0.5, "high": 1.5}, "strategy.reference": None}, "alpha = 1.5"),
         ({"search.momentum": [0.0, 0.9], "strategy.reference": None}, "momentum is 0"),

@@ -141,7 +141,7 @@ def test_a_campaign_comes_back_from_its_backup_and_goes_on(kind: str, request: p
     assert files("after") == files("before")
 
     again = run("storage", "restore", "b.backup", storage=there)
-    assert "holds 1 studies; restore into an empty database, or replace them for good with --replace" in said(again, 2)
+    assert "holds 1 study; restore into an empty database, or replace them for good with --replace" in said(again, 2)
     work(there)
     assert '"complete": 2' in run("status", "tiny", "--json", storage=there).stdout
     said(run("storage", "restore", "b.backup", "--replace", storage=there), 0)
