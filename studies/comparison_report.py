@@ -79,7 +79,7 @@ def _page(found: Comparison, form: Form) -> Page:
     names = [member.name for member in found.members]
     n_trials = sum(len(member.frame) for member in found.members)
     return Page(
-        title=" against ".join(reversed(names)) if len(names) == 2 else f"{', '.join(names)}",
+        title=" against ".join(reversed(names)) if len(names) == 2 else ", ".join(names),
         description="",
         plan=f"{count(len(names), 'campaign')} · {count(n_trials, 'trial')}",
         question=f"How {'does' if len(names) == 2 else 'do'} {', '.join(names[1:])} compare with {names[0]}?",

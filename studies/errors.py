@@ -32,6 +32,7 @@ __all__ = [
     "TicketLost",
     "TrainingDiverged",
     "UnknownName",
+    "nearest",
     "not_found",
 ]
 

@@ -6,7 +6,6 @@ stands in the columns of a single seed. Where the study minimises, `value` and `
 better, as everywhere in a report), which the study's measure undoes before anybody sees a number.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from studies.attributes import CAMPAIGN_ATTR, FIXED_PARAMS_ATTR, METRIC_NAMES_ATTR
-from studies.errors import BadInput, NotFound, UnknownName
+from studies.errors import BadInput, NotFound, UnknownName, nearest
 from studies.frame import STATE_OF, build_frame, param_column
 from studies.reporting.measure import Measure
 from studies.search_space import Axis, Choice, Params, Range, Value, same_params
@@ -68,7 +67,7 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
     """
     studies = {study.study_name: study for study in storage.get_all_studies()}
     if name not in studies:
-        near = difflib.get_close_matches(name, studies, n=1, cutoff=0.5)
+        near = nearest(name, list(studies))
         hint = f"Did you mean {near[0]}?" if near else f"There: {', '.join(sorted(studies)[:SHOWN]) or 'no study'}."
         raise NotFound(f'no Optuna study "{name}" is stored. {hint}')
     study = studies[name]
@@ -188,9 +187,9 @@ def _not_among(reference: Params, trials: Sequence[FrozenTrial]) -> str:
         return sum(key in trial.params and trial.params[key] == value for key, value in reference.items())
 
     asked = ",".join(f"{key}={value}" for key, value in reference.items())
-    nearest = max(trials, key=alike)
-    has = ",".join(f"{key}={value}" for key, value in nearest.params.items())
-    return f"--reference {asked}: no trial has exactly these parameters; trial {nearest.number} has {has}."
+    closest = max(trials, key=alike)
+    has = ",".join(f"{key}={value}" for key, value in closest.params.items())
+    return f"--reference {asked}: no trial has exactly these parameters; trial {closest.number} has {has}."
 
 
 def _value(key: str, text: str, axis: Axis | None) -> Value:

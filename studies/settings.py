@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from studies.analysis import analyse
 from studies.errors import BadInput, NotFound, UnknownName
 from studies.frame import Provenance
@@ -45,7 +47,7 @@ class BestSetting:
         return self.plan.spec.strategy.seeds
 
 
-def best_settings(frame: Any, provenance: Provenance, pair: str | None = None) -> list[BestSetting]:
+def best_settings(frame: pd.DataFrame, provenance: Provenance, pair: str | None = None) -> list[BestSetting]:
     """The best setting of each pair that has one, in the order of the specification; or of one pair.
 
     Args:

@@ -7,18 +7,12 @@ import typer
 
 from rigl_core.data import DATASETS, get_dataset
 from studies.commands.app import command, new_app, print_json, print_table, say
-from studies.commands.options import DataDir, Json
+from studies.commands.options import DataDir, Json, complete_entry
 from studies.commands.training import require_training
 from studies.errors import DataUnavailable
 
 catalogue_app = new_app(about="The experiments that come with rigl-study.", example="rigl-study catalogue list")
 data_app = new_app(about="The data sets: where they are, and how to get them.", example="rigl-study data list")
-
-
-def _complete_entry(incomplete: str) -> list[str]:
-    from studies.catalogue import catalogue_names
-
-    return [name for name in catalogue_names() if name.startswith(incomplete)]
 
 
 @command(catalogue_app, "list", example="rigl-study catalogue list")
@@ -39,7 +33,7 @@ def catalogue_list(as_json: Json = False) -> None:
 
 @command(catalogue_app, "show", example="rigl-study catalogue show fashion-lenet-smoke > my-study.toml")
 def catalogue_show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The experiment.", autocompletion=_complete_entry)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The experiment.", autocompletion=complete_entry)],
 ) -> None:
     """Print an experiment's TOML, the best start for one's own."""
     from studies.catalogue import catalogue_text

@@ -81,14 +81,15 @@ def _workers(text: str) -> str:
     return text
 
 
-def _complete_spec(incomplete: str) -> list[str]:
+def complete_entry(incomplete: str) -> list[str]:
+    """The names of the catalogue that begin so, for the shell."""
     from studies.catalogue import catalogue_names
 
     return [name for name in catalogue_names() if name.startswith(incomplete)]
 
 
 Spec = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A TOML file or a catalogue name.", autocompletion=_complete_spec)
+    str, typer.Argument(metavar="SPEC", help="A TOML file or a catalogue name.", autocompletion=complete_entry)
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from studies.evidence.arms import finite
 from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
 from studies.reporting.figure_style import current_style
+from studies.reporting.findings import MARGIN
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import correlation, count, in_points
@@ -177,7 +178,7 @@ def _caption(n_panels: int, *, wide: bool) -> str:
 def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels: Sequence[str], joint: str) -> Hover:
     hover: Hover = {}
     by_cell = {(cost.source, cost.target): cost for cost in costs}
-    dearest = max([cost.mean for cost in costs if math.isfinite(cost.mean)] + [0.0025])
+    dearest = max([cost.mean for cost in costs if math.isfinite(cost.mean)] + [MARGIN])
     for row, source in enumerate(sources):
         for column, target in enumerate(labels):
             cost = by_cell.get((source, target))
