@@ -260,7 +260,9 @@ def _check_image_size(config: TrainConfig) -> None:
 
 
 def _check_length(config: TrainConfig) -> None:
-    """Where the size of the data set is known beforehand, there are as many images as asked for, and enough steps."""
+    """Where they are known beforehand, there are enough steps, and as many images as asked for."""
+    if config.n_steps is not None:
+        config.topology_schedule(config.n_steps)
     dataset, model = get_dataset(config.dataset), get_model(config.model)
     n_train = dataset.n_items(config.dataset_options)
     if n_train is None:
@@ -275,8 +277,6 @@ def _check_length(config: TrainConfig) -> None:
             f'"{config.model}" makes one pixel of {height}×{width} images: nothing is left to normalise over. '
             "Change batch_size or train_size by one."
         )
-    if config.n_steps is not None:
-        config.topology_schedule(config.n_steps)
 
 
 def _check_sources(config: TrainConfig) -> None:

@@ -217,6 +217,7 @@ def test_values_out_of_range(field: str, value: object) -> None:
             'images of data set "synthetic" are 3×32; model "wrn_10_1" needs at least 4×4.',
         ),
         ({"dataset": "digits", "epochs": 3, "method": "pruning"}, BadInput, "lower ramp_start"),
+        ({**TEXT, "method": "pruning", "train_size": 100}, BadInput, "lower ramp_start"),
         ({"seeds": (1, 1)}, BadInput, "every seed may appear once"),
         (
             {"model": "char_gru"},
