@@ -5,6 +5,7 @@ import glob
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -19,6 +20,8 @@ import torch
 
 from rigl_core.config import TrainConfig
 from rigl_core.errors import BadCheckpoint, CheckpointElsewhere, CheckpointError
+
+log = logging.getLogger("rigl_study.train")
 
 FORMAT = 2
 ADDED: Mapping[str, Any] = MappingProxyType({})
@@ -108,8 +111,11 @@ def _writing(path: Path, what: str) -> Iterator[None]:
 
 def remove_partial(path: Path) -> None:
     """Remove what writers of `path` left that were killed in the middle; one that still writes keeps the old file."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        partial.unlink(missing_ok=True)
+    try:
+        for partial in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+            partial.unlink(missing_ok=True)
+    except OSError as error:  # of another user, or on a file system that is read-only by now
+        log.warning("cannot remove what was left beside %s: %s", path, error.strerror)
 
 
 def _sync_directory(folder: Path) -> None:

@@ -117,10 +117,7 @@ class _TicketRun:
 
     def _looks_for_checkpoint(self) -> bool:
         """Whether an earlier attempt left one."""
-        try:
-            remove_partial(self._checkpoint)  # what an owner left that was killed while writing
-        except OSError as error:  # of another user, or on a file system that is read-only by now
-            log.warning("cannot remove what was left beside %s: %s", self._checkpoint, error.strerror)
+        remove_partial(self._checkpoint)  # what an owner left that was killed while writing
         try:
             return self._checkpoint.exists()
         except OSError as error:

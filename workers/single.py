@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rigl_core.checkpoint import check_writable
+from rigl_core.checkpoint import check_writable, remove_partial
 from rigl_core.config import TrainConfig
 from rigl_core.execution import Execution
 from rigl_core.runtime import resolve_device, set_threads
@@ -53,6 +53,7 @@ def train_once(
     with on_signals(stop):
         if checkpoint is not None:
             check_writable(checkpoint)
+            remove_partial(checkpoint)
         set_threads(threads_per_worker(1))
         outcome = train(
             config,

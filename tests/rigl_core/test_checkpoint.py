@@ -333,6 +333,14 @@ def test_true_is_not_one(tmp_path: Path) -> None:
         load_checkpoint(written(tmp_path / "run.pt", stored), CONFIG)
 
 
+def test_only_half_written_files_are_swept(tmp_path: Path) -> None:
+    others = [".run.pt.swp", ".run.pt.01234567.bak", ".ruin.pt.01234567", "run.pt", "run.pt.01234567"]
+    for name in (".run.pt.0123cdef", *others):
+        (tmp_path / name).touch()
+    remove_partial(tmp_path / "run.pt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(others)
+
+
 def test_a_writer_whose_half_written_file_was_swept_keeps_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -67,3 +68,14 @@ def test_a_stopped_run_says_how_many_of_all_its_epochs_it_did(monkeypatch: pytes
     done = CliRunner().invoke(app, ["train", "--dataset", "digits", *short])
     assert done.exit_code == 130
     assert "stopped by SIGINT after 2 of 4 epochs; nothing was kept" in done.stderr
+
+
+def test_a_run_that_goes_on_sweeps_what_a_killed_one_left_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.single.set_threads", lambda _n: None)
+    (tmp_path / ".run.pt.0123abcd").write_bytes(b"half")
+    short = ("--dataset", "digits", "--epochs", "1", "--set", "train_size=256")
+    done = CliRunner().invoke(app, ["train", *short, "--checkpoint", str(tmp_path / "run.pt")])
+    assert done.exit_code == 0, done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
