@@ -30,6 +30,7 @@ class EqualCost:
         at: the cost.
         uniform_place: the sparsity of uniform there, or those it was interpolated between.
         other_place: the same of the other.
+        interpolated: one side was not trained at this very cost.
         difference: other minus uniform on test, paired by seed.
     """
 
@@ -39,12 +40,8 @@ class EqualCost:
     at: float
     uniform_place: str
     other_place: str
+    interpolated: bool
     difference: Difference
-
-    @property
-    def interpolated(self) -> bool:
-        """Whether one side was not trained at this very cost."""
-        return "between" in self.uniform_place or "between" in self.other_place
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ def _at_equal_cost(
             low, high = (own, point) if anchor_is_uniform else (point, own)
             gap = difference(high.test_by_seed, low.test_by_seed)
             if gap is not None:
-                compared.append(EqualCost(method, other, cost, at, low.place, high.place, gap))
+                compared.append(EqualCost(method, other, cost, at, low.place, high.place, not point.exact, gap))
     return compared, missing
 
 

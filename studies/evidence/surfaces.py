@@ -38,12 +38,12 @@ class Surface:
     trials: tuple[int, ...]
 
 
-def surface_params(frame: pd.DataFrame, changes: Mapping[str, float] | None = None) -> tuple[str, str] | None:
+def surface_params(frame: pd.DataFrame, changes: Mapping[str, float]) -> tuple[str, str] | None:
     """Alpha and delta_t where both are searched, else the two numbers that change most, the learning rate last.
 
     Args:
         frame: the trials; what only some of them have makes no surface.
-        changes: how much each parameter that was varied changes; None where that is not known.
+        changes: how much each parameter that was varied changes.
     """
     columns, partly = param_columns(frame), conditional(finished(frame))
     numbers = [
@@ -53,9 +53,8 @@ def surface_params(frame: pd.DataFrame, changes: Mapping[str, float] | None = No
     ]
     if {"alpha", "delta_t"} <= set(numbers):
         return ("alpha", "delta_t")
-    if changes is not None:
-        numbers = [name for name in numbers if name in changes]
-    ranked = sorted(numbers, key=lambda name: (name == "lr", -(changes or {}).get(name, 0.0)))
+    varied = [name for name in numbers if name in changes]
+    ranked = sorted(varied, key=lambda name: (name == "lr", -changes[name]))
     return (ranked[0], ranked[1]) if len(ranked) > 1 else None
 
 

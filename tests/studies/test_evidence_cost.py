@@ -88,13 +88,14 @@ def test_equal_costs_by_hand() -> None:
     weights = by_cost(found, "n_active")
     assert sorted(weights) == [100, 200]
     assert weights[200].difference.by_seed == pytest.approx({0: 0.01, 1: 0.02})
-    assert not weights[200].interpolated
+    assert [weights[at].interpolated for at in (100, 200)] == [False, False]
 
     flops = by_cost(found, "train_flops")
     assert flops[0.2].difference.by_seed == pytest.approx({0: -0.01, 1: 0.0})  # erk at S = 0.9 costs as much
     # 0.1 lies half-way between 0.05 and 0.2 on a logarithmic scale: erk is 0.895 and 0.915 there.
     assert flops[0.1].difference.by_seed == pytest.approx({0: -0.005, 1: 0.005})
     assert flops[0.1].other_place == "between S = 0.9 and 0.95"
+    assert [flops[at].interpolated for at in (0.1, 0.2)] == [True, False]
     assert sorted(flops) == [0.1, 0.2]
     assert {one.sentence for one in missing} == {
         "rigl at S = 0.95 erk has 50 active weights and uniform 100 to 200",

@@ -68,7 +68,7 @@ def test_the_surface_has_a_panel_a_third_of_the_learning_rates_and_every_trial_o
     evidence = evidence_of(make_spec(n_trials=24), [peaked(24)])
     pair = evidence.analysis.pairs[0]
     model = model_of(evidence.frame, pair)
-    params = surface_params(evidence.frame)
+    params = surface_params(evidence.frame, {})
 
     assert model is not None
     assert params == ("alpha", "delta_t")

@@ -18,7 +18,7 @@ from studies.evidence import importance_section, response_section
 from studies.evidence.finished import conditional, model_of
 from studies.evidence.importance import MOST_TOGETHER, Importance, Ranking, Share, importances
 from studies.evidence.importance_section import importance_figure
-from studies.evidence.response import Curve, curves_of_pair
+from studies.evidence.response import Curve, curves_of_pair, spans
 from studies.evidence.response_figures import curves_figure
 from studies.evidence.surfaces import surface_params
 from studies.foreign import load_foreign
@@ -114,7 +114,7 @@ def test_a_parameter_is_looked_at_among_the_trials_that_have_it() -> None:
     assert curves["kind"].effect == pytest.approx((1.0, -1.0), abs=0.15)  # not what either does without its parameter
     assert curves["C"].effect[-1] - curves["C"].effect[0] == pytest.approx(1.0, abs=0.3)
     assert curves["depth"].span == pytest.approx(1.0, abs=0.3)
-    assert surface_params(finding.frame) is None
+    assert surface_params(finding.frame, spans(curves.values())) is None
 
     says = told(response_section.section(finding))
     assert "Not every trial has depth (20 of 40 do) and C (20 of 40 do)" in says
