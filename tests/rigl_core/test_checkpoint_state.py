@@ -100,6 +100,11 @@ def _large_count(state: dict[str, Any]) -> None:
     counts[next(iter(counts))] = 10**9
 
 
+def _unexplored(state: dict[str, Any]) -> None:
+    next(iter(state["replicas"][0]["sparse"]["explored"].values())).zero_()
+
+
+NO_STREAM = torch.zeros_like(torch.Generator().get_state())
 WRONG = {
     "another device": put("device", "cuda"),
     "tensor device": put("device", torch.zeros(2)),
@@ -107,11 +112,19 @@ WRONG = {
     "step too large": put("step", 10**9),
     "step infinite": put("step", float("inf")),
     "step of another epoch": put("step", 4),
+    "step of the epoch after the next": put("step", 11),
     "seconds nan": put("seconds", float("nan")),
     "no flops": put("flops_sum", []),
     "history none": put("history", None),
     "history empty": put("history", []),
     "history numbers": put("history", [1]),
+    "history of another epoch": put("history", 0, "epoch", 1),
+    "history of a longer training": put("history", 0, "n_epochs", 4),
+    "history told again": put("history", 0, "replayed", True),
+    "history of negative seconds": put("history", 0, "seconds", -1.0),
+    "history of two seeds": put("history", 0, "val_accuracy", (0.5, 0.5)),
+    "history of no loss": put("history", 0, "loss", (float("nan"),)),
+    "history of a text": put("history", 0, "bits_per_character", (1.0,)),
     "no replicas": put("replicas", []),
     "masks list": put(*S, "masks", []),
     "masks float": _float_masks,
@@ -121,13 +134,16 @@ WRONG = {
     "weight decay": put(*WRAPPED, "param_groups", 0, "weight_decay", 0.5),
     "other hyper-parameter": put(*WRAPPED, "param_groups", 0, "maximize", True),
     "explored empty": put(*S, "explored", {}),
+    "active and never explored": _unexplored,
     "gradient sum": put(*S, "gradient_sum", {"x": torch.zeros(3)}),
     "unknown movable": put(*S, "movable", ["unknown"]),
     "count too large": _large_count,
     "mask of another count": _other_count,
     "outside the mask": _outside,
     "no random stream": put(*S, "generator", torch.zeros(3, dtype=torch.uint8)),
-    "zeroed random stream": put(*R, "augment_random", torch.zeros(5056, dtype=torch.uint8)),
+    "zeroed stream of augmentation": put(*R, "augment_random", NO_STREAM),
+    "zeroed stream of dropout": put(*R, "dropout_random", NO_STREAM),
+    "zeroed stream of topology": put(*S, "generator", NO_STREAM),
     "no model": put(*R, "model", {}),
 }
 
@@ -144,6 +160,46 @@ def test_adam_knows_how_many_steps_it_made(half: tuple[TrainConfig, Path], tmp_p
     state = load_checkpoint(half[1], half[0])
     state["replicas"][0]["sparse"]["optimizer"]["state"][0]["step"] += 1
     refused(half, tmp_path, state)
+
+
+def test_momentum_outside_the_masks_is_for_methods_that_keep_it(half: tuple[TrainConfig, Path], tmp_path: Path) -> None:
+    state = load_checkpoint(half[1], half[0])
+    sparse = state["replicas"][0]["sparse"]
+    mask = next(iter(sparse["masks"].values()))  # of the weight that the optimizer has first
+    kept = sparse["optimizer"]["state"][0]
+    kept[next(name for name in kept if name != "step")][~mask] = 1.0
+    if half[0].method == "snfs":
+        save_checkpoint(tmp_path / "run.pt", half[0], state)
+        resume(half[0], tmp_path / "run.pt")
+    else:
+        refused(half, tmp_path, state)
+
+
+def test_a_layer_has_another_count_only_where_the_method_moves_counts(
+    half: tuple[TrainConfig, Path], tmp_path: Path
+) -> None:
+    state = load_checkpoint(half[1], half[0])
+    sparse = state["replicas"][0]["sparse"]
+    name, mask = next((n, m) for n, m in sparse["masks"].items() if not m.all())
+    sparse["explored"][name] |= ~mask
+    mask.view(-1)[int((~mask).view(-1).nonzero()[0])] = True
+    sparse["n_active"][name] += 1
+    if half[0].method == "rigl":
+        refused(half, tmp_path, state)
+    else:
+        save_checkpoint(tmp_path / "run.pt", half[0], state)
+        resume(half[0], tmp_path / "run.pt")
+
+
+def test_nothing_is_left_of_a_run_that_is_over(tmp_path: Path) -> None:
+    config, path = CONFIGS["rigl", "sgd"], tmp_path / "run.pt"
+    done = train(config, on_epoch=lambda _: False, should_stop=lambda: False, checkpoint_to=path)
+    again = train(config, on_epoch=lambda _: False, should_stop=lambda: True, resume_from=path)
+    assert (again.status, again.test_accuracy) == ("complete", done.test_accuracy)
+    state = load_checkpoint(path, config)
+    assert state["step"] == 15
+    state["step"] = 16
+    refused((config, path), tmp_path, state)
 
 
 @pytest.mark.parametrize("state", [{}, [], None, 3, "text", torch.zeros(2)], ids=repr)
