@@ -91,7 +91,7 @@ def run_worker(
             if ticket is None:
                 rounds.tell_over(when_over)
                 if not forever and rounds.all_over():
-                    if lacking is not None:
+                    if lacking is not None and rounds.leaves_work():
                         raise lacking
                     break
                 stop.wait(pause)
@@ -215,6 +215,10 @@ class _Rounds:
     def all_over(self) -> bool:
         """Whether nothing is left that could ever be claimed here."""
         return all(self._is_aside(queue) or self._is_over(queue) for queue in self.queues)
+
+    def leaves_work(self) -> bool:
+        """Whether something is still to be done, by others."""
+        return not all(map(self._is_over, self.queues))
 
     @staticmethod
     def _is_over(queue: TicketQueue) -> bool:

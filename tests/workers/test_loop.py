@@ -138,6 +138,20 @@ def test_a_campaign_whose_data_are_missing_holds_up_no_other(storage: BaseStorag
     assert tried == [0], "the campaign was tried once"
 
 
+def test_missing_data_are_no_failure_once_others_have_done_what_needed_them(storage: BaseStorage) -> None:
+    queues, others, tried = make_queues(storage)[:1], make_queues(storage, "other")[:1], []  # type: ignore[var-annotated]
+    lacking = lacking_data_of("campaign", tried)
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        ending = lacking(ticket, stop)
+        while others[0].counts().complete == 3 and (left := queues[0].claim("another, with the data")):
+            complete(left, stop)
+        return ending
+
+    assert run_worker([*queues, *others], run, Stop()) == 3
+    assert (tried, total(queues, "complete")) == ([0], 3)
+
+
 def test_a_worker_that_runs_for_ever_looks_for_missing_data_again(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
