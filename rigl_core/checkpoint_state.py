@@ -38,7 +38,6 @@ def checked_state(
     begun_on = _like(saved["device"], str, "device")
     if begun_on != fresh["device"] and begun_on in ("cuda", "mps"):  # each kind has random streams of its own
         raise CheckpointElsewhere(f"it was begun on {begun_on}, and this is {fresh['device']}")
-    _like(begun_on, fresh["device"], "device")
     step, n_epochs = _like(saved["step"], int, "step"), len(_like(saved["history"], list, "history"))
     begun = n_epochs * batches_per_epoch
     end = min(begun + batches_per_epoch, replicas[0].config.n_epochs * batches_per_epoch)

@@ -1,5 +1,6 @@
 """A file of the right format and configuration whose state is wrong: refused in one line, with nothing changed."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rigl_core.checkpoint import load_checkpoint, save_checkpoint
+from rigl_core.checkpoint_state import checked_state
 from rigl_core.config import TrainConfig
 from rigl_core.data.task import load_task
-from rigl_core.errors import BadCheckpoint, TrainingDiverged
+from rigl_core.errors import BadCheckpoint, CheckpointElsewhere, TrainingDiverged
+from rigl_core.outcome import EpochReport
 from rigl_core.plan import Plan
 from rigl_core.train import Run, train
 from rigl_core.workplace import Workplace
@@ -121,7 +124,9 @@ WRONG = {
     "history of another epoch": put("history", 0, "epoch", 1),
     "history of a longer training": put("history", 0, "n_epochs", 4),
     "history told again": put("history", 0, "replayed", True),
+    "history of 0 for false": put("history", 0, "replayed", 0),
     "history of negative seconds": put("history", 0, "seconds", -1.0),
+    "history of infinite seconds": put("history", 0, "seconds", float("inf")),
     "history of two seeds": put("history", 0, "val_accuracy", (0.5, 0.5)),
     "history of no loss": put("history", 0, "loss", (float("nan"),)),
     "history of a text": put("history", 0, "bits_per_character", (1.0,)),
@@ -191,6 +196,13 @@ def test_a_layer_has_another_count_only_where_the_method_moves_counts(
         resume(half[0], tmp_path / "run.pt")
 
 
+def test_an_accuracy_of_0_is_one(half: tuple[TrainConfig, Path], tmp_path: Path) -> None:
+    state = load_checkpoint(half[1], half[0])
+    state["history"][0]["val_accuracy"] = (0.0,)
+    save_checkpoint(tmp_path / "run.pt", half[0], state)
+    resume(half[0], tmp_path / "run.pt")
+
+
 def test_nothing_is_left_of_a_run_that_is_over(tmp_path: Path) -> None:
     config, path = CONFIGS["rigl", "sgd"], tmp_path / "run.pt"
     done = train(config, on_epoch=lambda _: False, should_stop=lambda: False, checkpoint_to=path)
@@ -200,6 +212,53 @@ def test_nothing_is_left_of_a_run_that_is_over(tmp_path: Path) -> None:
     assert state["step"] == 15
     state["step"] = 16
     refused((config, path), tmp_path, state)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_without_momentum_goes_on(optimizer: str, tmp_path: Path) -> None:
+    """Adam's moments do not depend on `momentum`."""
+    changes = {"optimizer": optimizer, "momentum": 0.0, "nesterov": False}
+    config, path = TrainConfig(**{**BASE, **changes}), tmp_path / "run.pt"
+    steps = iter(range(100))
+    train(config, on_epoch=lambda _: False, should_stop=lambda: next(steps) == STEP, checkpoint_to=path)
+    state = load_checkpoint(path, config)
+    assert bool(state["replicas"][0]["sparse"]["optimizer"]["state"]) == (optimizer == "adam")
+    again = train(config, on_epoch=lambda _: False, should_stop=lambda: False, resume_from=path)
+    whole = train(config, on_epoch=lambda _: False, should_stop=lambda: False)
+    assert (again.loss, again.test_accuracy) == (whole.loss, whole.test_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("begun_on", "here", "refusal"),
+    [
+        ("cpu", "cpu", None),
+        ("cuda", "cuda", None),
+        ("cuda", "cpu", CheckpointElsewhere),
+        ("mps", "cpu", CheckpointElsewhere),
+        ("mps", "cuda", CheckpointElsewhere),
+        ("cpu", "cuda", BadCheckpoint),  # and soon trained again there
+        ("cpu", "mps", BadCheckpoint),
+        ("toaster", "cpu", BadCheckpoint),
+    ],
+)
+def test_only_what_a_quicker_device_began_is_left_to_another_machine(
+    begun_on: str, here: str, refusal: type[BadCheckpoint] | None, tmp_path: Path
+) -> None:
+    config, path = CONFIGS["rigl", "sgd"], tmp_path / "run.pt"
+    train(config, on_epoch=lambda _: False, should_stop=lambda: True, checkpoint_to=path)
+    run = Run(config, load_task(config, None), Plan(), {}, Workplace())
+    saved, fresh = load_checkpoint(path, config) | {"device": begun_on}, run.state_dict() | {"device": here}
+
+    def check() -> dict[str, Any]:
+        fields = [field.name for field in dataclasses.fields(EpochReport)]
+        return checked_state(saved, fresh, run.replicas, fields=fields, batches_per_epoch=run.batches_per_epoch)
+
+    if refusal is None:
+        assert check()["device"] == here
+    else:
+        with pytest.raises(BadCheckpoint, match=f"{begun_on}.*{here}") as caught:
+            check()
+        assert type(caught.value) is refusal
 
 
 @pytest.mark.parametrize("state", [{}, [], None, 3, "text", torch.zeros(2)], ids=repr)
@@ -231,6 +290,30 @@ def test_whatever_is_put_anywhere_nothing_else_is_raised(data: st.DataObject, ha
     except BadCheckpoint:
         assert run.step == 0
         assert run.history == []
+
+
+ODD_TENSORS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "a parameter": torch.nn.Parameter,
+    "sparse": torch.Tensor.to_sparse,
+    "without data": lambda tensor: tensor.to("meta"),
+    "nested": lambda tensor: torch.nested.nested_tensor([tensor]),
+    "of another shape": lambda tensor: tensor.flatten(),
+    "of another type": torch.Tensor.double,
+    "a list": torch.Tensor.tolist,
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage:UserWarning")
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+def test_tensors_are_plain_ones(kind: str, tmp_path: Path) -> None:
+    config, path = CONFIGS["rigl", "sgd"], tmp_path / "run.pt"
+    train(config, on_epoch=lambda _: False, should_stop=lambda: True, checkpoint_to=path)
+    run, state = Run(config, load_task(config, None), Plan(), {}, Workplace()), load_checkpoint(path, config)
+    model = state["replicas"][0]["model"]
+    name = next(name for name, tensor in model.items() if tensor.ndim > 1)
+    model[name] = ODD_TENSORS[kind](model[name])
+    with pytest.raises(BadCheckpoint, match=rf"{name} is no tensor \(\d+, \d+\) of torch\.float32"):
+        run.load_state_dict(state)
 
 
 def test_a_diverged_run_is_told_so_and_not_that_its_checkpoint_is_damaged(tmp_path: Path) -> None:
