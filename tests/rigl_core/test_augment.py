@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -111,3 +113,48 @@ def test_a_resized_crop_of_the_whole_image_is_the_image_or_its_mirror():
     mirrored = torch.tensor([torch.equal(a, b) for a, b in zip(out, images.flip(3), strict=True)])
     assert (same ^ mirrored).all()
     assert 8 <= int(mirrored.sum()) <= 32
+
+
+def boxes(height, width, n=1500, **options):
+    """Top, height, left, width and mirroring of the boxes drawn from images whose pixels are their own coordinates."""
+    rows = torch.arange(float(height))[:, None].expand(height, width)
+    columns = torch.arange(float(width)).expand(height, width)
+    out = resized_crop_flip(torch.stack([rows, columns]).expand(n, 2, height, width), generator(6), **options)
+    (top, left), (bottom, right) = out.amin((2, 3)).T, out.amax((2, 3)).T
+    return top, bottom - top + 1, left, right - left + 1, out[:, 1, 0, 0] > out[:, 1, 0, -1]
+
+
+def is_uniform(values, low, high, pixels=0.0):
+    """Whether values seem drawn uniformly: their range (but for rounding to pixels), mean, and deviation."""
+    span = high - low
+    assert low - pixels <= values.min() <= low + 0.02 * span + pixels
+    assert high - 0.02 * span - pixels <= values.max() <= high + pixels
+    assert float(values.mean()) == pytest.approx((low + high) / 2, abs=0.025 * span)  # 3.3 standard errors of 1,500
+    return float(values.std()) == pytest.approx(span / math.sqrt(12), rel=0.05)
+
+
+def test_area_shape_place_and_mirroring_of_a_resized_crop_are_drawn_as_documented():
+    top, high, left, wide, mirrored = boxes(64, 96, scale=(0.1, 0.4), ratio=(1.2, 2.0))
+    assert is_uniform(high * wide / (64 * 96), 0.1, 0.4, pixels=0.01)
+    assert is_uniform((wide / high).log(), math.log(1.2), math.log(2.0), pixels=0.05)
+    assert is_uniform((top + 0.5) / (64 - high + 1), 0.0, 1.0)
+    assert is_uniform((left + 0.5) / (96 - wide + 1), 0.0, 1.0)
+    assert float(mirrored.float().mean()) == pytest.approx(0.5, abs=0.04)
+    drawn = torch.stack([top / (64 - high), left / (96 - wide), high * wide, wide / high, mirrored.float()])
+    assert (drawn.corrcoef() - torch.eye(5)).abs().max() < 0.08
+
+
+def test_a_resized_crop_is_of_8_to_100_percent_and_three_to_four_either_way_and_cut_where_it_is_too_long():
+    top, high, left, wide, _ = boxes(64, 64)
+    share = high * wide / 64**2
+    assert 0.075 < share.min() < 0.085
+    assert is_uniform(share[share < 0.7], 0.08, 0.7, pixels=0.01)  # those that are never cut
+    whole = high.maximum(wide) < 64
+    assert 0.7 < (wide / high)[whole].min() < 0.78
+    assert 1.28 < (wide / high)[whole].max() < 1.42
+    for start, length in ((top, high), (left, wide)):
+        assert start.min() == 0
+        assert (start + length).max() == length.max() == 64
+    _, high, _, wide, _ = boxes(2, 50, n=300)  # of 8 to 100 pixels, which are three to eleven wide, but for their cut
+    assert (high == 2).all()
+    assert wide.max() <= 12

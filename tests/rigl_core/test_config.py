@@ -166,21 +166,51 @@ def test_training_longer_stretches_everything_together() -> None:
     assert short.lr_at(1) == pytest.approx(0.02), "what is set to drop does, if at every step"
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("sparsity", 1.0), ("sparsity", -0.1), ("alpha", 1.1), ("alpha", float("nan")), ("delta_t", 0),
-        ("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("lr", float("inf")), ("momentum", 1.0), ("weight_decay", -1e-4),
-        ("seeds", ()), ("seeds", (-1, 2)), ("augmentation", "mixup"), ("optimizer", "adamw"), ("no_such_key", 1),
-        ("clip_norm", 0.0), ("text_sha256", "0" * 63), ("text_sha256", "G" * 64),
-        ("label_smoothing", 1.0), ("train_size", 0), ("t_end_fraction", 1.5), ("lr_drop_factor", 0.0),
-    ],
-)  # fmt: skip
-def test_values_out_of_range(field: str, value: object) -> None:
-    with pytest.raises(ValidationError) as caught:
-        TrainConfig.model_validate({field: value})
-    assert caught.value.error_count() == 1
-    assert caught.value.errors()[0]["loc"][0] == field
+NAN, INF = float("nan"), float("inf")
+RANGES: dict[str, tuple[list[object], list[object]]] = {  # field: the last values inside, the first outside
+    "sparsity": ([0.0, 0.999], [-0.001, 1.0, NAN]),
+    "alpha": ([0.0, 1.0], [-0.001, 1.001, NAN]),
+    "delta_t": ([1], [0]),
+    "t_end_fraction": ([0.0, 1.0], [-0.001, 1.001, NAN]),
+    "anneal_power": ([0.001], [0.0, NAN, INF]),
+    "grow_accumulation": ([1], [0]),
+    "ramp_start": ([0], [-1]),
+    "epochs": ([1], [0, 1.5]),
+    "train_multiplier": ([0.001], [0.0, NAN, INF]),
+    "batch_size": ([1], [0]),
+    "lr": ([0.001], [0.0, NAN, INF]),
+    "momentum": ([0.0, 0.999], [-0.001, 1.0, NAN]),
+    "weight_decay": ([0.0], [-0.001, NAN, INF]),
+    "clip_norm": ([None, 0.001], [0.0, NAN, INF]),
+    "lr_drop_every": ([0], [-1]),
+    "lr_drop_factor": ([0.001, 1.0], [0.0, 1.001, NAN]),
+    "warmup_steps": ([None, 0], [-1]),
+    "label_smoothing": ([0.0, 0.999], [-0.001, 1.0, NAN]),
+    "train_size": ([None, 1], [0]),
+    "seeds": ([(0,), (2**31 - 1,)], [(), (-1, 2), (0, 2**31)]),
+    "augmentation": ([], ["mixup"]),
+    "optimizer": ([], ["adamw"]),
+    "text_sha256": ([], ["0" * 63, "0" * 65, "G" * 64]),
+    "no_such_key": ([], [1]),
+}
+
+
+@pytest.mark.parametrize("field", RANGES)
+def test_ranges_end_where_they_should(field: str) -> None:
+    allowed, refused = RANGES[field]
+    adam = {"optimizer": "adam"}  # which does without momentum
+    for value in allowed:
+        assert getattr(TrainConfig.model_validate({**adam, field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ValidationError) as caught:
+            TrainConfig.model_validate({**adam, field: value})
+        assert caught.value.error_count() == 1
+        assert caught.value.errors()[0]["loc"][0] == field
+
+
+def test_every_number_of_a_configuration_has_a_range() -> None:
+    numbers = {name for name, field in TrainConfig.model_fields.items() if isinstance(field.default, int | float)}
+    assert numbers - {"nesterov"} <= RANGES.keys()
 
 
 @pytest.mark.parametrize(

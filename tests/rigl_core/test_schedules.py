@@ -60,6 +60,7 @@ def test_cubic_ramp_laws(delta_t: int, t_start: int, length: int, sparsity: floa
     [
         ({"delta_t": 0}, "delta_t is 0"),
         ({"t_start": 20}, "from step 20 to step 10"),
+        ({"t_start": 10}, "from step 10 to step 10"),
         ({"t_start": -1}, "from step -1"),
         ({"sparsity": 1.0}, "sparsity is 1.0"),
     ],
@@ -79,7 +80,7 @@ def test_update_steps() -> None:
 @given(
     delta_t=st.integers(1, 200),
     t_end=st.integers(0, 500),
-    alpha=st.floats(0, 1),
+    alpha=st.floats(0, 1) | st.sampled_from([0.0, 1.0]),
     anneal=st.sampled_from(sorted(ANNEALS)),
     n_steps=st.integers(1, 800),
 )
@@ -96,7 +97,7 @@ def test_laws(delta_t: int, t_end: int, alpha: float, anneal: str, n_steps: int)
     [
         ({"delta_t": 0, "t_end": 10}, "delta_t is 0"),
         ({"delta_t": 1, "t_end": -1}, "t_end is -1"),
-        ({"delta_t": 1, "t_end": 10, "alpha": 1.5}, "alpha is 1.5"),
+        ({"delta_t": 1, "t_end": 10, "alpha": 1.001}, "alpha is 1.001"),
         ({"delta_t": 1, "t_end": 10, "alpha": float("nan")}, "alpha is nan"),
         ({"delta_t": 1, "t_end": 10, "anneal_power": 0.0}, "anneal_power is 0.0"),
         ({"delta_t": 1, "t_end": 10, "anneal_power": float("inf")}, "anneal_power is inf"),
