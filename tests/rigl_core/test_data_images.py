@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -74,6 +76,30 @@ def test_a_constant_channel_has_a_deviation_to_divide_by():
     assert channel_statistics(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8)) == ((pytest.approx(0.2),), (1.0,))
 
 
+@pytest.mark.parametrize(("part", "first"), [("val", 20), ("test", 50)])
+def test_a_held_out_part_is_given_whole_and_once_and_is_not_the_other(part, first, monkeypatch):
+    monkeypatch.setattr("rigl_core.data.images.EVAL_BATCH", 4)
+    numbers = Split(*numbered(60, (2, 3, 4)))
+    whole = replace(data(60), train=numbers[:20], val=numbers[20:50], test=numbers[50:])
+    batches = list(whole.held_out(part))
+    n = {"val": 30, "test": 10}[part]
+    assert [len(labels) for _, labels in batches] == [4] * (n // 4) + [2]
+    images, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+    assert labels.tolist() == list(range(first, first + n))
+    torch.testing.assert_close(images, whole.normalise(numbers.images[labels]))
+
+
+def test_a_batch_is_normalised_and_in_the_order_asked_for():
+    whole = data()
+    images, labels = whole.batch(torch.tensor([3, 0, 3]))
+    assert labels.tolist() == [3, 0, 3]
+    torch.testing.assert_close(images, whole.normalise(whole.train.images[[3, 0, 3]]))
+
+
+def test_what_a_model_is_told_of_images():
+    assert data(7).model_arguments() == {"num_classes": 7, "in_channels": 2, "image_size": (3, 4)}
+
+
 def test_first_keeps_the_first_training_images_only():
     whole = data(10)
     part = whole.first(4)
@@ -86,7 +112,9 @@ def test_first_keeps_the_first_training_images_only():
 
 
 def test_image_shape_and_moving_between_devices():
-    moved = data().to("meta")
+    here = data()
+    assert here.to("cpu") is here
+    moved = here.to("meta")
     assert data().image_shape == moved.image_shape == (2, 3, 4)
     assert {part.images.device.type for part in (moved.train, moved.val, moved.test)} == {"meta"}
     assert moved.normalise(moved.train.images).device.type == "meta"

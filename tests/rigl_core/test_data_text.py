@@ -83,6 +83,20 @@ def test_more_characters_than_fit_a_byte() -> None:
     assert text_of(data, data.train) == text[:1080]
 
 
+@pytest.mark.parametrize(("n_characters", "dtype"), [(255, torch.uint8), (256, torch.int32)])
+def test_symbols_take_a_byte_as_long_as_they_fit(n_characters: int, dtype: torch.dtype) -> None:
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + n_characters))) * 20
+    data = split_text("text", text, 8)
+    assert data.train.dtype == dtype
+    assert int(data.train.max()) == n_characters  # symbols begin at 1
+    assert text_of(data, data.test) == text[-len(data.test) :]
+
+
+def test_a_part_of_one_window_and_the_character_after_it_is_long_enough() -> None:
+    data = split_text("text", "ab" * 50, 4)  # 90, 5 and 5 characters
+    assert [len(list(data.held_out(part))) for part in ("val", "test")] == [1, 1]
+
+
 def test_only_the_first_windows() -> None:
     whole = split_text("text", "abcdefghij" * 10, 4)
     part = whole.first(3)
@@ -96,7 +110,9 @@ def test_only_the_first_windows() -> None:
 
 
 def test_it_moves_between_devices() -> None:
-    moved = split_text("text", "abcdefghij" * 10, 4).to("meta")
+    here = split_text("text", "abcdefghij" * 10, 4)
+    assert here.to("cpu") is here
+    moved = here.to("meta")
     assert {part.device.type for part in (moved.train, moved.val, moved.test)} == {"meta"}
 
 

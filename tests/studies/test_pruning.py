@@ -31,7 +31,7 @@ OPTIONS: Mapping[str, list[dict[str, Any]]] = {
         {"n_startup_trials": 2, "n_warmup_steps": 2, "interval_steps": 3, "n_min_trials": 3},
     ],
     "asha": [{}, {"reduction_factor": 2}, {"min_resource": 2, "reduction_factor": 2, "min_early_stopping_rate": 1}],
-    "hyperband": [{}, {"reduction_factor": 2}, {"min_resource": 2, "reduction_factor": 2}],
+    "hyperband": [{}, {"reduction_factor": 2}, {"min_resource": 12}, {"min_resource": 2, "reduction_factor": 2}],
 }
 CASES = [
     pytest.param({"name": name, **options}, id=f"{name}-{i}")

@@ -110,6 +110,10 @@ def test_json_brings_back_the_same_campaign(name: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"name": "a" * 80},
+        {"name": "0._-"},
+        {"search.lr": {"low": 0.5, "high": 1.0, "step": 0.5}, "strategy.reference": None},
+        {"search.delta_t": {"low": 50, "high": 200}, "strategy.reference": {"lr": 0.3, "delta_t": 50}},
         {"strategy.pruner": "median"},
         {"strategy.pruner": {"name": "asha", "reduction_factor": 4}},
         {"strategy.pruner": {"name": "hyperband", "options": {"min_resource": 2}}},
@@ -147,6 +151,13 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
         ({"search.lr": {"low": 0.1, "high": 0.2, "log": True, "step": 0.1}}, "cannot be combined"),
         ({"search.delta_t": {"low": 50, "high": 100, "step": 100}}, "step = 100"),
         ({"search.delta_t": {"low": 50, "high": 100, "step": 0.5}}, "whole number"),
+        ({"search.delta_t": {"low": 50, "high": 100, "step": 0}}, "step = 0 must be above 0"),
+        ({"search.delta_t": {"low": 50, "high": 100, "step": -10}}, "step = -10 must be above 0"),
+        ({"search.lr": {"low": 0.1, "high": 0.2, "step": math.nan}}, "step = nan must be above 0"),
+        ({"search.lr": {"low": 0.1, "high": 0.1}}, "must be below"),
+        ({"search.lr": {"low": 0.1, "high": math.inf}}, "both must be finite"),
+        ({"search.lr": {"low": math.nan, "high": 0.1}}, "both must be finite"),
+        ({"search.lr": {"low": 0.0, "high": 0.1, "step": 0.9e-6}}, "more than 100,000 values"),
         ({"search.lr": [0.1, 0.1]}, "repeat a value"),
         ({"pairs.sparsity": [0.9, 0.9]}, "repeats a pair"),
         ({"pairs.distribution": ["uniform", "random"]}, "repeats a pair"),
@@ -157,6 +168,12 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
         ({"strategy.reference": {"lr": 0.1}}, "exactly the searched parameters: delta_t, lr"),
         ({"strategy.reference": {"lr": 0.4, "delta_t": 100}}, "reference.lr = 0.4 is outside"),
         ({"strategy.reference": {"lr": 0.1, "delta_t": 75}}, "reference.delta_t = 75 is outside"),
+        (
+            {"search.delta_t": {"low": 50, "high": 200}, "strategy.reference": {"lr": 0.1, "delta_t": 75.5}},
+            "reference.delta_t = 75.5 is outside",
+        ),
+        ({"strategy.reference": {"lr": "0.1", "delta_t": 100}}, "reference.lr = 0.1 is outside"),
+        ({"strategy.reference": {"lr": 0.1, "delta_t": True}}, "reference.delta_t = True is outside"),
         ({"strategy.pruner": "medan"}, 'Did you mean "median"'),
         (
             {"strategy.pruner": {"name": "none", "patience": 1}},
@@ -169,6 +186,10 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
             {"strategy.pruner": {"name": "median", "interval_steps": 0}},
             'pruner "median": option interval_steps is 0.0; it must be at least 1',
         ),
+        ({"strategy.pruner": {"name": "median", "n_min_trials": 0}}, "n_min_trials is 0.0; it must be at least 1"),
+        ({"strategy.pruner": {"name": "asha", "min_resource": 0}}, "min_resource is 0.0; it must be at least 1"),
+        ({"strategy.pruner": {"name": "median", "n_warmup_steps": -1}}, "must be a whole number, at least 0"),
+        ({"strategy.pruner": {"name": "asha", "min_resource": 1.5}}, "must be a whole number, at least 0"),
         # Corners: each end of the box must be a possible training, for every pair.
         ({"search.alpha": {"low": 0.5, "high": 1.5}, "strategy.reference": None}, "alpha = 1.5"),
         ({"search.momentum": [0.0, 0.9], "strategy.reference": None}, "momentum is 0"),
