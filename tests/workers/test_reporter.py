@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +74,34 @@ def test_the_pruners_word_is_waited_for_where_an_epoch_is_long(monkeypatch: pyte
     with Reporter(ticket) as reporter:
         threading.Timer(0.05, ticket.open.set).start()
         assert reporter.tell(Report(0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("epoch_seconds", "replayed", "waits"), [(30_000.0, False, True), (10_000.0, False, False), (30_000.0, True, False)]
+)
+def test_the_pruners_word_is_waited_for_where_that_costs_a_thousandth_of_an_epoch_that_was_trained(
+    epoch_seconds: float, replayed: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr("workers.reporter.time", SimpleNamespace(monotonic=lambda: clock))
+
+    class Slow(FakeTicket):
+        def tell(self, reports: Sequence[Report]) -> Answer:
+            nonlocal clock
+            answer = super().tell(reports)
+            clock += 20.0
+            return answer
+
+    ticket = Slow(GO_ON, Answer(prune=True, recalled=False))
+    with Reporter(ticket) as reporter:
+        reporter.tell(Report(0, 0.5))
+        reporter.flush()
+        ticket.open.clear()
+        clock = epoch_seconds
+        opens = threading.Timer(0.05, ticket.open.set)
+        opens.start()
+        assert reporter.tell(Report(1, 0.5, replayed)) == waits
+        opens.join()
 
 
 def test_a_recall_is_noticed() -> None:
