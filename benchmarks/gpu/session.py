@@ -13,16 +13,20 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.rows import Row, not_measured, table
+from rigl_core.errors import BadInput
 
 Measure = Callable[[], None]
+
+RINGS_AGAIN = 5.0
+"""Seconds after which the alarm rings again: what it raises in a destructor, say, Python only prints."""
 
 
 class CannotMeasure(Exception):
     """This device has not what a part is about."""
 
 
-class OutOfTime(Exception):
-    """A part has used up its seconds."""
+class OutOfTime(BaseException):
+    """A part has used up its seconds. No Exception: compilers, and parts that try several things, go on after those."""
 
 
 class Session:
@@ -34,6 +38,7 @@ class Session:
         kept: what an earlier process of the same measurement has written there.
 
     Attributes:
+        ends: when the budget is used up, on this machine's monotonic clock, which all its processes share.
         told: sentences that fit in no table.
         errors: the traceback of each part that failed.
     """
@@ -44,12 +49,14 @@ class Session:
         self.told: list[str] = before.get("told", [])
         self.errors: dict[str, str] = before.get("errors", {})
         self.machine = ""
-        self._out, self._ends = out, time.monotonic() + budget
+        self._out, self.ends = out, time.monotonic() + budget
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def seconds_left(self) -> float:
         """Of the budget."""
-        return self._ends - time.monotonic()
+        return self.ends - time.monotonic()
 
     def row(self, row: Row) -> None:
         """A figure."""
@@ -77,7 +84,7 @@ class Session:
         try:
             with within(min(limit, self.seconds_left)):
                 measure()
-        except (OutOfTime, CannotMeasure) as reason:
+        except (OutOfTime, CannotMeasure, BadInput) as reason:
             self.row(not_measured(part, f"{reason}"))
         except Exception as error:
             reliable = False
@@ -106,7 +113,7 @@ def within(seconds: float) -> Iterator[None]:
 
     began = time.monotonic()
     before = signal.signal(signal.SIGALRM, ring)
-    others, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    others, _ = signal.setitimer(signal.ITIMER_REAL, seconds, RINGS_AGAIN)
     try:
         yield
     finally:

@@ -272,16 +272,16 @@ class Speed:
     def _peak(self, network: Network, method: str) -> float:
         """MiB above what is there already."""
         self.site.release()
-        before = torch.cuda.memory_reserved()
+        before = torch.cuda.memory_reserved(self.site.device)
         steps = self.site.steps(network, method=method, delta_t=4)
         for _ in range(14):
             steps()
         self.site.release()  # what the search for algorithms took
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(self.site.device)
         for _ in range(8):
             steps()
         wait(self.site.device)
-        return (torch.cuda.max_memory_reserved() - before) / 2**20
+        return (torch.cuda.max_memory_reserved(self.site.device) - before) / 2**20
 
     def profile(self, network: Network) -> None:
         """Where the time of a step goes, recorded or not."""

@@ -1,6 +1,8 @@
 """The command that measures GPUs goes its whole way on a CPU, with next to no data."""
 
 import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import session as session_of_parts
 from benchmarks.gpu.session import OutOfTime, Session, within
 from benchmarks.gpu.site import Site
 from benchmarks.rows import Row
+from rigl_core.errors import BadInput
 
 PARTS = tuple(gpu.parts_of(Site("cpu", quick=True), Session(0.0)))
 FOR_GPUS = {"waiting", "wrn-memory", "wrn-run-compiled"}
@@ -84,3 +88,79 @@ def test_a_limit_leaves_the_alarm_of_others_alone() -> None:
 
     with pytest.raises(OutOfTime, match="its 0 s"):
         one_in_the_other()
+
+
+def test_a_part_that_tries_many_things_is_out_of_time_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_of_parts, "RINGS_AGAIN", 0.05)
+    interrupted = []
+
+    def tries_on() -> None:
+        while True:
+            try:
+                try:
+                    time.sleep(9.0)
+                except Exception:
+                    interrupted.append("as a failure")
+            except BaseException:  # as a destructor would
+                if interrupted:
+                    raise
+                interrupted.append("once")
+
+    session = Session(60.0)
+    assert session.attempt("one", 0.05, tries_on)
+    assert interrupted == ["once"]
+    assert [row.note for row in session.rows] == ["not measured: its 0 s were over"]
+
+
+def test_what_cannot_be_done_here_is_no_failure() -> None:
+    def asks_too_much() -> None:
+        raise BadInput("--compile needs a C compiler, and there is none; train without, or install gcc.")
+
+    session = Session(60.0)
+    assert session.attempt("one", 9.0, asks_too_much)
+    assert not session.errors
+    assert session.rows[0].note.startswith("not measured: --compile needs a C compiler")
+
+
+def test_after_a_failure_a_new_process_measures_what_is_left_in_the_time_that_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks() -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    measured: list[str] = []
+    parts = {
+        "before": (9.0, lambda: measured.append("before")),
+        "breaks": (9.0, breaks),
+        "after": (9.0, lambda: measured.append("after")),
+    }
+    monkeypatch.setattr(gpu, "parts_of", lambda site, session: parts)
+    monkeypatch.setattr(gpu, "prepare_process", lambda execution, device: None)
+    site, out = Site("cuda", quick=True), tmp_path / "new folder" / "figures.json"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    session = Session(60.0, out)
+
+    def release(site: Site) -> None:
+        if session.errors:
+            breaks()
+
+    monkeypatch.setattr(Site, "release", release)
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: started.append(arguments))
+    gpu._measure_and_print(session, site, [], out)
+    assert measured == ["before"]
+    (command,) = started
+    assert command[:3] == [sys.executable, "-m", "benchmarks.gpu"]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Site, "release", lambda site: None)
+    gpu.main(command[3:])
+    assert measured == ["before", "after"]
+    assert [row["line"] for row in json.loads(out.read_text())["rows"]] == ["breaks"]
+    told = capsys.readouterr().out
+    assert "after (60 s left)" in told or "after (59 s left)" in told
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpu.main(command[3:])
+    assert "breaks" in (told := capsys.readouterr().out)
+    assert "not measured: the GPU cannot be used any more" in told
