@@ -88,6 +88,21 @@ def test_a_worker_may_come_to_more_shapes_than_pytorch_keeps() -> None:
         assert replica.take_loss() > 0.0
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_compiled_whole(name: str) -> None:
+    """No break in its graph, which would be an error, and the same bits."""
+    model, side = MODELS[name](), max(8, MODELS[name].smallest_image) if name != "lenet_300_100" else 28
+    channels = 1 if name == "lenet_300_100" else 3
+    inputs = torch.randn(2, channels, side, side) if MODELS[name].reads == "images" else torch.randint(257, (2, 6))
+    streams = torch.Generator()
+    seed_dropout(model.train(), streams)
+    outputs = []
+    for compute in (model, CompiledModel(model, "eager")):
+        streams.manual_seed(1)
+        outputs.append(compute(inputs))
+    assert torch.equal(*outputs)
+
+
 class Called(nn.Module):
     """Calls its layers in another order than it has them."""
 
