@@ -190,8 +190,8 @@ def _costs(
     if all(is_same):
         return found, (0.0, 0.0)
     weights = np.array([1.0, *[-1 / len(foreign)] * len(foreign)])
-    average = response.difference(places, weights)
-    return found, (average.mean(), average.std())
+    # The mean of what is told of each: the reference's cost is the first screen's, which another model gave.
+    return found, (math.fsum(cost.mean for cost in found) / len(found), response.difference(places, weights).std())
 
 
 def _near(rows: pd.DataFrame, looks: Array, keep: set[int]) -> tuple[pd.DataFrame, Array]:

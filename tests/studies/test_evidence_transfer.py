@@ -84,6 +84,29 @@ def test_an_average_of_independent_means() -> None:
     assert average.high - average.mean == pytest.approx(1.959964 * 0.0025)
 
 
+def test_the_average_is_that_of_the_costs_told_one_by_one() -> None:
+    alphas = [round(0.05 * i, 2) for i in range(1, 13)]
+    spec = make_spec(search={"alpha": alphas}, reference={"alpha": 0.3}, sampler="grid", sparsity=(0.8, 0.9, 0.98))
+
+    def around(top: float) -> list[Told]:
+        values = [0.85 - 0.05 * (alpha - top) ** 2 for alpha in alphas]
+        wave = [0.001 * math.sin(5 * i) for i in range(len(alphas))]
+        return [
+            Told({"alpha": alpha}, val=(v, v), test=(v + w, v - w / 2))
+            for alpha, v, w in zip(alphas, values, wave, strict=True)
+        ]
+
+    found = transfer(evidence_of(spec, [around(top) for top in (0.1, 0.3, 0.55)]))
+    assert found is not None
+    foreign = [cost for cost in found.costs if cost.source != "reference"]
+
+    # The second pair's best is the reference, which costs elsewhere what the first screen says that tuning gains.
+    assert [cost.kind for cost in foreign].count("gain") == 2
+    assert found.average is not None
+    assert found.average.mean == pytest.approx(math.fsum(cost.mean for cost in foreign) / 6, abs=1e-12)
+    assert found.average.low < found.average.mean < found.average.high
+
+
 def test_the_claim_is_one_number_set_beside_the_margin() -> None:
     one, other = (0.8000, 0.81, 0.82, 0.83, 0.84), (0.8001, 0.81, 0.82, 0.8401, 0.84)
     spec = make_spec(search={"alpha": list(ALPHAS)}, reference={"alpha": 0.1}, sampler="grid", sparsity=(0.9, 0.98))
