@@ -142,7 +142,7 @@ class TrainConfig(BaseModel):
         method = get_method(self.method)
         check_options("model", self.model, self.model_options, get_model(self.model).takes)
         check_options("data set", self.dataset, self.dataset_options, get_dataset(self.dataset).takes)
-        UpdateSchedule(delta_t=self.delta_t, t_end=0, alpha=self.alpha, anneal=self.anneal)
+        UpdateSchedule(delta_t=self.delta_t, t_end=0, anneal=self.anneal)  # refuses an anneal there is not
         _check_data(self)
         _check_image_size(self)
         _check_sources(self)

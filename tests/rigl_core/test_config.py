@@ -108,6 +108,7 @@ def test_momentum_concerns_sgd_only(optimizer: str) -> None:
     def make() -> TrainConfig:
         return TrainConfig.model_validate({"method": "snfs", "momentum": 0.0, "optimizer": optimizer})
 
+    assert TrainConfig(method="rigl", momentum=0.0, optimizer=optimizer, nesterov=False).momentum == 0.0
     if optimizer == "adam":
         assert make().nesterov
     else:
@@ -147,6 +148,7 @@ def test_no_more_gradients_are_averaged_than_there_are_between_updates() -> None
     assert TrainConfig(delta_t=5, grow_accumulation=5).grow_accumulation == 5
     with pytest.raises(BadInput, match="grow_accumulation is 6, above delta_t, which is 5"):
         TrainConfig(delta_t=5, grow_accumulation=6)
+    assert TrainConfig(method="static", delta_t=5, grow_accumulation=6).grow_accumulation == 6, "nothing ever grows"
 
 
 def test_a_recipe_that_is_no_name_is_unknown() -> None:
@@ -220,6 +222,8 @@ def test_every_number_of_a_configuration_has_a_range() -> None:
         ({"model": "lenet"}, UnknownName, 'Did you mean "lenet_300_100"?'),
         ({"dataset": "fashion"}, UnknownName, 'unknown data set "fashion". Did you mean "fashion_mnist"?'),
         ({"anneal": "cos"}, UnknownName, 'unknown anneal "cos"'),
+        ({"anneal": "cos", "method": "pruning"}, UnknownName, 'unknown anneal "cos"'),
+        ({"anneal": "cos", **TEXT}, UnknownName, 'unknown anneal "cos"'),
         ({"model": "wrn", "model_options": {"deph": 10}}, BadInput, 'takes no option "deph"'),
         ({"model": "wrn", "model_options": {"depth": 10.5}}, BadInput, "must be a whole number"),
         ({"dataset_options": {"n_train": 5}}, BadInput, 'data set "fashion_mnist" takes no option "n_train"'),
@@ -258,6 +262,7 @@ def test_every_number_of_a_configuration_has_a_range() -> None:
         ({**TEXT, "augmentation": "crop_flip"}, BadInput, 'augmentation is "crop_flip", which changes images'),
         ({**TEXT, "text_file": None}, BadInput, 'data set "text" is a file of yours; name it with text_file'),
         ({"text_file": "corpus.txt"}, BadInput, 'belong to data set "text", not to "fashion_mnist"'),
+        ({"text_sha256": "0" * 64}, BadInput, 'belong to data set "text", not to "fashion_mnist"'),
         ({**TEXT, "text_sha256": None}, BadInput, "text_file needs text_sha256 beside it"),
     ],
 )
@@ -314,8 +319,8 @@ def test_what_the_plan_knows_of_synthetic_images_is_so(options: dict[str, float]
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.smallest_image > 1])
 def test_a_last_batch_of_one_image_is_refused_where_it_could_not_be_normalised(name: str) -> None:
-    def plan(size: int, **changes: int) -> TrainConfig:
-        options = {"channels": 1, "height": size, "width": size, "n_train": 17}
+    def plan(size: int, width: int | None = None, **changes: int) -> TrainConfig:
+        options = {"channels": 1, "height": size, "width": width or size, "n_train": 17}
         return TrainConfig.model_validate(
             {"model": name, "dataset": "synthetic", "dataset_options": options, "batch_size": 16, **changes}
         )
@@ -324,13 +329,21 @@ def test_a_last_batch_of_one_image_is_refused_where_it_could_not_be_normalised(n
     network = MODELS[name](num_classes=10, in_channels=1, image_size=(least, least))
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         network(torch.zeros(1, 1, least, least))
-    for changes in ({}, {"batch_size": 1}, {"batch_size": 8, "train_size": 9}):
+    for changes in ({}, {"batch_size": 1}, {"batch_size": 7, "train_size": 15}):
         with pytest.raises(BadInput, match="leaves one image to the last batch"):
             plan(least, **changes)
 
     assert plan(least + 1).batch_size == 16
+    assert plan(least, least + 1).batch_size == plan(least + 1, least).batch_size == 16
     assert plan(least, batch_size=15).batch_size == 15
+    assert plan(least, train_size=16).train_size == 16
+    assert plan(least + 1, train_size=17).train_size == 17, "all there are"
     network(torch.zeros(1, 1, least + 1, least))
+
+
+def test_a_network_that_does_not_normalise_takes_one_image_of_one_pixel() -> None:
+    options = {"channels": 1, "height": 1, "width": 1, "n_train": 17}
+    assert TrainConfig.model_validate({"dataset": "synthetic", "dataset_options": options, "batch_size": 16})
 
 
 @pytest.mark.parametrize("delta_t", [1, 15, 16, 17, 100])
