@@ -51,15 +51,37 @@ def resolve_device(text: str = "auto") -> str:
 
 
 @contextlib.contextmanager
-def told_of_device_failures() -> Iterator[None]:
-    """Within it, or decorated by it: what a GPU says that cannot compute any more becomes DeviceFailed.
+def told_of_device_failures(device: str) -> Iterator[None]:
+    """Within it, what a GPU says that cannot compute any more becomes DeviceFailed.
 
-    A lack of its memory is no such thing.
+    A lack of its memory is no such thing. Libraries (cuDNN, cuBLAS, Triton) have words of their own for a failure, so
+    after any error the device is asked whether it still computes.
     """
     try:
         yield
     except torch.AcceleratorError as error:
-        raise DeviceFailed(f"the device stopped computing: {str(error).strip().splitlines()[0]}") from error
+        raise _failed(error) from error
+    except RuntimeError as error:
+        if torch.device(device).type == "cuda" and torch.cuda.is_initialized():
+            try:
+                torch.cuda.synchronize(device)
+            except torch.AcceleratorError as failure:
+                raise _failed(failure) from error
+        raise
+
+
+def _failed(error: torch.AcceleratorError) -> DeviceFailed:
+    return DeviceFailed(f"the device stopped computing: {str(error).strip().splitlines()[0]}")
+
+
+def check_computes(device: str) -> None:
+    """Let the device compute something.
+
+    Raises:
+        DeviceFailed: it does not.
+    """
+    with told_of_device_failures(device):
+        int(torch.ones((), device=device) + 1)
 
 
 def count_gpus() -> int:

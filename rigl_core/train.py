@@ -171,7 +171,6 @@ def _bits(evaluations: list[Evaluation]) -> tuple[float, ...]:
     return tuple(e.bits_per_character for e in evaluations if e.bits_per_character is not None)
 
 
-@told_of_device_failures()
 def train(
     config: TrainConfig,
     *,
@@ -218,44 +217,45 @@ def train(
         TrainingDiverged: a loss became NaN or infinite.
     """
     execution = execution or Execution()
-    plan = make_plan(execution, device)
-    prepare_process(execution, device)
-    masks, workplace = load_masks(config, masks_dir), workplace or Workplace()
-    task = workplace.task(config, data_dir, device) if data is None else prepared(data, config, device)
-    run = Run(config, task, plan, masks, workplace)
-    n_steps = run.batches_per_epoch * config.n_epochs
-    if resume_from is not None:
-        saved = load_checkpoint(resume_from, config)
-        try:
-            run.load_state_dict(saved)
-        except BadCheckpoint as error:
-            raise type(error)(f"{resume_from} does not fit this run: {error}.") from error
-        if any(on_epoch(replace(report, replayed=True)) for report in list(run.history)):
-            return run.outcome("pruned")
+    with told_of_device_failures(device):
+        plan = make_plan(execution, device)
+        prepare_process(execution, device)
+        masks, workplace = load_masks(config, masks_dir), workplace or Workplace()
+        task = workplace.task(config, data_dir, device) if data is None else prepared(data, config, device)
+        run = Run(config, task, plan, masks, workplace)
+        n_steps = run.batches_per_epoch * config.n_epochs
+        if resume_from is not None:
+            saved = load_checkpoint(resume_from, config)
+            try:
+                run.load_state_dict(saved)
+            except BadCheckpoint as error:
+                raise type(error)(f"{resume_from} does not fit this run: {error}.") from error
+            if any(on_epoch(replace(report, replayed=True)) for report in list(run.history)):
+                return run.outcome("pruned")
 
-    def stopped() -> TrainOutcome:
-        if checkpoint_to is not None:
-            save_checkpoint(checkpoint_to, config, run.state_dict())
-        return run.outcome("stopped")
+        def stopped() -> TrainOutcome:
+            if checkpoint_to is not None:
+                save_checkpoint(checkpoint_to, config, run.state_dict())
+            return run.outcome("stopped")
 
-    while len(run.history) < config.n_epochs:
-        while run.step < run.batches_per_epoch * (len(run.history) + 1):
-            run.train_batch()
-            if on_step is not None:
-                on_step(run.step, n_steps)
-            if should_stop():
+        while len(run.history) < config.n_epochs:
+            while run.step < run.batches_per_epoch * (len(run.history) + 1):
+                run.train_batch()
+                if on_step is not None:
+                    on_step(run.step, n_steps)
+                if should_stop():
+                    return stopped()
+            if on_epoch(run.finish_epoch()):
+                return run.outcome("pruned")
+            if should_stop():  # a validation may take long
                 return stopped()
-        if on_epoch(run.finish_epoch()):
-            return run.outcome("pruned")
-        if should_stop():  # a validation may take long
-            return stopped()
-        if checkpoint_to is not None:
-            save = partial(save_checkpoint, checkpoint_to, config, run.state_dict())
-            _try_to(save, "Training goes on; a crash now would repeat epochs.")
-    if masks_to is not None and get_method(config.method).sparse:
-        final = {replica.seed: replica.masks for replica in run.replicas}
-        _try_to(partial(save_masks, masks_to, final), "The run counts; no other one can begin from its masks.")
-    return run.outcome("complete")
+            if checkpoint_to is not None:
+                save = partial(save_checkpoint, checkpoint_to, config, run.state_dict())
+                _try_to(save, "Training goes on; a crash now would repeat epochs.")
+        if masks_to is not None and get_method(config.method).sparse:
+            final = {replica.seed: replica.masks for replica in run.replicas}
+            _try_to(partial(save_masks, masks_to, final), "The run counts; no other one can begin from its masks.")
+        return run.outcome("complete")
 
 
 def _try_to(save: Callable[[], None], otherwise: str) -> None:

@@ -85,7 +85,7 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
     mine = queues()
     # Only now: to load torch takes seconds, and what is wrong with the campaign should show before.
     from rigl_core.plan import make_plan
-    from rigl_core.runtime import set_threads
+    from rigl_core.runtime import check_computes, set_threads
     from workers.objective import Means, run_ticket
     from workers.tidy import tidy
 
@@ -104,7 +104,9 @@ def work(settings: WorkerSettings, stop: Stop) -> int:
                 precision=settings.precision, deterministic=settings.deterministic, compiled=settings.compiled
             ),
         )
-        make_plan(means.execution, device)  # which refuses what the device cannot do, before a ticket is claimed
+        # Before a ticket is claimed: three workers in turn that a GPU lets down would cost it for good.
+        make_plan(means.execution, device)  # which refuses what the device cannot do
+        check_computes(device)
         run = partial(run_ticket, checkpoint_dir=checkpoint_dir, means=means)
         return run_worker(
             mine,

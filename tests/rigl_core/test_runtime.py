@@ -9,6 +9,7 @@ from rigl_core import runtime
 from rigl_core.config import TrainConfig
 from rigl_core.errors import BadInput, DeviceFailed
 from rigl_core.runtime import (
+    check_computes,
     derive_seed,
     environment,
     make_generator,
@@ -74,5 +75,35 @@ def test_a_gpu_that_stops_computing_is_told_as_that() -> None:
 
 
 def test_a_lack_of_memory_is_no_failure_of_the_device() -> None:
-    with pytest.raises(torch.OutOfMemoryError), told_of_device_failures():
+    with pytest.raises(torch.OutOfMemoryError), told_of_device_failures("cpu"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_after_a_librarys_own_error_the_gpu_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def finish(device: str) -> None:
+        asked.append(device)
+        if device == "cuda:1":
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nand more")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", finish)
+    with pytest.raises(RuntimeError, match="CUDNN_STATUS_EXECUTION_FAILED"), told_of_device_failures("cuda:0"):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+    with (
+        pytest.raises(DeviceFailed, match=r"an illegal memory access was encountered$"),
+        told_of_device_failures("cuda:1"),
+    ):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+    assert asked == ["cuda:0", "cuda:1"]
+
+
+def test_a_device_that_computes_nothing_is_found_before_it_is_given_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(*_: object, device: str) -> torch.Tensor:
+        raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+
+    check_computes("cpu")
+    monkeypatch.setattr(torch, "ones", launch)
+    with pytest.raises(DeviceFailed, match="busy or unavailable"):
+        check_computes("cuda:0")
