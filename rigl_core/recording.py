@@ -61,6 +61,8 @@ class CudaRecorder:
         try:
             with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 compute()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise RuntimeError(f"a step cannot be recorded ({error}); --deterministic trains without") from error
         self._pool = graph.pool()

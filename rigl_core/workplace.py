@@ -1,5 +1,6 @@
 """What a worker keeps from one trial to the next: the data on their device, and networks with their recorded steps."""
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,12 @@ class Workplace:
         """
         shape: Any = (shape_of(config), plan, id(data))
         if shape != self._shape or not plan.recorded:
-            self._shape = shape
+            self._shape, had = shape, bool(self._replicas)
             self._replicas.clear()  # before the next are made: not both in memory at once
             if plan.compiled:
                 forget_compiled()
+            if had and plan.recorded:
+                gc.collect()  # PyTorch ties the first network of a process into a cycle; none is to go in a recording
         for replica, seed in zip(self._replicas, config.seeds, strict=False):
             replica.begin_again(config, seed, n_steps, masks.get(seed))
         for seed in config.seeds[len(self._replicas) :]:

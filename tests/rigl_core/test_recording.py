@@ -1,5 +1,8 @@
 """Recorded steps equal computed ones, bit for bit: on a tape, which like a CUDA graph knows only memory and numbers."""
 
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from rigl_core.config import TrainConfig
 from rigl_core.data.task import load_task
 from rigl_core.plan import Plan
-from rigl_core.recording import WARM_UP, RecordedSteps
+from rigl_core.recording import WARM_UP, CudaRecorder, RecordedSteps
 from rigl_core.replica import Replica
 from rigl_core.train import train
 from rigl_core.workplace import Workplace, shape_of
@@ -179,6 +182,25 @@ def test_a_workplace_keeps_networks_of_one_shape() -> None:
     assert place.task(config_of(train_size=8), None, "cpu").n_train == 8
 
 
+def test_networks_of_two_shapes_are_not_in_memory_at_once() -> None:
+    """Not even those that something refers to in a circle, as what PyTorch imports late does to a process's first."""
+    alive: list[bool] = []
+
+    def recorder(generators: Any) -> TapeRecorder:
+        alive.append(gone() is not None)
+        return TapeRecorder(generators)
+
+    place = Workplace(recorder)
+    gone: Callable[[], object] = lambda: None  # noqa: E731
+    task = place.task(CONFIG, None, "cpu")
+    (replica,) = place.replicas(CONFIG, task, RECORDED, N_STEPS, {})
+    replica.circle = replica  # type: ignore[attr-defined]
+    gone = weakref.ref(replica)
+    del replica
+    place.replicas(config_of(batch_size=4), task, RECORDED, N_STEPS, {})
+    assert alive == [False, False]
+
+
 def test_trials_of_one_worker_equal_trials_of_many() -> None:
     place = Workplace(TapeRecorder)
     for changes in ({"seeds": (1, 2)}, {"seeds": (1,), "lr": 1 / 64}, {"batch_size": 12}):
@@ -212,3 +234,27 @@ def test_a_tape_repeats_numbers_and_reads_memory_anew() -> None:
 def test_a_tape_refuses_what_a_graph_cannot_do() -> None:
     with pytest.raises(AssertionError, match="the host waits"):
         TapeRecorder().record(lambda: torch.ones(()).item())
+
+
+def recorder_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> CudaRecorder:
+    for name in ("Stream", "CUDAGraph", "graph", "device"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
+    return CudaRecorder([torch.Generator()])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("operation not permitted when stream is capturing"), "a step cannot be recorded .operation not"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "^CUDA out of memory.$"),
+    ],
+    ids=["a step that no graph can hold", "no memory"],
+)
+def test_why_nothing_was_recorded_is_told(monkeypatch: pytest.MonkeyPatch, error: RuntimeError, told: str) -> None:
+    def compute() -> None:
+        raise error
+
+    recorder = recorder_without_a_gpu(monkeypatch)
+    recorder._generators = []
+    with pytest.raises(type(error), match=told):
+        recorder.record(compute)
