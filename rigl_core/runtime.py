@@ -62,7 +62,7 @@ def told_of_device_failures(device: str) -> Iterator[None]:
     except torch.AcceleratorError as error:
         raise _failed(error) from error
     except RuntimeError as error:
-        if torch.device(device).type == "cuda" and torch.cuda.is_initialized():
+        if torch.device(device).type == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             try:
                 torch.cuda.synchronize(device)
             except torch.AcceleratorError as failure:
