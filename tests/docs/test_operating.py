@@ -17,7 +17,7 @@ OBJECTIVE, OUTAGE, LOOP, POOL, DEATH = (
     "tests/studies/test_tickets_death.py",
 )
 
-CHECKPOINTS = "tests/workers/test_objective_checkpoints.py"
+CHECKPOINTS, WAITING = "tests/workers/test_objective_checkpoints.py", "tests/workers/test_loop_waiting.py"
 
 PROVED_BY = {
     "SIGTERM or Ctrl-C, once": [
@@ -50,9 +50,10 @@ PROVED_BY = {
         (POOL, "test_a_pool_that_lost_patience_as_a_whole_ends"),
     ],
     "Data that a machine lacks": [
-        (LOOP, "test_missing_data_give_the_ticket_back_and_end_the_worker"),
-        (LOOP, "test_a_campaign_whose_data_are_missing_holds_up_no_other"),
-        (LOOP, "test_a_worker_that_runs_for_ever_looks_for_missing_data_again"),
+        (WAITING, "test_missing_data_give_the_ticket_back_and_end_the_worker"),
+        (WAITING, "test_a_campaign_whose_data_are_missing_holds_up_no_other"),
+        (WAITING, "test_missing_data_are_no_failure_once_others_have_done_what_needed_them"),
+        (WAITING, "test_a_worker_that_runs_for_ever_looks_for_missing_data_again"),
     ],
     "A GPU that stops computing": [
         (LOOP, "test_a_gpu_that_stops_computing_ends_the_worker_and_fails_no_trial"),
