@@ -216,6 +216,27 @@ def test_every_number_of_a_configuration_has_a_range() -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "allowed", "refused"),
+    [
+        ("depth", [10, 16, 28.0], [4, 11, 16.5, INF]),
+        ("width", [0.001, 10], [0, -1, NAN, INF]),
+        ("dropout", [0, 0.999], [-0.001, 1, NAN]),
+        ("n_eval", [1, 2.0], [0, 1.5, NAN, INF]),
+    ],
+)
+def test_options_end_where_they_should(option: str, allowed: list[float], refused: list[float]) -> None:
+    def plan(value: float) -> TrainConfig:
+        of = "dataset_options" if option == "n_eval" else "model_options"
+        return TrainConfig.model_validate({"dataset": "synthetic", "model": "wrn", of: {option: value}})
+
+    for value in allowed:
+        assert plan(value)
+    for value in refused:
+        with pytest.raises(BadInput, match=f"option {option} is {float(value)}; it must be "):
+            plan(value)
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "complaint"),
     [
         ({"method": "riggle"}, UnknownName, 'unknown method "riggle". Did you mean "rigl"?'),
