@@ -143,7 +143,7 @@ class Halving:
         rung = trial.n_rungs
         while epoch >= self.min_resource * self.reduction_factor ** (self.min_early_stopping_rate + rung):
             if math.isnan(value):
-                return Decision(stop=True, rungs=rungs)
+                return Decision(stop=True)
             key = rung_attr(rung)
             rungs[key] = value
             noted = others.noted(key)

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from studies.attributes import REFERENCE_ATTR
 from studies.database.transactions import Completed, Transaction
 from studies.database.transactions_memory import MemoryStore
-from studies.pruning import Progress, Rule, Verdict
+from studies.pruning import Decision, Halving, Progress, Rule, Verdict, rung_attr
 from studies.strategies import PRUNERS
 from studies.ticket import Ticket
 from studies.tickets import TicketQueue
@@ -98,7 +98,7 @@ class Others:
         return Completed(len(self.values), self.values)
 
     def noted(self, key: str) -> Mapping[int, float]:
-        return {}
+        return dict(enumerate(self.values, start=1))
 
 
 AT_ONCE = {"n_startup_trials": 0, "n_warmup_steps": 0, "n_min_trials": 1}
@@ -135,6 +135,25 @@ def test_how_often_the_median_pruner_looks_by_hand() -> None:
     assert rule(Progress(0, {0: 0.0, 1: 0.0, 5: 0.0}), others).stop  # the look that was due at epoch 4
     assert not median(n_startup_trials=2)(Progress(0, {0: 0.0}), others).stop
     assert not median(n_min_trials=2)(Progress(0, {0: 0.0}), others).stop
+
+
+def test_successive_halving_by_hand() -> None:
+    rule, others = Halving(min_resource=2, reduction_factor=2, min_early_stopping_rate=0), Others(0.6, 0.4, 0.2)
+    first, second = rung_attr(0), rung_attr(1)  # after epochs 2 and 4; of four values the best two go on
+    assert rule(Progress(0, {1: 0.0}), others) == Decision()
+    assert rule(Progress(0, {2: 0.3}), others) == Decision(stop=True, rungs={first: 0.3})
+    assert rule(Progress(0, {2: 0.4}), others) == Decision(rungs={first: 0.4})
+    assert rule(Progress(0, {3: 0.0}, n_rungs=1), others) == Decision()
+    assert rule(Progress(0, {4: 0.3}, n_rungs=1), others) == Decision(stop=True, rungs={second: 0.3})
+    assert rule(Progress(0, {4: 0.5}), others) == Decision(rungs={first: 0.5, second: 0.5})
+    assert rule(Progress(0, {2: math.nan}), others) == Decision(stop=True)
+    assert rule(Progress(0, {2: 0.0}), Others()) == Decision(rungs={first: 0.0}), "the first one there"
+
+
+def test_a_trial_is_compared_with_those_of_its_own_halving() -> None:
+    rule = Halving(min_resource=1, reduction_factor=3, min_early_stopping_rate=0, competes=lambda number: number > 1)
+    assert not rule(Progress(5, {1: 0.5}), Others(0.9, 0.4, 0.1)).stop
+    assert rule(Progress(5, {1: 0.5}), Others(0.4, 0.9, 0.1)).stop
 
 
 def test_the_reference_is_never_stopped() -> None:
