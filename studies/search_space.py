@@ -42,8 +42,6 @@ class Range(BaseModel):
             raise BadInput(f"step = {self.step} must be above 0 and at most high - low = {self.high - self.low}.")
         if self.step is not None and (self.high - self.low) / self.step > MAX_POINTS:
             raise BadInput(f"step = {self.step} makes more than {MAX_POINTS:,} values; take a larger one, or none.")
-        if self.is_integer and self.step is not None and self.step != int(self.step):
-            raise BadInput(f"step = {self.step} must be a whole number because low and high are.")
         return self
 
     @property

@@ -150,7 +150,7 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
         ({"search.lr": {"low": 0.0, "high": 0.1, "log": True}}, "log = true needs low above 0"),
         ({"search.lr": {"low": 0.1, "high": 0.2, "log": True, "step": 0.1}}, "cannot be combined"),
         ({"search.delta_t": {"low": 50, "high": 100, "step": 100}}, "step = 100"),
-        ({"search.delta_t": {"low": 50, "high": 100, "step": 0.5}}, "whole number"),
+        ({"search.delta_t": {"low": 50, "high": 100, "step": 0.5}}, "search.delta_t: 0.5 is no whole number"),
         ({"search.delta_t": {"low": 50, "high": 100, "step": 0}}, "step = 0 must be above 0"),
         ({"search.delta_t": {"low": 50, "high": 100, "step": -10}}, "step = -10 must be above 0"),
         ({"search.lr": {"low": 0.1, "high": 0.2, "step": math.nan}}, "step = nan must be above 0"),
@@ -355,6 +355,19 @@ def test_searched_numbers_are_of_the_kind_of_their_setting() -> None:
     assert spec.search["batch_size"].is_integer
     assert [type(value) for value in spec.search["lr"].values] == [float, float]
     assert StudySpec.model_validate_json(spec.canonical_json()) == spec
+
+
+def test_a_fraction_may_be_searched_in_fractional_steps_between_whole_numbers() -> None:
+    axis = _spec(search={"alpha": {"low": 0, "high": 1, "step": 0.25}}).search["alpha"]
+
+    assert axis == Range(low=0.0, high=1.0, step=0.25)
+    assert axis.points() == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_fine_ladder_far_from_0_has_no_more_values_than_it_has() -> None:
+    axis = _spec(search={"alpha": {"low": 0.9, "high": 0.95, "step": 1e-6}}).search["alpha"]
+
+    assert len(axis.points() or ()) == 50_001
 
 
 @pytest.mark.parametrize(
