@@ -111,7 +111,9 @@ def _together(members: Sequence[Member]) -> Analysis:
     every.sort(key=lambda own: labels.index(own[1].label))
     pairs = [dataclasses.replace(pair, label=f"{pair.label}, {member.name}") for member, pair in every]
     params = dict.fromkeys(name for member in members for name in member.analysis.params)
-    return Analysis(", ".join(member.name for member in members), tuple(params), tuple(pairs), None, MARGIN)
+    return Analysis(
+        ", ".join(member.name for member in members), tuple(params), tuple(pairs), None, members[0].analysis.margin
+    )
 
 
 def _first_screen(found: Comparison) -> tuple[Block, ...]:
