@@ -15,7 +15,8 @@ State = Literal["waiting", "running", "paused", "stopped", "complete"]
 HELD: Mapping[str, State] = {"pause": "paused", "stop": "stopped"}
 """What the user asked of a campaign's workers, and the state that it is in until it is resumed."""
 
-_COUNTED = ("waiting", "running", "complete", "pruned", "failed", "retried")
+COUNTED = ("waiting", "running", "complete", "pruned", "failed", "retried")
+"""States by which trials are counted, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -146,5 +147,5 @@ def _state(counts: Counts, control: str) -> State:
 def _sum(counts: Iterable[Counts]) -> Counts:
     several = list(counts)
     best = max((c.best for c in several if c.best is not None), default=None)
-    total = {state: sum(getattr(c, state) for c in several) for state in _COUNTED}
+    total = {state: sum(getattr(c, state) for c in several) for state in COUNTED}
     return Counts(**total, best=best)

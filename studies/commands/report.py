@@ -126,7 +126,7 @@ def report(
         raise BadInput(f"--margin is {margin}; give a number of points, 0 or more.")
     if reference and optuna_study is None:
         raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
-    options = ReportOptions(out, 0.0025 if margin is None else margin / 100, style, parquet, as_json=as_json)
+    options = ReportOptions(out, None if margin is None else margin / 100, style, parquet, as_json=as_json)
     if attach:
         options = replace(options, artifacts=artifact_folder(artifacts))
     if optuna_study is not None:
@@ -157,7 +157,7 @@ def _compare(database: "BaseStorage", names: Sequence[str], options: "ReportOpti
 
     campaigns = [(load_frame(database, name), load_provenance(database, name)) for name in names]
     folder = options.out or Path("reports") / f"{names[0]}+{names[1] if len(names) == 2 else len(names) - 1}"
-    written = write_comparison(campaigns, folder, options.margin, Form(options.style, options.parquet))
+    written = write_comparison(campaigns, folder, options.least_gain, Form(options.style, options.parquet))
     options.tell(written)
 
 
@@ -186,7 +186,7 @@ class ReportOptions:
 
     Attributes:
         out: its folder; None for the one named after what it is about.
-        margin: the gain, a fraction, below which tuning does not pay.
+        margin: the gain, a fraction, below which tuning does not pay; None for the usual one.
         style: of its figures.
         parquet: whether the trials are written as Parquet, too.
         artifacts: where what Optuna's dashboard shows of it goes; None to attach nothing.
@@ -194,11 +194,18 @@ class ReportOptions:
     """
 
     out: Path | None = None
-    margin: float = 0.0025
+    margin: float | None = None
     style: str = "screen"
     parquet: bool = False
     artifacts: Path | None = None
     as_json: bool = False
+
+    @property
+    def least_gain(self) -> float:
+        """The margin that was asked for, or the usual one."""
+        from studies.reporting.findings import MARGIN
+
+        return MARGIN if self.margin is None else self.margin
 
     def write(
         self,
@@ -219,7 +226,7 @@ class ReportOptions:
         from studies.report import Form, write_report
 
         folder = self.out or Path("reports") / provenance.campaign
-        written = write_report(frame, provenance, folder, self.margin, Form(self.style, self.parquet, refresh))
+        written = write_report(frame, provenance, folder, self.least_gain, Form(self.style, self.parquet, refresh))
         if self.artifacts is not None and database is not None and written.analysis is not None:
             from studies.attachments import attach
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,20 +41,23 @@ def list_(storage: Storage = None, as_json: Json = False) -> None:
             ]
         )
     elif campaigns:
-        print_table(
-            ("campaign", "state", "studies", *_COUNTED, "best"),
-            [(c.name, c.state, c.n_studies, *_cells(asdict(c.counts))) for c in campaigns],
+        _print_counts(
+            ("campaign", "state", "studies"),
+            [((c.name, c.state, c.n_studies), asdict(c.counts)) for c in campaigns],
         )
     else:
         say(f"nothing is stored yet; `{PROGRAM} create SPEC` or `{PROGRAM} run SPEC` begins")
 
 
-_COUNTED = ("waiting", "running", "complete", "pruned", "failed", "retried")
+def _print_counts(heads: tuple[str, ...], rows: Iterable[tuple[tuple[object, ...], Mapping[str, Any]]]) -> None:
+    """A table of whatever has trials, each with its counts and its best accuracy."""
+    from studies.overview import COUNTED
 
+    def cells(counts: Mapping[str, Any]) -> list[object]:
+        best = counts["best"]
+        return [*(counts[state] for state in COUNTED), None if best is None else f"{100 * best:.2f} %"]
 
-def _cells(counts: dict[str, Any]) -> list[object]:
-    best = counts["best"]
-    return [*(counts[state] for state in _COUNTED), None if best is None else f"{100 * best:.2f} %"]
+    print_table((*heads, *COUNTED, "best"), [(*names, *cells(counts)) for names, counts in rows])
 
 
 def status(
@@ -92,8 +96,5 @@ def _print_status(found: dict[str, Any], *, as_json: bool, again: bool) -> None:
         print_json(found)
     else:
         print(f"{found['campaign']}: {found['state']}")
-        print_table(
-            ("study", *_COUNTED, "best"),
-            [(study["name"].partition("/")[2], *_cells(study)) for study in found["studies"]],
-        )
+        _print_counts(("study",), [((study["name"].partition("/")[2],), study) for study in found["studies"]])
     sys.stdout.flush()
