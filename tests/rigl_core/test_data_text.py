@@ -57,8 +57,9 @@ def test_windows_lie_side_by_side_and_targets_are_one_character_later() -> None:
     assert [text_of(data, window) for window in targets] == ["bcde", "jabc", "fghi"]
 
 
-def test_held_out_parts_are_covered_once() -> None:
-    data = split_text("text", "abcdefghij" * 2000, 7)
+def test_held_out_parts_are_covered_once_and_not_taken_for_each_other() -> None:
+    data = split_text("text", "abcdefghij" * 1900 + "jihgfedcba" * 100, 7)
+    assert not torch.equal(data.val, data.test)
     for part, symbols in (("val", data.val), ("test", data.test)):
         batches = list(data.held_out(part))
         assert len(batches) > 1
@@ -95,6 +96,23 @@ def test_symbols_take_a_byte_as_long_as_they_fit(n_characters: int, dtype: torch
 def test_a_part_of_one_window_and_the_character_after_it_is_long_enough() -> None:
     data = split_text("text", "ab" * 50, 4)  # 90, 5 and 5 characters
     assert [len(list(data.held_out(part))) for part in ("val", "test")] == [1, 1]
+    with pytest.raises(BadInput, match="its val part has 5 characters, and one sequence needs 6"):
+        split_text("text", "ab" * 50, 5)
+
+
+def test_the_last_window_has_a_character_after_it_and_the_first_ones_are_as_many_as_asked_for() -> None:
+    text = "abcdefghijk" * 100
+    for length in (1, 2, 5, 54):
+        data = split_text("text", text, length)  # 990 characters to train
+        assert data.n_train == 989 // length
+        last = data.batch(torch.tensor([data.n_train - 1]))[1]
+        assert text_of(data, last[0]) == text[data.n_train * length - length + 1 : data.n_train * length + 1]
+        assert [data.first(n).n_train for n in (1, 2, data.n_train)] == [1, 2, data.n_train]
+
+
+def test_fractions_of_a_character_go_to_the_test_part() -> None:
+    data = split_text("text", "a" * 1999, 8)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [1799, 99, 101]
 
 
 def test_only_the_first_windows() -> None:
