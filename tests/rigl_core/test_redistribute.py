@@ -45,15 +45,18 @@ def test_statistics_that_say_nothing_leave_it_to_the_room() -> None:
     assert share(6, a=(1, 3, float("nan")), b=(1, 5, float("inf"))) == {"a": 2, "b": 4}
 
 
-@pytest.mark.parametrize("nothing", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("nothing", [0.0, -0.5, -1.0, float("nan"), float("inf")])
 def test_a_statistic_that_says_nothing_counts_as_0_beside_one_that_does(nothing: float) -> None:
-    assert share(6, a=(1, 9, nothing), b=(1, 99, 2.0)) == {"a": 0, "b": 6}
+    assert share(60, a=(1, 9, nothing), b=(1, 99, 2.0)) == {"a": 0, "b": 60}
     assert share(6, a=(1, 9, nothing), b=(1, 5, 2.0)) == {"a": 2, "b": 4}  # what does not fit
 
 
-def test_more_than_fits_is_refused() -> None:
+def test_more_than_fits_is_refused_and_less_than_nothing() -> None:
     with pytest.raises(BadInput, match="cannot grow 8 weights in layers with room for 7"):
         share(8, a=(1, 3, 1.0), b=(0, 5, 1.0))
+    assert share(7, a=(1, 3, 1.0), b=(0, 5, 1.0)) == {"a": 2, "b": 5}
+    with pytest.raises(BadInput, match="cannot grow -1 weights"):
+        share(-1, a=(1, 3, 1.0))
 
 
 @given(st.data())
