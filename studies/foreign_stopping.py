@@ -37,7 +37,7 @@ def section(finding: Finding) -> Section | None:
         "complete ones reported at.",
         "note",
     )
-    blocks = (Text(_told(pair, found, measure), "finding"), drawing or missing, note)
+    blocks = (Text(_told(pair, found, measure), "finding"), drawing or missing, *([note] if pair.stopped else []))
     return Section("stopping", TITLE, TITLE, blocks, _summary(pair, found, measure))
 
 

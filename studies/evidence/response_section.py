@@ -74,13 +74,15 @@ def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult],
             places = list(dict.fromkeys(_value(curve) for curve in steep))
             where = " or ".join([places[0]] if len(places) == 1 else [min(places, key=_order), max(places, key=_order)])
             inside = "" if len(own) == 1 else f" in {len(steep)} of {len(own)} pairs"
+            near = "with" if isinstance(widest.best_value, str) else "near"
             told.append(
-                f"{param} changes it by up to {measure.amount(widest.span, digits=1)}{inside} (best near {where})"
+                f"{param} changes it by up to {measure.amount(widest.span, digits=1)}{inside} (best {near} {where})"
             )
     if not told:
         why = "each band has room for a flat line"
         return f"No parameter is shown to change {measure.name} within the values tried: {why}."
-    return f"{measure.title}, the other parameters averaged over: {'; '.join(told)}."
+    alone = len({curve.param for pair in pairs for curve in curves[pair.study]}) == 1
+    return f"{measure.title}{'' if alone else ', the other parameters averaged over'}: {'; '.join(told)}."
 
 
 def _value(curve: Curve) -> str:

@@ -23,6 +23,15 @@ _TOO_FEW = (
     "soon accuracy ranks trials cannot be told."
 )
 
+_EVERYTHING = "Everything here is validation accuracy, the mean over the seeds."
+_HOW = (
+    "What a stopped trial would have reached is predicted by a regression line through the trials of its pair that "
+    "were trained to the end, from their accuracy after the same epoch; one that was below all of them counts as the "
+    "worst of them, so its chance is an upper bound. These trials survived pruning: had the others gone on, the rank "
+    "correlations might differ. Saved is what training the stopped trials to their end would have taken at their own "
+    "pace, all seeds of a trial together."
+)
+
 
 def section(evidence: Evidence) -> Section | None:
     """Verdict, savings, rank correlations and the likeliest lost winners; None where nothing could be stopped."""
@@ -41,17 +50,7 @@ def section(evidence: Evidence) -> Section | None:
     blocks.append(_pairs_table(pairs, hours))
     if rows := likeliest(pairs, MAX_ROWS):
         blocks.append(_stopped_table(rows, sum(len(pair.stopped) for pair in pairs)))
-    blocks.append(
-        Text(
-            "Everything here is validation accuracy, the mean over the seeds. What a stopped trial would have reached "
-            "is predicted by a regression line through the trials of its pair that were trained to the end, from their "
-            "accuracy after the same epoch; one that was below all of them counts as the worst of them, so its chance "
-            "is an upper bound. These trials survived pruning: had the others gone on, the rank correlations might "
-            "differ. Saved is what training the stopped trials to their end would have taken at their own pace, all "
-            "seeds of a trial together.",
-            "note",
-        )
-    )
+    blocks.append(Text(_EVERYTHING if found is Verdict.NOTHING_STOPPED else f"{_EVERYTHING} {_HOW}", "note"))
     return Section("stopping", title, title, tuple(blocks), _summary(pairs, found))
 
 

@@ -48,6 +48,6 @@ def whether_misled(pairs: Sequence[PairStopping], found: Verdict, *, of_campaign
             others = f" (the likeliest among the others is {likely})" if likely else ""
             value, ended = ("an accuracy", "trained") if of_campaign else ("a value", "that ran")
             return (
-                f"Whether pruning misled cannot be told: about {len(stopped) - len(known)} {of} nothing can be said, "
+                f"Whether pruning misled cannot be told: nothing can be said of {len(stopped) - len(known)} {of}, "
                 f"for want of {value} or of enough others {ended} to the end{others}"
             )

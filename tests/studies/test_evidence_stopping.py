@@ -206,7 +206,7 @@ def test_too_few_unstopped_trials_cannot_tell() -> None:
 
     assert section.summary["verdict"] == "cannot_tell"
     assert finding(section).startswith(
-        "Whether pruning misled cannot be told: about 1 of 1 trial stopped early nothing can"
+        "Whether pruning misled cannot be told: nothing can be said of 1 of 1 trial stopped early, for"
     )
     assert section.summary["pairs"][0]["stopped"][0]["rests_on"] == 0
 
@@ -236,12 +236,16 @@ def test_gpu_hours_where_only_gpus_trained() -> None:
 
 
 def test_nothing_stopped_tells_how_soon_the_order_settles() -> None:
-    text = finding(told_of(unstopped()))
+    section = told_of(unstopped())
 
-    assert text == (
+    assert finding(section) == (
         "No trial was stopped early, so pruning neither saved anything nor misled. From epoch 2 of 4 on accuracy ranks "
         "the trials nearly as in the end (rank correlation of 0.9 or more)."
     )
+    assert section.blocks[-1] == Text("Everything here is validation accuracy, the mean over the seeds.", "note")
+    stopped = told_of([*unstopped(), ran((0.4, 0.6), "pruned")]).blocks[-1]
+    assert isinstance(stopped, Text)
+    assert "These trials survived pruning" in stopped.text
 
 
 def test_one_seed_is_enough() -> None:

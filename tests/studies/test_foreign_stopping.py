@@ -109,7 +109,11 @@ def test_the_numbers_are_in_the_studys_direction_and_the_page_calls_nothing_an_e
 def test_without_courses_there_is_no_section_and_with_few_it_says_so() -> None:
     assert section(study_of([(1.0,), (2.0,)])) is None
     few = section(study_of(unstopped()[:3], [(99.0, 60.0)]))
-    assert "Whether pruning misled cannot be told: about 1 of 1 trial stopped early nothing can be said" in told(few)
-    assert told(section(study_of(unstopped()))).startswith(
-        "No trial was stopped early. From step 20 of 40 on loss ranks"
+    assert (
+        "Whether pruning misled cannot be told: nothing can be said of 1 of 1 trial stopped early, for want of"
+        in told(few)
     )
+    whole = section(study_of(unstopped()))
+    assert whole is not None
+    assert [block.role for block in whole.blocks if isinstance(block, Text)] == ["finding"]  # of no stopped trials
+    assert told(whole).startswith("No trial was stopped early. From step 20 of 40 on loss ranks")
