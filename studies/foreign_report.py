@@ -145,11 +145,23 @@ def _concerns(finding: Finding) -> list[Concern]:
             Concern(
                 "note",
                 "Each setting ran once, and the best is judged by the values it was chosen for: chance is only seen in "
-                "how trials with similar parameters differ. Of 100 simulated studies whose response is of the size of "
-                "chance, the interval held the truth in 91 to 97. New runs of both settings would say more.",
+                f"how trials with similar parameters differ. {_worth(finding)}New runs of both settings would say "
+                "more.",
             )
         )
     return found
+
+
+def _worth(finding: Finding) -> str:
+    """How often such an interval held the truth where that is known: tests/studies/test_foreign_truth.py."""
+    if finding.gain is None:
+        return ""
+    if finding.pair.counts["pruned"]:
+        return (
+            "Of 100 simulated studies with trials stopped early, the interval held the truth in 84 to 96, as those "
+            "that go on to the end are the lucky, too. "
+        )
+    return "Of 100 simulated studies, the interval held the truth in 91 to 98. "
 
 
 def _first_screen(finding: Finding) -> tuple[Block, ...]:
