@@ -66,6 +66,11 @@ def _finding(one: Importance) -> str:
     ranking = one.rankings[0]
     first, *others = ranking.shares
     if not any(share.is_told for share in ranking.shares):
+        ped_anova = next((two for two in one.rankings if two.measure == "ped_anova"), ranking)
+        also = [_name(share) for share in ped_anova.shares if share.is_told]
+        if also:
+            stands = "stands" if len(also) == 1 else "stand"
+            return f"No parameter is shown to matter by fANOVA; by PED-ANOVA {listed(also)} {stands} out."
         return "No parameter is shown to matter: each explains no more than one that does nothing would."
     below = {b for a, b in ranking.above if a == _name(first)}
     lead = f"{_name(first)} alone explains {_range(first)} of the differences between trials"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studies.evidence import importance, importance_section
-from studies.evidence.importance import Importance, Ranking, Tried, as_json, importances, interactions
+from studies.evidence.importance import Importance, Ranking, Share, Tried, as_json, importances, interactions
 from studies.reporting.section import Text
 from tests.studies.evidence_of import evidence_of, evidence_of_case
 from tests.studies.sample_campaign import Told, make_spec
@@ -54,6 +54,26 @@ def test_noise_alone_is_told_as_noise() -> None:
     finding = section.blocks[0]
     assert isinstance(finding, Text)
     assert finding.text.startswith("No parameter is shown to matter")
+
+
+def test_the_finding_denies_nothing_that_the_sentence_below_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ranking(measure: str, *told: str) -> Ranking:
+        names = ("lr", "alpha", "delta_t")
+        return Ranking(measure, tuple(Share((name,), 1 / 3, 0.0, 1.0, 0.5, name in told) for name in names), ())
+
+    def finding(*of_ped_anova: str) -> tuple[str, str]:
+        one = Importance("all", 20, 20, (ranking("fanova"), ranking("ped_anova", *of_ped_anova)))
+        monkeypatch.setattr(importance_section, "importances", lambda *_: (one,))
+        section = importance_section.section(evidence_of(make_spec(n_trials=1), [told(lambda lr, alpha: 0.0, 1)]))
+        assert section is not None
+        lead, sentence = (block.text for block in section.blocks[:2] if isinstance(block, Text))
+        return lead, sentence
+
+    lead, sentence = finding("alpha", "lr")
+    assert lead == "No parameter is shown to matter by fANOVA; by PED-ANOVA lr and alpha stand out."
+    assert "PED-ANOVA: lr 33 % (0 to 100 %), alpha 33 % (0 to 100 %) stand out" in sentence
+    lead, _ = finding()
+    assert lead == "No parameter is shown to matter: each explains no more than one that does nothing would."
 
 
 def test_of_trials_that_are_alike_nothing_explains_anything() -> None:
