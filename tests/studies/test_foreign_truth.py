@@ -45,10 +45,10 @@ def flat(_: np.random.Generator) -> Response:
     return lambda _, __: 0.0
 
 
-def a_point(rng: np.random.Generator) -> Response:
+def a_point(rng: np.random.Generator, start: Array | None = None) -> Response:
     """Twelve thousandths from the reference to the best place, wherever that is in the half that is further from it."""
     top, best = 1 - 0.5 * rng.random(3), str(rng.choice(KINDS[1:]))
-    start = placed(**REFERENCE)
+    start = placed(**REFERENCE) if start is None else start
     return lambda place, kind: (
         0.01 * (1 - float(((place - top) ** 2).sum() / ((start - top) ** 2).sum())) + (0.002 * (kind == best))
     )
@@ -113,7 +113,7 @@ def studies_of(
     return found
 
 
-def share(found: Sequence[tuple[Made, bool]], what: str) -> float:
+def share(found: Sequence[tuple[object, bool]], what: str) -> float:
     """In how many it holds; printed, for each way too."""
     for made in dict.fromkeys(made for made, _ in found):
         own = [holds for way, holds in found if way == made]
