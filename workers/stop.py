@@ -22,6 +22,10 @@ LAST_WORDS_SECONDS = 8.0
 """How long a worker that is to stop waits for a database that is away, to give its ticket back. Whoever sends SIGTERM
 (a preemption, a container's end) sends SIGKILL some ten to thirty seconds later."""
 
+LONGEST_WAIT = 1.0
+"""Seconds. A signal that comes in the microseconds between Python's last look for signals and the system's wait ends no
+wait, and its handler runs after that."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -57,9 +61,11 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until it is requested, and tell whether it was."""
-        with contextlib.suppress(queue.Empty):
-            self._bell.get(timeout=seconds)
-            self._bell.put(None)  # for the next who waits
+        ends = time.monotonic() + seconds
+        while self._since is None and (left := ends - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=min(left, LONGEST_WAIT))
+                self._bell.put(None)  # for the next who waits
         return self._since is not None
 
 

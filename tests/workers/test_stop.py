@@ -1,5 +1,6 @@
 """What signals do to a process. Each runs in one of its own."""
 
+import queue
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from workers.stop import NOTICES, SIGNALS, Stop, on_signals
+from workers.stop import LONGEST_WAIT, NOTICES, SIGNALS, Stop, on_signals
 
 PROGRAM = """
 import signal, sys
@@ -39,10 +40,10 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_is_a_request(signum: signal.Signals) -> None:
-    process = start()
-    process.send_signal(signum)
-    assert process.communicate(timeout=20)[0] == f"{signum.name}\n"
-    assert process.returncode == 0
+    with start() as process:
+        process.send_signal(signum)
+        assert process.communicate(timeout=20)[0] == f"{signum.name}\n"
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -110,6 +111,22 @@ def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
     assert n_instructions > 10
 
 
+def test_a_signal_that_ends_no_wait_is_heard_soon_all_the_same() -> None:
+    """It came after Python's last look for signals: its handler runs when the wait is over."""
+    stop, waits = Stop(), list[float]()
+
+    class Deaf:
+        def get(self, timeout: float) -> None:
+            waits.append(timeout)
+            if len(waits) == 2:
+                stop._since = 0.0
+            raise queue.Empty
+
+    stop._bell = Deaf()  # type: ignore[assignment]
+    assert stop.wait(60)
+    assert waits == [LONGEST_WAIT, LONGEST_WAIT]
+
+
 def wait_and_be_interrupted(stop: Stop, n_instructions: int) -> None:
     """Wait for no time, and in this thread request the stop after so many instructions."""
     left = n_instructions
@@ -125,6 +142,6 @@ def wait_and_be_interrupted(stop: Stop, n_instructions: int) -> None:
 
     sys.settrace(trace)
     try:
-        stop.wait(0)
+        stop.wait(1e-3)
     finally:
         sys.settrace(None)
