@@ -199,10 +199,11 @@ class _Between:
     reference: int
 
     def look(self, kernel: Kernel, noises: Array) -> tuple[Array, Array, Array]:
-        """Log likelihood of the looks but for a constant, and mean and variance of the difference, for each variance.
+        """Log likelihood of the looks but for a constant, and mean and variance of the difference.
 
-        Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm 2.1. All noises at once: most
-        of the time would else go into the same kernel.
+        Each has a value for each of `noises`, the variances that a look may have around the response: all at once, as
+        most of the time would else go into the same kernel. Rasmussen and Williams, Gaussian Processes for Machine
+        Learning (2006), algorithm 2.1.
         """
         covariance = kernel(self.points)
         own = np.maximum(noises, 1e-8)[:, None, None] * np.eye(len(self.looks))

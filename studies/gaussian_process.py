@@ -25,7 +25,7 @@ class GaussianProcess:
     @classmethod
     def through(cls, kernel: Kernel, points: Array, looks: Array, noise: float) -> "GaussianProcess":
         """The process given looks at points; `noise` is the variance of a look around the response."""
-        # A report asks two thousand of them: to check the same arguments again takes as long as to answer.
+        # A report asks hundreds of them: to check the same arguments again takes as long as to answer.
         with config_context(assume_finite=True, skip_parameter_validation=True):
             regressor = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None, copy_X_train=False)
             return cls(regressor.fit(points, looks))
