@@ -7,7 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from rigl_core.config import SMALLEST_AUGMENTED, TrainConfig
+from rigl_core.config import TrainConfig
+from rigl_core.config_checks import SMALLEST_AUGMENTED
 from rigl_core.data import DATASETS
 from rigl_core.data.augment import AUGMENTATIONS
 from rigl_core.errors import BadInput, UnknownName
