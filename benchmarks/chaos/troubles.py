@@ -226,12 +226,7 @@ class Chaos:
         # Now and then one that has no ticket: it starts, or looks for one.
         if victims := self._mortal() if self.random.random() < 0.2 else self._holders():
             victim = self.random.choice(victims)
-            if not victim.signal(signal.SIGSTOP):  # so that what the look finds is still true when it is killed
-                return
-            self._look(now=True)
-            if self._is_spared(victim):
-                victim.signal(signal.SIGCONT)
-            else:
+            if self._hold(victim):
                 victim.killed = True
                 victim.signal(signal.SIGKILL)
                 self.tally.kills += 1
@@ -241,14 +236,15 @@ class Chaos:
         """Freeze one that has a ticket until somebody has taken that from it, then let it finish its sentence."""
         if self._frozen is None:
             if self.site.is_up and self._take("freeze"):
-                running = {one.pid: one.trial_id for one in self.claimed if one.state == "RUNNING"}
-                victims = [w for w in self._holders() if not self._is_spared(w)]
-                victim = self.random.choice(victims) if victims else None
-                if victim is not None and victim.signal(signal.SIGSTOP):
-                    self._frozen = (victim, running[victim.pid], time.monotonic() + PATIENCE)
-                    self.tally.freezes += 1
-                else:
-                    self._due["freeze"].insert(0, 0.0)
+                victims = self._holders()
+                if victims and self._hold(victim := self.random.choice(victims)):
+                    trials = [one.trial_id for one in self.claimed if (one.pid, one.state) == (victim.pid, "RUNNING")]
+                    if trials:
+                        self._frozen = (victim, trials[0], time.monotonic() + PATIENCE)
+                        self.tally.freezes += 1
+                        return
+                    victim.signal(signal.SIGCONT)  # it has just ended its trial
+                self._due["freeze"].insert(0, 0.0)
             return
         worker, trial_id, deadline = self._frozen
         state = next(one.state for one in self.claimed if one.trial_id == trial_id)
@@ -258,6 +254,15 @@ class Chaos:
                 self._thawed.append(worker)
             worker.signal(signal.SIGCONT)
             self._frozen = None
+
+    def _hold(self, victim: Worker) -> bool:
+        """Stop it for now, so that what a look finds stays true, unless it has ended or must be spared."""
+        if not victim.signal(signal.SIGSTOP):
+            return False
+        self._look(now=True)
+        if spared := self._is_spared(victim):
+            victim.signal(signal.SIGCONT)
+        return not spared
 
     def _is_spared(self, worker: Worker) -> bool:
         return any(o.pid == worker.pid and o.state == "RUNNING" and o.one_more_death_is_poison for o in self.claimed)

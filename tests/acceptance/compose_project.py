@@ -7,9 +7,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
 
 
 class Compose:
@@ -60,11 +61,13 @@ def inspect(container: str) -> Any:
     return json.loads(docker("inspect", container))[0]
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+def wait_until(condition: Callable[[], T], what: str, seconds: float = 240) -> T:
+    """What the condition gives when that is true at last."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (given := condition()):
         assert time.monotonic() < deadline, f"in {seconds:.0f} s it did not happen: {what}"
         time.sleep(0.5)
+    return given
 
 
 def why_not_here() -> str | None:

@@ -11,6 +11,8 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+import workers.objective
+from rigl_core.config import TrainConfig
 from rigl_core.train import TrainOutcome
 from studies.campaigns import create_campaign
 from studies.database.storage_url import StorageUrl
@@ -48,6 +50,7 @@ class Site:
         self.storage: BaseStorage = open_storage(url, heartbeat_interval=HEARTBEAT, grace_period=grace)
         self.queue: TicketQueue = create_campaign(self.storage, StudySpec.model_validate({**SPEC, **changes}))[0]
         self.workers: list[AnyWorker] = []
+        self._allowed = folder / "allowed"
 
     def settings(self, **changes: Any) -> WorkerSettings:
         settings: dict[str, Any] = {
@@ -65,6 +68,33 @@ class Site:
         worker = Worker(self.settings(index=len(self.workers) + 1, **changes), self._log(), before)
         self.workers.append(worker)
         return worker
+
+    def start_held_worker(self, before: str = "", **changes: Any) -> Worker:
+        """A worker process that trains five epochs, and then only what it is allowed or until it is to stop.
+
+        By itself it needs half a second for all of them: too little to be sure that what is done to it comes before the
+        end.
+        """
+        if not self._allowed.exists():
+            self.allow(5)
+        held = f"import tests.acceptance.site as site; site.hold_training({str(self._allowed)!r})"
+        return self.start_worker(f"{before}\n{held}", **changes)
+
+    def allow(self, epochs: int) -> None:
+        """Let held workers train so many epochs."""
+        new = self._allowed.with_suffix(".new")
+        new.write_text(str(epochs))
+        new.replace(self._allowed)
+
+    def let_go(self) -> None:
+        """Let held workers train to the end."""
+        self.allow(1000)
+
+    def wait_until_held(self) -> None:
+        """Until a worker has trained and told the epochs it is allowed, and written a checkpoint after the last."""
+        epochs = self._allowed.read_text()
+        wait_until(lambda: _held_file(self._allowed, int(epochs)).exists())
+        self.wait_for_epoch(int(epochs) - 1)
 
     def start_by_itself(self, environment: Mapping[str, str], before: str) -> "subprocess.Popen[str]":
         """A worker process that is not forked, so that it can have an environment from its first instruction."""
@@ -109,6 +139,26 @@ class Site:
                 worker.kill()
                 worker.communicate()
         close_storage(self.storage)
+
+
+def hold_training(allowed: str) -> None:
+    """Make the first step after an epoch take, in this process, until that file allows more epochs or a stop comes."""
+    file, train = Path(allowed), workers.objective.train
+
+    def held_train(config: TrainConfig, *, should_stop: Callable[[], bool], **arguments: Any) -> TrainOutcome:
+        def on_step(step: int, n_steps: int) -> None:
+            epochs, step_of_epoch = divmod(step, n_steps // config.n_epochs)
+            if step_of_epoch == 1 and epochs >= int(file.read_text()):
+                _held_file(file, epochs).touch()
+                wait_until(lambda: epochs < int(file.read_text()) or should_stop())
+
+        return train(config, should_stop=should_stop, on_step=on_step, **arguments)
+
+    workers.objective.train = held_train
+
+
+def _held_file(allowed: Path, epochs: int) -> Path:
+    return allowed.with_name(f"held-after-{epochs}")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = LONG) -> None:

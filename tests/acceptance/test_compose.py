@@ -27,7 +27,7 @@ from tests.acceptance.compose_project import (
     why_not_here,
 )
 
-N_TRIALS = 6
+N_TRIALS = 9
 SPEC = f"""
 name = "survive"
 [fixed]
@@ -165,12 +165,10 @@ def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
 
 
 def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: list[str]) -> None:
-    wait_until(lambda: any(map(trial_in_progress, workers)), "a worker is in the middle of a trial")
-    victim = next(filter(trial_in_progress, workers))
-    docker("kill", "--signal=KILL", victim)
+    victim = wait_until(lambda: paused_in_a_trial(workers), "a worker is in the middle of a trial")
+    assert victim is not None
     number = trial_in_progress(victim)
-    assert number is not None
-
+    docker("kill", "--signal=KILL", victim)
     heirs = [worker for worker in workers if worker != victim]
     wait_until(
         lambda: any("(attempt 2)" in logs(worker) for worker in heirs), "another worker takes the trial over", 600
@@ -182,6 +180,16 @@ def a_crashed_workers_trial_is_finished_by_another(compose: Compose, workers: li
     assert not finished["worker"].startswith(victim[:12])
     assert finished["retry_of"] == int(number)
     assert finished["epochs_recomputed"] <= 1, "its checkpoint, in the shared volume, was used"
+
+
+def paused_in_a_trial(workers: list[str]) -> str | None:
+    """A worker in the middle of a trial, paused, so that it cannot come to the trial's end before it is killed."""
+    for worker in filter(trial_in_progress, workers):
+        docker("pause", worker)
+        if trial_in_progress(worker):
+            return worker
+        docker("unpause", worker)
+    return None
 
 
 def trial_in_progress(worker: str) -> str | None:

@@ -173,7 +173,7 @@ def _environments(job: str) -> str:
 
 def test_jobs_give_back_and_go_on_when_they_are_queued_again(cluster: Cluster) -> None:
     """One is told by hand and one by its time limit, at the same time: SLURM keeps both for two minutes after."""
-    short, long = cluster.create("short", lr=[0.1], epochs=40), cluster.create("long", lr=[0.1], epochs=5000)
+    short, long = cluster.create("short", lr=[0.1], epochs=1000), cluster.create("long", lr=[0.1], epochs=5000)
     (limited,) = cluster.launch(
         "long", "--workers", "1", "--time", "2", "--notice", "60", "--folder", str(cluster.folder / "jobs")
     )

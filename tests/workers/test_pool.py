@@ -189,7 +189,7 @@ def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
             "model": "lenet_300_100",
             "dataset": "synthetic",
             "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
-            "epochs": 20,
+            "epochs": 200,  # seconds, so that the kill comes in the middle
             "delta_t": 10,
         },
         "search": {"lr": [0.1]},
