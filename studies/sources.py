@@ -19,9 +19,10 @@ from rigl_core.config import TrainConfig
 from rigl_core.data import get_dataset
 from rigl_core.methods import get_method
 from rigl_core.source import Source
+from studies.campaigns import open_campaign
 from studies.errors import BadInput, NotFound, SpecError
 from studies.search_space import corners
-from studies.source_settings import PINS
+from studies.source_settings import PINS, unresolved
 from studies.spec import StudySpec
 from studies.tickets import TicketQueue
 
@@ -47,6 +48,9 @@ class _Run:
 def resolve_sources(storage: BaseStorage, spec: StudySpec, checkpoint_dir: Path) -> StudySpec:
     """The specification with what it takes from another run filled in; itself if it takes nothing.
 
+    A campaign that is stored already is not in need of its source any more: where that is gone, what was found then
+    counts, so that the command which created the campaign still goes on with it.
+
     Layer-wise sparsities are means over the source's seeds. They give exactly its counts of active weights if those
     are the same for all seeds; with redistribution they may differ, and a layer gets their mean, rounded to a weight.
 
@@ -56,7 +60,7 @@ def resolve_sources(storage: BaseStorage, spec: StudySpec, checkpoint_dir: Path)
         checkpoint_dir: below which workers keep the masks of complete trials.
 
     Raises:
-        NotFound: no such study or trial is stored.
+        NotFound: no such study or trial is stored, nor this campaign.
         SpecError: the source is not complete, does not fit the campaign, or its masks are not there.
         SpecVersionError: the source is stored in another format.
         StorageError: the database is away for too long.
@@ -77,10 +81,25 @@ def resolve_sources(storage: BaseStorage, spec: StudySpec, checkpoint_dir: Path)
         for corner in corners(resolved.search):
             _check_fits(run.config, resolved.plans()[0].config(corner))
     except NotFound as error:
+        if (stored := _as_stored(storage, spec)) is not None:
+            return stored
         raise NotFound(f"fixed.{key}: {error}") from None
     except BadInput as error:
         raise SpecError(f'fixed.{key} = "{source}": {error}') from None
     return resolved
+
+
+def _as_stored(storage: BaseStorage, spec: StudySpec) -> StudySpec | None:
+    """The campaign as it is stored, if it was created from this very specification."""
+    assert spec.pending is not None
+    key, source = spec.pending
+    try:
+        stored = open_campaign(storage, spec.name).spec
+    except NotFound:
+        return None
+    asked = {**spec.fixed, key: str(source)}
+    kept = {name: value for name, value in unresolved(stored.fixed).items() if name != "sparsity" or name in asked}
+    return stored if kept == asked and stored.model_copy(update={"fixed": spec.fixed}) == spec else None
 
 
 def _look_up(storage: BaseStorage, source: Source) -> _Run:

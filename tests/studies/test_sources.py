@@ -127,6 +127,10 @@ def test_what_was_found_is_stored_whatever_becomes_of_the_source(
     storage.delete_study(storage.get_study_id_from_name(STUDY))
     [queue] = open_campaign(storage, "second").queues
     assert claim(queue).spec.config.layer_sparsity == LAYERS
+    assert resolve_sources(storage, asked({key: LABEL}), checkpoints) == resolved, "the same command goes on"
+    for other in ({"alpha": 0.5}, {key: "from:another/study#0"}, {"sparsity": 0.8}):
+        with pytest.raises(NotFound, match=f"fixed.{key}: no study"):
+            resolve_sources(storage, asked({key: LABEL, **other}), checkpoints)
 
 
 def test_a_campaign_without_a_source_is_left_alone(storage: BaseStorage) -> None:
