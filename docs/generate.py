@@ -119,7 +119,8 @@ of the warm-up.
 **From another run.** `distribution = "from:STUDY#TRIAL"` takes the sparsities that a complete trial's layers ended with
 and draws fresh masks (re-init); `masks = "from:STUDY#TRIAL"` takes its masks, seed by seed, and the weights it began
 with (the lottery ticket). Both are written below [fixed] and looked up by `rigl-study create` or `run`, which refuse a
-trial that is not there, not complete, or of another network. `rigl-study train` has no storage and takes neither.
+trial that is not there, not complete, or of another network. What was found is stored: the same command goes on with
+the campaign when the other run has been deleted. `rigl-study train` has no storage and takes neither.
 
 **Redistribution.** What all layers drop together is shared out in proportion to the mean score of each layer's active
 weights, none beyond its size; fractions go to the largest remainders, so that the total is exact.
