@@ -148,11 +148,9 @@ def _stale(rdb: RDBStorage, connection: sa.Connection, which: sa.ColumnElement[b
     else than TicketQueue.claim, which beats in the same transaction, and is left alone.
     """
     # While the server was down nobody could beat; after it is back, live workers need time to say so.
-    started: sa.ColumnElement[Any] = sa.literal(None, sa.DateTime())
-    if rdb.engine.name == "postgresql":
-        started = sa.func.timezone("UTC", sa.func.pg_postmaster_start_time())
+    dialect = rdb.engine.name
     query = (
-        sa.select(TRIALS.c.trial_id, BEATS.c.heartbeat, tables.NOW[rdb.engine.name], started)
+        sa.select(TRIALS.c.trial_id, BEATS.c.heartbeat, tables.NOW[dialect], tables.UP_SINCE[dialect])
         .join(BEATS, BEATS.c.trial_id == TRIALS.c.trial_id)
         .where(which)
         .order_by(TRIALS.c.trial_id)

@@ -87,6 +87,12 @@ NOW: Mapping[str, sa.ColumnElement[Any]] = {
 Not the session's zone, which Optuna takes: it may differ between workers, and jumps when summer time begins.
 """
 
+UP_SINCE: dict[str, sa.ColumnElement[Any]] = {
+    "postgresql": sa.func.timezone("UTC", sa.func.pg_postmaster_start_time()),
+    "sqlite": sa.literal(None, sa.DateTime()),
+}
+"""When the database's server was started, by that clock; never where there is no server."""
+
 
 def _beat(dialect: str) -> Any:
     statement = _INSERT[dialect](BEATS).values({"trial_id": TRIAL_ID, "heartbeat": NOW[dialect]})

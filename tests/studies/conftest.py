@@ -1,12 +1,15 @@
 """Storages for the tests of studies."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
+import sqlalchemy as sa
 from optuna.storages import BaseStorage
 
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.database.trial_tables import UP_SINCE
 from studies.storage import close_storage, open_storage
 from tests.studies.queues import GRACE
 from tests.studies.quick_reports import draw_no_png, resample_little
@@ -15,6 +18,12 @@ from tests.studies.quick_reports import draw_no_png, resample_little
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     resample_little(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _up_for_years(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's server came up just now, after which it gives workers the grace period to say that they live."""
+    monkeypatch.setitem(UP_SINCE, "postgresql", sa.literal(datetime(2000, 1, 1)))
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

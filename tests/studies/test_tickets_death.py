@@ -1,6 +1,7 @@
 """Workers that die, freeze and wake up, as the queue sees them, on every database."""
 
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,8 @@ from studies.death import MAX_DEATHS, bury
 from studies.errors import BadInput, NotFound, TicketLost
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
-from tests.studies.queues import GRACE, claim, make_plan, make_result, silence, sweep, swept_until, trials
+from tests.held import LONG
+from tests.studies.queues import GRACE, claim, make_plan, make_result, silence, sweep, trials
 
 
 def test_a_dead_workers_ticket_is_issued_again(database: RetryingStorage) -> None:
@@ -67,12 +69,7 @@ def test_a_beat_keeps_the_ticket(database: RetryingStorage) -> None:
     silent, alive = claim(queue), claim(queue)
     silence(database)
     assert alive.beat()
-    pause = threading.Event()
-    for _ in range(10 * (GRACE + 2)):
-        assert alive.beat()
-        if queue.sweep():
-            break
-        pause.wait(0.1)
+    assert queue.sweep() == 1
     assert not silent.beat()
     assert alive.complete(make_result(0.75))
 
@@ -165,9 +162,9 @@ def test_epochs_trained_are_counted_over_all_attempts(database: RetryingStorage)
 
 
 def test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper(
-    postgres_url: StorageUrl, monkeypatch: pytest.MonkeyPatch
+    postgres_url: StorageUrl, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., bool]
 ) -> None:
-    monkeypatch.setattr("studies.database.engines.FROZEN_SECONDS", 1)
+    monkeypatch.setattr("studies.database.engines.FROZEN_SECONDS", 2)
     frozen = open_storage(postgres_url, heartbeat_interval=1, grace_period=GRACE)
     database = open_storage(postgres_url, heartbeat_interval=1, grace_period=GRACE)
     assert isinstance(database, RetryingStorage)
@@ -180,22 +177,22 @@ def test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper(
         trial.set_system_attrs({"written": True})
         if not in_transaction.is_set():
             in_transaction.set()
-            thaw.wait(60)
+            thaw.wait(LONG)
 
     thread = threading.Thread(target=lambda: ended.append(dead._hold.write(change, "report")))
     thread.start()
-    assert in_transaction.wait(20)
+    assert in_transaction.wait(LONG)
     mine = TicketQueue.open(database, queue.name)
     silence_but_dead = sa.text(
         "UPDATE trial_heartbeats SET heartbeat = timezone('UTC', now()) - interval '1 hour' WHERE trial_id = :id"
     )
     with database.rdb.engine.begin() as connection:
         connection.execute(silence_but_dead, {"id": other._hold.claim.trial_id})
-    assert swept_until(mine, 1), "the lock of the frozen one is not waited for"
+    assert mine.sweep() == 1, "the lock of the frozen one is not waited for"
     silence(database)  # waits for no lock of the trial's row
-    assert swept_until(mine, 1), "and given up by the server when its owner stands still for too long"
+    assert wait_until(mine.sweep), "and given up by the server when its owner stands still for too long"
     thaw.set()
-    thread.join(30)
+    thread.join(LONG)
     assert ended == [False], "the write is tried again, and finds the ticket taken back"
     assert all("written" not in trial.system_attrs for trial in trials(database, queue))
     close_storage(frozen)
@@ -213,7 +210,7 @@ def test_times_are_the_databases(database: RetryingStorage, monkeypatch: pytest.
     assert trial.datetime_start is not None
     assert trial.datetime_complete is not None
     assert before <= trial.datetime_start <= trial.datetime_complete <= after
-    assert timedelta(0) < trial.datetime_complete - trial.datetime_start < timedelta(seconds=20)
+    assert trial.datetime_complete - trial.datetime_start < timedelta(minutes=10), "both of the same zone"
 
 
 def test_a_sweeper_that_dies_in_the_middle_has_done_nothing(
@@ -256,17 +253,12 @@ def test_many_sweepers_issue_one_ticket(postgres_url: StorageUrl) -> None:
         claim(queue)
     silence(database)
     begin = threading.Barrier(4)
-    done = threading.Event()
     swept: list[int] = []
 
     def sweep_on(storage: BaseStorage) -> None:
         mine = TicketQueue.open(storage, queue.name)
         begin.wait()
-        for _ in range(10 * (GRACE + 2)):
-            swept.append(mine.sweep())
-            if sum(swept) >= 5 or done.wait(0.1):
-                done.set()
-                return
+        swept.append(mine.sweep())
 
     threads = [threading.Thread(target=sweep_on, args=[storage]) for storage in storages]
     for thread in threads:

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from studies.database.retrying import OUT_OF_TOUCH_SECONDS, seconds
+from studies.database.retrying import OUT_OF_TOUCH_SECONDS
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.storage import close_storage, open_storage
@@ -19,14 +19,13 @@ from tests.studies.queues import (
     make_plan,
     make_result,
     silence,
-    swept_until,
     trials,
 )
 
 
 @pytest.fixture
 def database(postgres_url: StorageUrl) -> Iterator[RetryingStorage]:
-    storage = open_storage(postgres_url, patience=10)
+    storage = open_storage(postgres_url)
     assert isinstance(storage, RetryingStorage)
     yield storage
     close_storage(storage)
@@ -91,22 +90,30 @@ def test_who_was_cut_off_or_stood_still_declares_nobody_dead_at_once(
     cut_off: float, postgres_url: StorageUrl, opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after an outage that is not a restart of the server, when all beats are old and come one after the other."""
+    now = 1000.0
+    monkeypatch.setattr("studies.database.retrying.seconds", lambda: now)
     database = opened(postgres_url, heartbeat_interval=1, grace_period=GRACE)
-    late = 0.0
-    monkeypatch.setattr("studies.database.retrying.seconds", lambda: seconds() + late)
     queue = TicketQueue.create(database, make_plan())
     alive, dead = claim(queue), claim(queue)
     assert queue.sweep() == 0
     silence(database)
-    late += cut_off
+
+    def stay_in_touch(long: float) -> None:
+        nonlocal now
+        ends = now + long
+        while now < ends:
+            now = min(ends, now + OUT_OF_TOUCH_SECONDS)
+            assert alive.beat()
+
+    now += cut_off
     assert queue.sweep() == 0, "at the first answer after the outage"
-    assert alive.beat()
-    late += GRACE - 1
+    stay_in_touch(GRACE - 1)
     assert queue.sweep() == 0
-    late += OUT_OF_TOUCH_SECONDS + 1
+    now += OUT_OF_TOUCH_SECONDS + 1
     assert queue.sweep() == 0, "it was cut off again"
-    assert alive.beat()
-    late += GRACE
-    assert swept_until(queue, 1)
+    stay_in_touch(GRACE - 1)
+    assert queue.sweep() == 0
+    stay_in_touch(1)
+    assert queue.sweep() == 1
     assert not dead.beat()
     assert alive.beat()

@@ -34,7 +34,7 @@ class TestOptunasContract(StorageTestCase):
 
 @pytest.fixture
 def storage(opened: Opened, postgres_url: StorageUrl) -> RetryingStorage:
-    return opened(postgres_url, patience=10)
+    return opened(postgres_url)
 
 
 @pytest.mark.parametrize("stored", [True, False])
