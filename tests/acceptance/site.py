@@ -2,17 +2,13 @@
 
 import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-import workers.objective
-from rigl_core.config import TrainConfig
 from rigl_core.train import TrainOutcome
 from studies.campaigns import create_campaign
 from studies.database.storage_url import StorageUrl
@@ -20,11 +16,10 @@ from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
 from tests.forked import Worker
+from tests.held import LONG, allow, held_after, program, wait_until
 from workers.pool import WorkerSettings
 
 HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
-
-LONG = 200  # seconds; a busy machine may need a minute to load torch
 
 SPEC = {
     "name": "survival",
@@ -39,7 +34,8 @@ SPEC = {
     "strategy": {"sampler": "grid", "seeds": [0, 1]},
 }
 AnyWorker = Worker | subprocess.Popen[str]
-_RUN = "runpy.run_module('workers', run_name='__main__', alter_sys=True)"
+
+__all__ = ["GRACE", "LONG", "SPEC", "Site", "assert_equal", "wait_until"]
 
 
 class Site:
@@ -70,21 +66,15 @@ class Site:
         return worker
 
     def start_held_worker(self, before: str = "", **changes: Any) -> Worker:
-        """A worker process that trains five epochs, and then only what it is allowed or until it is to stop.
-
-        By itself it needs half a second for all of them: too little to be sure that what is done to it comes before the
-        end.
-        """
+        """A worker process that trains five epochs, and then only what it is allowed or until it is to stop."""
         if not self._allowed.exists():
             self.allow(5)
-        held = f"import tests.acceptance.site as site; site.hold_training({str(self._allowed)!r})"
+        held = f"import tests.held as held; held.hold_training({str(self._allowed)!r})"
         return self.start_worker(f"{before}\n{held}", **changes)
 
     def allow(self, epochs: int) -> None:
         """Let held workers train so many epochs."""
-        new = self._allowed.with_suffix(".new")
-        new.write_text(str(epochs))
-        new.replace(self._allowed)
+        allow(self._allowed, epochs)
 
     def let_go(self) -> None:
         """Let held workers train to the end."""
@@ -93,14 +83,14 @@ class Site:
     def wait_until_held(self) -> None:
         """Until a worker has trained and told the epochs it is allowed, and written a checkpoint after the last."""
         epochs = self._allowed.read_text()
-        wait_until(lambda: _held_file(self._allowed, int(epochs)).exists())
+        wait_until(lambda: held_after(self._allowed, int(epochs)).exists())
         self.wait_for_epoch(int(epochs) - 1)
 
     def start_by_itself(self, environment: Mapping[str, str], before: str) -> "subprocess.Popen[str]":
         """A worker process that is not forked, so that it can have an environment from its first instruction."""
         with self._log().open("w") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-c", f"{before}; import runpy; {_RUN}"],
+                program("workers", before),
                 stdin=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -139,33 +129,6 @@ class Site:
                 worker.kill()
                 worker.communicate()
         close_storage(self.storage)
-
-
-def hold_training(allowed: str) -> None:
-    """Make the first step after an epoch take, in this process, until that file allows more epochs or a stop comes."""
-    file, train = Path(allowed), workers.objective.train
-
-    def held_train(config: TrainConfig, *, should_stop: Callable[[], bool], **arguments: Any) -> TrainOutcome:
-        def on_step(step: int, n_steps: int) -> None:
-            epochs, step_of_epoch = divmod(step, n_steps // config.n_epochs)
-            if step_of_epoch == 1 and epochs >= int(file.read_text()):
-                _held_file(file, epochs).touch()
-                wait_until(lambda: epochs < int(file.read_text()) or should_stop())
-
-        return train(config, should_stop=should_stop, on_step=on_step, **arguments)
-
-    workers.objective.train = held_train
-
-
-def _held_file(allowed: Path, epochs: int) -> Path:
-    return allowed.with_name(f"held-after-{epochs}")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = LONG) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)  # each look may read all trials
 
 
 def assert_equal(trial: FrozenTrial, undisturbed: TrainOutcome) -> None:

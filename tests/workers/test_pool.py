@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 
 import pytest
@@ -17,6 +17,7 @@ from studies.campaigns import create_campaign
 from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
+from tests.held import allow, popen_of_held_workers
 from workers import pool
 from workers.pool import WorkerSettings, run_workers
 from workers.stop import Stop
@@ -35,14 +36,22 @@ class Programs:
 
     def __call__(self, settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
-        self.started.append(time.monotonic())
+        self.started.append(pool.time.monotonic())
         return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=output, text=True)
+
+
+class Clock:
+    """The pool's clock, which stands still unless the test turns it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: self.seconds))
 
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(pool, "LONGEST_PAUSE", 0.4)
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 0.0625)
+    monkeypatch.setattr(pool, "LONGEST_PAUSE", 0.5)
     monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.01)
 
 
@@ -52,20 +61,41 @@ def test_a_crashed_worker_is_started_again_after_ever_longer_pauses(
 ) -> None:
     programs = Programs(*[KILL_MYSELF] * 5, UNTIL_TOLD)
     monkeypatch.setattr(pool, "_start", programs)
+    clock = Clock(monkeypatch)
     stop = Stop()
 
-    def look() -> None:
+    def pass_time(n_alive: int) -> None:
+        clock.seconds += 0.03125 * (n_alive == 0)  # a worker that takes its time to die takes none of this clock's
         if len(programs.started) == 6:
             stop.request("test")
 
     with caplog.at_level(logging.WARNING, "rigl_study.worker"):
-        run_workers(SETTINGS, 1, stop, on_progress=look)
+        run_workers(SETTINGS, 1, stop, on_alive=pass_time)
 
     pauses = [float(record.args[2]) for record in caplog.records if isinstance(record.args, tuple)]
-    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.4]
+    assert pauses == [0.0625, 0.125, 0.25, 0.5, 0.5]
     assert "worker 0 was killed by signal 9 (Killed)" in caplog.text
     between = [after - before for before, after in zip(programs.started, programs.started[1:], strict=False)]
     assert all(seconds >= pause for seconds, pause in zip(between, pauses, strict=True))
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_worker_that_crashed_after_working_for_a_while_is_started_again_soon(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs = Programs(KILL_MYSELF, KILL_MYSELF, UNTIL_TOLD)
+    monkeypatch.setattr(pool, "_start", programs)
+    clock = Clock(monkeypatch)
+    stop = Stop()
+
+    def pass_time(n_alive: int) -> None:
+        clock.seconds += 1.0
+        if len(programs.started) == 3:
+            stop.request("test")
+
+    with caplog.at_level(logging.WARNING, "rigl_study.worker"):
+        run_workers(SETTINGS, 1, stop, on_alive=pass_time)
+    assert [record.args[2] for record in caplog.records if isinstance(record.args, tuple)] == [0.0625, 0.0625]
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -144,13 +174,13 @@ def test_a_stop_between_two_workers_ends_the_pool_well(monkeypatch: pytest.Monke
     stop = Stop()
     looks = 0
 
-    def look() -> None:
+    def look(n_alive: int) -> None:
         nonlocal looks
-        looks += 1
-        if looks == 5:
+        looks += n_alive == 0
+        if looks == 3:  # at the first the pool may not know yet that it has ended
             stop.request("test")
 
-    assert run_workers(SETTINGS, 1, stop, on_progress=look) == 0
+    assert run_workers(SETTINGS, 1, stop, on_alive=look) == 0
 
 
 def test_a_machine_without_room_for_another_process_is_asked_again(
@@ -182,14 +212,15 @@ def test_a_machine_without_room_for_another_process_is_asked_again(
 def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
     postgres_url: StorageUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.1)  # to be there in the middle of the trial
+    allow(tmp_path / "allowed", 2)
+    monkeypatch.setattr(subprocess, "Popen", popen_of_held_workers(tmp_path / "allowed"))
     spec = {
         "name": "crash",
         "fixed": {
             "model": "lenet_300_100",
             "dataset": "synthetic",
             "dataset_options": {"height": 8, "width": 8, "n_train": 2048, "n_eval": 64},
-            "epochs": 200,  # seconds, so that the kill comes in the middle
+            "epochs": 4,
             "delta_t": 10,
         },
         "search": {"lr": [0.1]},
@@ -205,6 +236,7 @@ def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
         if not killed and 1 in trials[0].intermediate_values:
             killed.append(int(trials[0].system_attrs["claim"].split(":")[1]))
             os.kill(killed[0], signal.SIGKILL)
+            allow(tmp_path / "allowed", 4)
         if queue.counts().is_done:
             stop.request("test")
 
