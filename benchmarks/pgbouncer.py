@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,11 @@ def pgbouncer(url: StorageUrl, mode: Mode, *, pool_size: int = 20) -> Iterator[S
     """
     assert PROGRAM is not None, "PgBouncer is not installed"
     server = sa.make_url(url.secret())
-    port = _free_port()
+    # Bound and not listening, so that the kernel gives the port to nobody but PgBouncer, which asks for it.
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     settings = {
         "listen_addr": "127.0.0.1",
@@ -64,19 +68,13 @@ def pgbouncer(url: StorageUrl, mode: Mode, *, pool_size: int = 20) -> Iterator[S
         yield StorageUrl.parse(server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False))
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
+        holder.close()
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

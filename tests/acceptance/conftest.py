@@ -3,7 +3,9 @@
 Nothing here imports torch when it is loaded, which is before tests/conftest.py limits torch to one thread.
 """
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,21 @@ def undisturbed() -> Any:
 
     config = StudySpec.model_validate(SPEC).plans()[0].config({"lr": 0.1})
     return train(config, on_epoch=lambda _: False, should_stop=lambda: False)
+
+
+@pytest.fixture(scope="session")
+def kept_port() -> Iterator[Callable[[], int]]:
+    """`kept_port()`: a port of 127.0.0.1 that nobody else is given, for a server that sets SO_REUSEADDR as most do."""
+    with ExitStack() as kept:
+
+        def keep() -> int:
+            # Bound and not listening: the kernel gives it to nobody, and who asks for it by its number gets it.
+            holder = kept.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", 0))
+            return int(holder.getsockname()[1])
+
+        yield keep
 
 
 @pytest.fixture
