@@ -1,6 +1,7 @@
 """What must be true at the end, whatever happened before."""
 
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos.site import Site
-from benchmarks.chaos.troubles import Chaos, Tally, at_last, growth
+from benchmarks.chaos.troubles import CONNECTIONS, PATIENCE, Chaos, Tally, at_last, growth
 from studies.campaigns import open_campaign
 from studies.storage import close_storage, open_storage
 
@@ -183,7 +184,9 @@ def _growths(chaos: Chaos, wrong: list[str]) -> tuple[str, str]:
     counts = tally.connections
     if max(counts, default=0) > bound:
         wrong.append(f"{max(counts)} connections, where {bound} are allowed")
-    ((left,),) = chaos.site.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rigl-study'")
+    deadline = time.monotonic() + PATIENCE  # a connection is gone when the server's process for it is
+    while (left := len(chaos.site.ask(CONNECTIONS))) and time.monotonic() < deadline:
+        time.sleep(0.05)
     if left:
         wrong.append(f"{left} connections after the last worker had ended")
     samples = max((worker.descriptors for worker in chaos.site.workers), key=len)
