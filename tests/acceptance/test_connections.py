@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
 
+from benchmarks.chaos.troubles import ports_of
 from benchmarks.connections import RESULT
 from benchmarks.pgbouncer import PROGRAM, pgbouncer
 from studies.campaigns import create_campaign
@@ -28,6 +28,7 @@ from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
 from tests.forked import Worker
+from tests.held import LONG, allow, held_after, program, wait_until
 from workers.heartbeat import Heartbeat
 from workers.pool import WorkerSettings
 
@@ -43,6 +44,9 @@ SPEC: dict[str, Any] = {
     "search": {"lr": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5]},
     "strategy": {"sampler": "grid", "seeds": [0], "pruner": "median", "reference": {"lr": 0.1}},
 }
+
+
+OURS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'rigl-study'"
 
 
 class Watch:
@@ -64,10 +68,7 @@ class Watch:
     def _look_on(self) -> None:
         with closing(connect(self._url)) as connection, connection.cursor() as cursor:
             while not self._done.wait(0.01):
-                cursor.execute(
-                    "SELECT count(*) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND application_name = 'rigl-study'"
-                )
+                cursor.execute(OURS)
                 self.counts.append(cursor.fetchone()[0])
 
 
@@ -79,12 +80,19 @@ def connect(url: StorageUrl) -> Any:
     return connection
 
 
+def ask(url: StorageUrl, query: str) -> Any:
+    with closing(connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        (found,) = cursor.fetchone()
+        return found
+
+
 @pytest.fixture
-def start_worker(tmp_path: Path) -> Iterator[Callable[[StorageUrl], Worker]]:
+def start_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """Starts a worker process."""
     workers: list[Worker] = []
 
-    def start(url: StorageUrl) -> Worker:
+    def start(url: StorageUrl, before: str = "") -> Worker:
         settings = WorkerSettings(
             storage=url.secret(),
             checkpoint_dir=str(tmp_path),
@@ -93,7 +101,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[StorageUrl], Worker]]:
             grace_period=20,
             poll_seconds=0.2,
         )
-        workers.append(Worker(settings, tmp_path / f"worker-{len(workers)}.log"))
+        workers.append(Worker(settings, tmp_path / f"worker-{len(workers)}.log", before))
         return workers[-1]
 
     yield start
@@ -109,15 +117,21 @@ def create(storage: BaseStorage, **changes: Any) -> TicketQueue:
 def test_a_worker_has_two_connections_at_most(
     postgres_url: StorageUrl,
     opened: Callable[..., Any],
-    start_worker: Callable[[StorageUrl], Worker],
+    start_worker: Callable[..., Worker],
+    tmp_path: Path,
 ) -> None:
     storage = opened(postgres_url)
     queue = create(storage)
     close_storage(storage)
+    allowed = tmp_path / "allowed"
+    allow(allowed, 1)
+    hold = f"import tests.held as held; held.hold_training({str(allowed)!r})"
     with Watch(postgres_url) as watch:
-        workers = [start_worker(postgres_url) for _ in range(2)]
-        assert [worker.wait(120) for worker in workers] == [0, 0]
-    assert 2 <= max(watch.counts) <= POOL_SIZE * len(workers)
+        workers = [start_worker(postgres_url, hold) for _ in range(2)]
+        wait_until(lambda: max(watch.counts, default=0) >= 2)  # so both are seen, however quick they are
+        allow(allowed, 1000)
+        assert [worker.wait(LONG) for worker in workers] == [0, 0]
+    assert max(watch.counts) <= POOL_SIZE * len(workers)
     assert queue.counts().complete + queue.counts().pruned == 6
 
 
@@ -127,18 +141,27 @@ def test_the_command_keeps_no_connection_beside_its_workers(
     storage = opened(postgres_url)
     create(storage)
     close_storage(storage)
-    command = [sys.executable, "-m", "studies", "work", "--device", "cpu", "--checkpoints", str(tmp_path)]
+    allowed = tmp_path / "allowed"
+    allow(allowed, 1)
+    command = program("studies", f"held.hold_workers({str(allowed)!r})")
+    command += ["work", "--device", "cpu", "--checkpoints", str(tmp_path)]
     environment = {**os.environ, "RIGL_STUDY_STORAGE": postgres_url.secret()}
-    with Watch(postgres_url) as watch:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with Watch(postgres_url) as watch, (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stderr=log)
+        try:
+            wait_until(held_after(allowed, 1).exists)
+            wait_until(lambda: "of 6 trials done" in (tmp_path / "log").read_text())
+            wait_until(lambda: not ports_of([process.pid]))  # the log of progress has one only for a moment
+        finally:
+            allow(allowed, 1000)
+            code = process.wait(LONG)
+    assert code == 0, (tmp_path / "log").read_text()
     assert max(watch.counts) <= POOL_SIZE + 1, "the worker's, and for a moment that of the log of progress"
-    beside = sum(count > POOL_SIZE for count in watch.counts)
-    assert beside < len(watch.counts) / 5, "only for a moment"
 
 
-def swarm(url: StorageUrl, name: str, n_clients: int) -> None:
-    """Clients in threads that claim, beat, report and complete until nothing waits."""
+def swarm(url: StorageUrl, name: str, n_clients: int, before_the_end: Callable[[], None] = lambda: None) -> None:
+    """Clients in threads that claim, beat, report and complete until nothing waits, and then end together."""
+    together = threading.Barrier(n_clients, before_the_end, timeout=LONG)
     errors: list[BaseException] = []
 
     def client(index: int) -> None:
@@ -152,6 +175,7 @@ def swarm(url: StorageUrl, name: str, n_clients: int) -> None:
                     ticket.beat()
                     ticket.complete(RESULT)
                 queue.sweep()
+            together.wait()
         except BaseException as error:
             errors.append(error)
         finally:
@@ -173,8 +197,8 @@ def test_a_swarm_has_two_connections_a_client_at_most(postgres_url: StorageUrl, 
     queue = create(storage, **SWARM, strategy={"sampler": "grid", "seeds": [0]})
     close_storage(storage)
     with Watch(postgres_url) as watch:
-        swarm(postgres_url, queue.name, 10)
-    assert 10 <= max(watch.counts) <= POOL_SIZE * 10
+        swarm(postgres_url, queue.name, 10, lambda: wait_until(lambda: max(watch.counts, default=0) >= 10))
+    assert max(watch.counts) <= POOL_SIZE * 10
     assert queue.counts().complete == 60
 
 
@@ -196,21 +220,21 @@ def take_all(url: StorageUrl) -> list[Any]:
 def test_workers_wait_while_the_server_has_no_connection_left(
     own_server: EmbeddedPostgres,
     opened: Callable[..., Any],
-    start_worker: Callable[[StorageUrl], Worker],
-    wait_until: Callable[..., bool],
+    start_worker: Callable[..., Worker],
 ) -> None:
     url = StorageUrl.parse(own_server.ensure_running().secret())  # without the home: as one of another machine
     storage = opened(url)
     queue = create(storage)
     close_storage(storage)
+    wait_until(lambda: ask(url, OURS) == 0)  # or one that is just being closed leaves its place to the worker
     hog = take_all(url)
     worker = start_worker(url)
-    assert wait_until(lambda: "is away, waiting" in worker.said(), 60), worker.said()
+    wait_until(lambda: "is away, waiting" in worker.said())
     assert worker.poll() is None
     assert re.search(FULL, worker.said())
     for connection in hog:
         connection.close()
-    assert worker.wait(120) == 0
+    assert worker.wait(LONG) == 0
     assert queue.counts().complete + queue.counts().pruned == 6
 
 
@@ -220,7 +244,7 @@ def test_everything_works_through_pgbouncer(
     mode: Any,
     empty_postgres_url: StorageUrl,
     opened: Callable[..., Any],
-    start_worker: Callable[[StorageUrl], Worker],
+    start_worker: Callable[..., Worker],
 ) -> None:
     # Fewer server connections than clients have: by transaction they share them. By session each keeps its own.
     with pgbouncer(empty_postgres_url, mode, pool_size=4 if mode == "transaction" else 20) as through:
@@ -251,9 +275,8 @@ def test_everything_works_through_pgbouncer(
         assert told.counts().complete == 60
         close_storage(storage)
         workers = [start_worker(through) for _ in range(2)]
-        assert [worker.wait(120) for worker in workers] == [0, 0]
+        assert [worker.wait(LONG) for worker in workers] == [0, 0]
         assert trained.counts().complete + trained.counts().pruned == 6
-        with closing(connect(empty_postgres_url)) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-            assert cursor.fetchone() == (0,), "a lock that was taken on one connection and let go on another"
+        # A lock that was taken on one connection and let go on another would stay.
+        wait_until(lambda: ask(empty_postgres_url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0)
         close_storage(storage)
