@@ -165,7 +165,7 @@ def test_a_worker_that_runs_for_ever_says_once_what_it_cannot_work_on(site: Site
 
 @pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed (Debian: faketime)")
 def test_workers_whose_clocks_are_an_hour_apart(postgres_url: StorageUrl, tmp_path: Path) -> None:
-    site = Site(postgres_url, tmp_path, search={"lr": [0.1, 0.2]})
+    site = Site(postgres_url, tmp_path, grace=60, search={"lr": [0.1, 0.2]})
     try:
         before = datetime.now() - timedelta(seconds=2)
         for offset in ("+1800s", "-1800s"):

@@ -16,21 +16,19 @@ from studies.database.embedded import EmbeddedPostgres
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
-from studies.storage import close_storage
-from tests.acceptance.site import GRACE, LONG, SPEC, Site, assert_equal, wait_until
+from studies.storage import close_storage, open_storage
+from studies.tickets import TicketQueue
+from tests.acceptance.site import LONG, SPEC, Site, assert_equal, wait_until
 from workers.pool import run_workers
 from workers.stop import Stop
 
 
 def test_a_killed_workers_trial_is_finished_by_another(site: Site, undisturbed: TrainOutcome) -> None:
-    site.start_held_worker()
-    site.start_held_worker()
+    dead = site.start_held_worker()
     site.wait_until_held()
-    dead = site.owner()
     dead.kill()
     site.let_go()
-    (heir,) = (worker for worker in site.workers if worker is not dead)
-    assert heir.wait(LONG) == 0
+    assert site.start_worker().wait(LONG) == 0
     killed, successor = site.trials()
     assert killed.state == TrialState.FAIL
     assert f":{dead.pid}:" in killed.user_attrs["error"]
@@ -96,8 +94,8 @@ def test_the_database_is_stopped_for_ten_seconds(
     mortal_server: EmbeddedPostgres, tmp_path: Path, undisturbed: TrainOutcome
 ) -> None:
     url = StorageUrl.parse(mortal_server.ensure_running().secret())
-    # A worker that waits for the database tries it again every 5 seconds at the latest.
-    site = Site(url, tmp_path, grace=8)
+    # Longer than a worker that waits for the database may need to beat again: it tries every 5 seconds at the latest.
+    site = Site(url, tmp_path, grace=60)
     try:
         site.start_held_worker()
         site.start_held_worker()
@@ -108,6 +106,7 @@ def test_the_database_is_stopped_for_ten_seconds(
         time.sleep(10)
         assert [worker.poll() for worker in site.workers] == [None, None]
         mortal_server.ensure_running()
+        silence(site)  # as if the grace period had passed meanwhile
         assert [worker.wait(LONG) for worker in site.workers] == [0, 0]
         (trial,) = site.trials()
         assert_equal(trial, undisturbed)
@@ -119,19 +118,29 @@ def test_the_database_is_stopped_for_ten_seconds(
 def test_after_a_restart_of_the_server_workers_have_time_to_say_that_they_live(
     mortal_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    site = Site(StorageUrl.parse(mortal_server.ensure_running().secret()), tmp_path)
+    url = StorageUrl.parse(mortal_server.ensure_running().secret())
+    site = Site(url, tmp_path, grace=LONG)
+    impatient = open_storage(url, heartbeat_interval=1, grace_period=2)
     try:
         assert site.queue.claim("somebody") is not None
-        assert isinstance(site.storage, RetryingStorage)
-        with site.storage.rdb.engine.begin() as connection:
-            connection.execute(sa.text("UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour'"))
+        silence(site)
         close_storage(site.storage)
+        close_storage(impatient)
         mortal_server.stop()
         mortal_server.ensure_running()
         assert site.queue.sweep() == 0
-        wait_until(lambda: site.queue.sweep() == 1, 2 * GRACE)
+        queue = TicketQueue.open(impatient, site.queue.name)
+        wait_until(lambda: queue.sweep() == 1)
     finally:
+        close_storage(impatient)
         site.close()
+
+
+def silence(site: Site) -> None:
+    """Let all beats be an hour older than they are."""
+    assert isinstance(site.storage, RetryingStorage)
+    with site.storage.rdb.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour'"))
 
 
 def test_the_second_sigterm_ends_a_worker_at_once(
@@ -139,14 +148,15 @@ def test_the_second_sigterm_ends_a_worker_at_once(
 ) -> None:
     site = Site(StorageUrl.parse(mortal_server.ensure_running().secret()), tmp_path)
     try:
-        worker = site.start_held_worker()
+        # By itself it would end after eight seconds, for which the test may stand still.
+        worker = site.start_held_worker(before=f"import workers.stop; workers.stop.LAST_WORDS_SECONDS = {LONG}")
         site.wait_until_held()
         close_storage(site.storage)
         assert mortal_server.stop()  # so that the worker cannot give the ticket back, and waits
         worker.terminate()
         wait_until(lambda: catches_no_more(worker.pid))
         worker.terminate()
-        assert worker.wait(5) == -signal.SIGTERM
+        assert worker.wait(LONG / 2) == -signal.SIGTERM
         mortal_server.ensure_running()
         assert site.trials()[0].state == TrialState.RUNNING
         assert site.start_worker().wait(LONG) == 0
@@ -194,7 +204,7 @@ def test_a_stopped_pool_ends_well(postgres_url: StorageUrl, tmp_path: Path) -> N
         if 2 in site.trials()[0].intermediate_values:
             stop.request("test")
 
-    endless = {**SPEC["fixed"], "epochs": 1000}  # not over before the pool looks
+    endless = {**SPEC["fixed"], "epochs": 1_000_000}  # not over before the pool looks, however quick the machine is
     with closing(Site(postgres_url, tmp_path, fixed=endless)) as site, (tmp_path / "log").open("w") as log:
         assert run_workers(site.settings(), 2, stop, output=log, on_progress=stop_in_mid_trial) == 0
         assert site.trials()[0].state == TrialState.WAITING
