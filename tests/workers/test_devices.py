@@ -11,6 +11,7 @@ import pytest
 
 from rigl_core import runtime
 from studies.errors import BadInput
+from tests.held import LONG
 from workers import devices
 from workers.devices import NoFreeGpu, cores_available, held_device, one_per_gpu, threads_per_worker
 from workers.stop import Stop
@@ -142,14 +143,14 @@ def test_who_may_wait_gets_the_gpu_that_becomes_free(
         assert len(list(Path("/proc/self/fd").iterdir())) <= files + 1
         assert got.empty()
         third.close()
-        assert got.get(timeout=20) == "cuda:2"
+        assert got.get(timeout=LONG) == "cuda:2"
         waiter.join()
 
         with held_device("auto", 2, tmp_path):
             waiter = Thread(target=wait)
             waiter.start()
             waiting.request("test")
-            assert got.get(timeout=20) is None
+            assert got.get(timeout=LONG) is None
             waiter.join()
 
 

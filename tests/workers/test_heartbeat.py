@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from studies.errors import StorageError, TicketLost
+from tests.held import LONG
 from workers.heartbeat import Heartbeat
 
 Answer = bool | Exception
@@ -34,7 +35,7 @@ class FakeTicket:
         return answer
 
     def wait_for_beats(self, n: int) -> list[Answer]:
-        return [self.beats.get(timeout=10) for _ in range(n)]
+        return [self.beats.get(timeout=LONG) for _ in range(n)]
 
 
 def test_it_beats_again_and_again_and_then_no_more() -> None:
@@ -43,6 +44,7 @@ def test_it_beats_again_and_again_and_then_no_more() -> None:
         ticket.wait_for_beats(3)
         assert not heartbeat.lost
         assert not heartbeat.recalled
+    heartbeat._thread.join(LONG)  # it may be in a beat that takes longer than it is waited for
     assert not heartbeat._thread.is_alive()
 
 
@@ -58,7 +60,7 @@ def test_no_error_ends_it(error: Exception) -> None:
 def test_a_lost_ticket_is_noticed_and_not_beaten_for(ticket: FakeTicket) -> None:
     with Heartbeat(ticket) as heartbeat:
         ticket.wait_for_beats(2)
-        heartbeat._thread.join(10)
+        heartbeat._thread.join(LONG)
         assert heartbeat.lost
     assert ticket.beats.empty()
 

@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage
 from studies.campaigns import delete_campaign, set_control
 from studies.errors import DataUnavailable, StorageError
 from studies.ticket import Ticket
+from tests.held import LONG
 from tests.workers.loops import Idle, complete, failing, make_queues, total
 from workers.loop import LACKING_SECONDS, Ending, run_worker
 from workers.stop import Stop
@@ -35,11 +36,19 @@ def test_an_idle_worker_ends_when_others_are_done(storage: BaseStorage) -> None:
 def test_waiting_ends_at_once_when_stopped(storage: BaseStorage) -> None:
     queues = make_queues(storage, n_trials=1)[:1]
     assert queues[0].claim("other") is not None
-    stop = Stop()
+    begins = threading.Event()
+
+    class Told(Stop):
+        def wait(self, seconds: float) -> bool:
+            begins.set()
+            return super().wait(seconds)
+
+    stop = Told()
     worker = threading.Thread(target=run_worker, args=[queues, complete, stop], kwargs={"poll_seconds": 3600})
     worker.start()
+    assert begins.wait(LONG)
     stop.request("test")
-    worker.join(10)
+    worker.join(LONG)
     assert not worker.is_alive()
 
 

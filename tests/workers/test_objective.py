@@ -232,6 +232,13 @@ def test_a_checkpoint_of_another_campaign_of_that_name_is_set_aside(storage: Bas
     assert stored(fresh, ticket).user_attrs["epochs"] == EPOCHS
 
 
+@pytest.fixture
+def _answers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself training goes on meanwhile, on a busy machine to its end before the queue knows the first epoch."""
+    monkeypatch.setattr("workers.reporter.WAIT_SHARE", 1e6)
+
+
+@pytest.mark.usefixtures("_answers_are_waited_for")
 def test_a_stopped_campaign_gets_its_tickets_back(storage: BaseStorage, tmp_path: Path) -> None:
     queue = make_queue(storage)
     ticket = claim(queue)
@@ -239,7 +246,7 @@ def test_a_stopped_campaign_gets_its_tickets_back(storage: BaseStorage, tmp_path
     assert run_ticket(ticket, stop, checkpoint_dir=tmp_path) == "given_back"
     trial = stored(storage, ticket)
     assert trial.system_attrs["given_back"] == "the campaign was stopped"
-    assert sorted(trial.intermediate_values) in ([0], [0, 1]), "after an epoch was told, at the latest during the next"
+    assert sorted(trial.intermediate_values) == [0], "known when an epoch is told"
     assert (tmp_path / f"{ticket.checkpoint_key}.pt").exists()
 
 
@@ -277,6 +284,7 @@ def test_a_diverged_training_is_told_and_leaves_no_checkpoint(storage: BaseStora
     assert stored(storage, ticket).state == TrialState.RUNNING, "for the caller to tell"
 
 
+@pytest.mark.usefixtures("_answers_are_waited_for")
 def test_the_hopeless_are_pruned(storage: BaseStorage, tmp_path: Path) -> None:
     pruner = {"name": "median", "n_startup_trials": 1, "n_warmup_steps": 0, "n_min_trials": 1}
     strategy = {"sampler": "grid", "seeds": [0], "pruner": pruner}
@@ -285,7 +293,7 @@ def test_the_hopeless_are_pruned(storage: BaseStorage, tmp_path: Path) -> None:
     hopeless = claim(queue)
     assert run_ticket(hopeless, Stop(), checkpoint_dir=tmp_path) == "pruned"
     trial = stored(storage, hopeless)
-    assert trial.user_attrs["epochs"] == len(trial.intermediate_values) < EPOCHS
+    assert trial.user_attrs["epochs"] == len(trial.intermediate_values) == 1
     assert trial.user_attrs["test_accuracy"] == []
     assert [path.name for path in tmp_path.rglob("*.pt")] == ["0.masks.pt"], "of the complete one"
 

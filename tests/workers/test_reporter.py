@@ -1,13 +1,14 @@
 """The thread that reports, with a ticket that answers when it is told to."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
 
 from studies.errors import StorageError, TicketLost
 from studies.ticket import Answer, Report
+from tests.held import LONG
 from workers.reporter import MAX_UNTOLD, Reporter
 
 GO_ON = Answer(prune=False, recalled=False)
@@ -25,7 +26,7 @@ class FakeTicket:
             self.open.set()
 
     def tell(self, reports: Sequence[Report]) -> Answer:
-        assert self.open.wait(20)
+        assert self.open.wait(LONG)
         answer = self._answers.pop(0) if self._answers else GO_ON
         if isinstance(answer, BaseException):
             raise answer
@@ -70,7 +71,7 @@ def test_the_pruners_word_is_obeyed_one_epoch_late() -> None:
 
 def test_the_pruners_word_is_waited_for_where_an_epoch_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     ticket = FakeTicket(Answer(prune=True, recalled=False), is_open=False)
-    monkeypatch.setattr("workers.reporter.WAIT_SHARE", 1e9)
+    monkeypatch.setattr("workers.reporter.WAIT_SHARE", 1e7)
     with Reporter(ticket) as reporter:
         threading.Timer(0.05, ticket.open.set).start()
         assert reporter.tell(Report(0, 0.5))
@@ -124,7 +125,7 @@ def test_what_keeps_an_epoch_from_being_told_is_raised_at_the_end(error: BaseExc
         reporter.flush()
         assert not reporter.failed
         assert not reporter.tell(Report(1, 0.5)), "not raised here: the caller writes a checkpoint first"
-        reporter._thread.join(20)
+        reporter._thread.join(LONG)
         assert reporter.failed
         assert reporter.lost == isinstance(error, TicketLost)
         assert not reporter.tell(Report(2, 0.5)), "does not wait for what will never come"
@@ -142,7 +143,7 @@ def test_a_ticket_that_may_be_lost_is_asked_for_before_training_goes_on() -> Non
         assert reporter.lost, "known when tell returns, so that no checkpoint is written over the heir's"
 
 
-def test_no_more_than_so_many_epochs_are_untold() -> None:
+def test_no_more_than_so_many_epochs_are_untold(wait_until: Callable[..., bool]) -> None:
     ticket = FakeTicket(is_open=False)
     told: list[int] = []
 
@@ -154,11 +155,12 @@ def test_no_more_than_so_many_epochs_are_untold() -> None:
     with Reporter(ticket) as reporter:
         thread = threading.Thread(target=train)
         thread.start()
-        thread.join(0.5)
+        assert wait_until(lambda: len(reporter._untold) == MAX_UNTOLD + 1)
+        thread.join(0.2)
         assert thread.is_alive(), "it waits with the last one"
         assert told == list(range(MAX_UNTOLD))
         ticket.open.set()
-        thread.join(20)
+        thread.join(LONG)
         assert not thread.is_alive()
     assert ticket.epochs == list(range(MAX_UNTOLD + 1))
 

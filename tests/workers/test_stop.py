@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.held import LONG
 from workers.stop import LONGEST_WAIT, NOTICES, SIGNALS, Stop, on_signals
 
 PROGRAM = """
@@ -21,11 +22,11 @@ from workers.stop import Stop, on_signals
 stop = Stop()
 with on_signals(stop):
     print("ready", flush=True)
-    stop.wait(60)
+    stop.wait(300)
     print(stop.reason, flush=True)
     if "linger" in sys.argv:
         import threading
-        threading.Event().wait(60)
+        threading.Event().wait(300)
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
@@ -42,7 +43,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 def test_the_first_signal_is_a_request(signum: signal.Signals) -> None:
     with start() as process:
         process.send_signal(signum)
-        assert process.communicate(timeout=20)[0] == f"{signum.name}\n"
+        assert process.communicate(timeout=LONG)[0] == f"{signum.name}\n"
         assert process.returncode == 0
 
 
@@ -53,7 +54,7 @@ def test_the_second_signal_kills(signum: signal.Signals) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "SIGTERM\n"
     process.send_signal(signum)
-    assert process.wait(20) == -signum
+    assert process.wait(LONG) == -signum
     process.stdout.close()
 
 
@@ -65,10 +66,11 @@ def test_notices_are_requests_and_never_kill(notice: signal.Signals, wait_until:
     assert process.stdout.readline() == f"{notice.name}\n"
     for again in (*NOTICES, signal.SIGTERM, *NOTICES):  # with the first SIGTERM among them, which is a request too
         process.send_signal(again)
-    assert wait_until(lambda: not catches(process.pid, signal.SIGTERM)), "so it was handled"
+    # Of the two SIGTERM is left to the kernel first; what comes before the other is, nobody hears.
+    assert wait_until(lambda: not any(catches(process.pid, one) for one in SIGNALS)), "so it was handled"
     assert catches(process.pid, notice)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == -signal.SIGINT, "the second of SIGTERM and SIGINT"
+    assert process.wait(LONG) == -signal.SIGINT, "the second of SIGTERM and SIGINT"
     process.stdout.close()
 
 
@@ -103,7 +105,7 @@ def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
         stop = Stop()
         waiting = threading.Thread(target=wait_and_be_interrupted, args=[stop, n_instructions], daemon=True)
         waiting.start()
-        waiting.join(20)
+        waiting.join(LONG)
         assert not waiting.is_alive(), "the handler waits for what the thread it interrupted holds"
         if not stop.is_set():  # the wait has fewer instructions
             break
