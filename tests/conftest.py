@@ -17,7 +17,7 @@ from uuid import uuid4
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
@@ -31,9 +31,9 @@ def pytest_configure() -> None:
         os.environ[name] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # or no test could press Ctrl-C
-    # How long one example of a random test takes says nothing on a machine that does other work as well.
-    settings.register_profile("without deadline", settings(), deadline=None)
-    settings.load_profile("without deadline")
+    # How long an example of a random test takes, or is drawn, says nothing on a machine that does other work as well.
+    settings.register_profile("whatever it takes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("whatever it takes")
 
 
 @pytest.fixture(autouse=True)
@@ -196,9 +196,9 @@ def start_python() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., bool]:
-    """`wait_until(condition, seconds=20, every=0.01)`: whether the condition, asked so often, came true in time."""
+    """`wait_until(condition, seconds=120, every=0.01)`: whether the condition, asked so often, came true in time."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20.0, every: float = 0.01) -> bool:
+    def wait(condition: Callable[[], object], seconds: float = 120.0, every: float = 0.01) -> bool:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:

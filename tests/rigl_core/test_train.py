@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,7 +96,14 @@ def test_a_complete_run_tells_everything(undisturbed: TrainOutcome) -> None:
     assert 0 < undisturbed.inference_flops < undisturbed.train_flops < 1
     assert undisturbed.bits_per_character == undisturbed.test_bits_per_character == ()
     assert undisturbed.environment["device"] == "cpu"
-    assert undisturbed.seconds == pytest.approx(sum(report.seconds for report in undisturbed.history), rel=0.5)
+
+
+def test_seconds_are_those_of_the_epochs_and_of_what_follows_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    monkeypatch.setattr("rigl_core.train.time", SimpleNamespace(monotonic=lambda: float(next(looks))))
+    outcome = run()
+    assert [report.seconds for report in outcome.history] == [1.0, 1.0, 1.0]
+    assert outcome.seconds == 4.0
 
 
 def test_it_learns() -> None:

@@ -61,7 +61,7 @@ VALUES = st.one_of(st.sampled_from([0.1, 0.2, 0.3, 1 / 3]), st.floats(0, 1), st.
 @pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")  # numpy's, in Optuna's pruner
 @pytest.mark.parametrize("pruner", CASES)
 @given(steps=st.lists(st.tuples(st.integers(0, 11), VALUES, st.integers(0, 9)), max_size=80))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_rule_decides_as_optunas_pruner(pruner: dict[str, Any], steps: list[tuple[int, float, int]]) -> None:
     study, trials = optunas(pruner)
     store, plan = MemoryStore(study._storage), make_plan(pruner=pruner)

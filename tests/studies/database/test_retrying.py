@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
 from studies.storage import open_storage
+from tests.held import LONG
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 CANARY = "hunter2canary"
@@ -51,7 +53,7 @@ def test_a_call_rides_out_a_restart(
     caller.start()
     assert wait_until(lambda: "is away" in caplog.text)
     assert own_server.ensure_running() == url  # on the same port, so that clients find it
-    caller.join(30)
+    caller.join(LONG)
     assert found == ["before"]
     messages = [record.getMessage() for record in caplog.records if record.name == "rigl_study.storage"]
     assert ["is away" in messages[0], "is back" in messages[-1]] == [True, True]
@@ -102,9 +104,19 @@ def test_a_connection_that_is_lost_between_two_statements_is_an_outage(
     assert lost
 
 
-def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(StorageError, match=r"no answer .* for 0\.3 s: .*RIGL_STUDY_PATIENCE") as caught:
-        open_storage(StorageUrl.parse(NOBODY_LISTENS), patience=0.3)
+def test_patience_ends(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=sleep)  # or a first try may take longer than all patience
+    monkeypatch.setattr("studies.database.retrying.time.monotonic", clock.monotonic)
+    monkeypatch.setattr("studies.database.retrying.time.sleep", clock.sleep)
+    with pytest.raises(StorageError, match=r"no answer .* for 300 s: .*RIGL_STUDY_PATIENCE") as caught:
+        open_storage(StorageUrl.parse(NOBODY_LISTENS), patience=300)
+    assert 300 <= now < 310, "and one last wait"
     assert "\n" not in str(caught.value)
     assert CANARY not in str(caught.value)
     assert CANARY not in caplog.text
@@ -141,7 +153,7 @@ def test_a_signal_ends_the_wait(wait_until: WaitUntil) -> None:
     caller = threading.Thread(target=call)
     caller.start()
     stop.set()
-    caller.join(10)
+    caller.join(LONG)
     assert len(errors) == 1
     assert errors[0].startswith("stopped while waiting")
 
