@@ -25,7 +25,7 @@ import psycopg2
 
 from studies.database import keeper
 from studies.database.embedded_files import DATABASE, SUPERUSER, ServerFiles, default_home, initialise, locate, programs
-from studies.database.file_locks import locked, open_lock, try_locked
+from studies.database.file_locks import can_be_shared, locked, open_lock, try_locked
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
 
@@ -106,17 +106,20 @@ class EmbeddedPostgres:
         (files.directory / "pinned").unlink(missing_ok=True)
         with _leases_lock:
             self.release()
-            deadline = time.monotonic() + 1.0
+            clients, began = files.directory / "clients.lock", time.monotonic()
             while True:
                 # Held while the server stops: whoever comes now waits until it is gone, and starts it anew.
-                with try_locked(files.directory / "clients.lock") as alone:
+                with try_locked(clients) as alone:
                     if alone:
                         return _stop_server(files)
-                # The keeper, too, holds this lock for a moment when it sees the last client go.
-                if time.monotonic() > deadline:
+                # So does the keeper when it sees the last client go, and while it stops the server. Clients share it.
+                waited = time.monotonic() - began
+                if waited > 1.0 and can_be_shared(clients):
                     raise StorageError(
                         "other processes use the embedded database; it stops by itself when the last of them is done"
                     )
+                if waited > STOP_SECONDS:
+                    raise StorageError(f"the embedded database does not stop: {_last_words(files)}")
                 time.sleep(0.02)
 
     def release(self) -> None:

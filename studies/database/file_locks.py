@@ -39,6 +39,19 @@ def try_locked(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def can_be_shared(path: Path) -> bool:
+    """Whether nobody holds the file exclusively just now."""
+    descriptor = open_lock(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def try_locked_by(path: Path, group: str, *, join: bool) -> Iterator[bool]:
     """Hold the file for a group; yields whether it is held.

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 
 from studies.database import embedded_files
 from studies.database.embedded import EmbeddedPostgres
+from studies.database.file_locks import can_be_shared
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
 
@@ -142,12 +144,34 @@ def test_it_goes_with_its_last_client_even_if_that_is_killed(
 def test_a_client_that_comes_while_it_lingers_keeps_it(
     home: Path, client: Client, wait_until: WaitUntil, is_alive: IsAlive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RIGL_STUDY_LINGER", "1")
-    first = client(home)
-    _, keeper = told(first)
-    first.communicate("done\n")
-    EmbeddedPostgres(home, fsync=False).ensure_running()
-    assert not wait_until(lambda: not is_alive(keeper), seconds=1.5)
+    server = EmbeddedPostgres(home, fsync=False)
+    for linger in (1, 5, 25):
+        monkeypatch.setenv("RIGL_STUDY_LINGER", str(linger))
+        first = client(home)
+        _, keeper = told(first)
+        first.communicate("done\n")
+        server.ensure_running()
+        if keeper_of(server) == keeper:
+            break
+        server.stop()  # this came too late, on a machine that stood still
+    assert not wait_until(lambda: not is_alive(keeper), seconds=linger + 0.5)
+
+
+def test_who_wants_it_stopped_waits_while_the_keeper_stops_it(
+    home: Path, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIGL_STUDY_LINGER", "0")
+    server = EmbeddedPostgres(home, fsync=False)
+    server.ensure_running()
+    pid = postmaster(server)
+    os.kill(pid, signal.SIGSTOP)  # it takes its time
+    server.release()
+    assert wait_until(lambda: not can_be_shared(home / "server" / "clients.lock"))
+    goes_on = threading.Timer(2.0, os.kill, (pid, signal.SIGCONT))
+    goes_on.start()
+    server.stop()
+    assert not server.status().running
+    goes_on.join()
 
 
 def test_pinned_it_stays_until_it_is_stopped(
