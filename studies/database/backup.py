@@ -72,7 +72,7 @@ def restore(url: StorageUrl, file: Path, retrier: Retrier, *, replace: bool) -> 
         studies = "1 study" if found.n_studies == 1 else f"{found.n_studies} studies"
         holds = studies if found.n_studies else f"tables ({', '.join(sorted(found.tables))})"
         raise BadInput(f"{url} holds {holds}; restore into an empty database, or replace them for good with --replace.")
-    refuse_while_in_use(url, found, "restoring")
+    refuse_while_in_use(url, found, "restoring", retrier)
     with lock(url, "create tables", retrier):  # as `open_storage`: nobody creates them meanwhile
         if url.path is not None:
             _restore_sqlite(url.path, file)

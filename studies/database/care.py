@@ -4,6 +4,7 @@ Everything here works on tables of an older Optuna too, which `open_storage` ref
 """
 
 import logging
+import time
 from dataclasses import dataclass
 
 import optuna
@@ -16,6 +17,10 @@ from studies.database.retrying import Retrier
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, StorageError
 
+LEAVE_SECONDS = 5.0
+"""How long those who are connected may take to leave. What a command before this one has closed, as of a script that
+makes a backup and then upgrades, is there until the server's process for it has ended."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -25,14 +30,14 @@ class Contents:
         tables: names of all tables of the default schema.
         version: of Optuna's tables; None if there are none.
         n_studies: how many studies are stored.
-        connections: how many others are connected to it; 0 in SQLite, where nobody can know.
+        connections: the server's processes for others who are connected to it; none in SQLite, where nobody can know.
         server: major version of the Postgres server; 0 in SQLite.
     """
 
     tables: frozenset[str]
     version: str | None
     n_studies: int
-    connections: int
+    connections: frozenset[int]
     server: int
 
     @property
@@ -66,25 +71,37 @@ def _look(url: StorageUrl) -> Contents:
         if "studies" in tables:
             n_studies = connection.scalar(sa.text("SELECT count(*) FROM studies")) or 0
         if url.kind == "sqlite":
-            return Contents(tables, version, n_studies, 0, 0)
+            return Contents(tables, version, n_studies, frozenset(), 0)
         # Whoever is not allowed to see what others do still sees that they are connected, and as whom.
         others = "datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL"
-        connections = connection.scalar(sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {others}"))
+        connections = frozenset(connection.scalars(sa.text(f"SELECT pid FROM pg_stat_activity WHERE {others}")))
         server = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int / 10000"))
-        return Contents(tables, version, n_studies, connections or 0, server or 0)
+        return Contents(tables, version, n_studies, connections, server or 0)
 
 
-def refuse_while_in_use(url: StorageUrl, found: Contents, what: str) -> None:
+def refuse_while_in_use(url: StorageUrl, found: Contents, what: str, retrier: Retrier) -> None:
     """Refuse to change the tables under the feet of workers.
 
     Raises:
-        BadInput: others are connected to the database.
+        BadInput: others were connected to the database, and still are some seconds later.
+        StorageError: it cannot be reached.
     """
-    if found.connections:
+    if found.connections and (left := retrier(_still_there, url, found.connections)):
         raise BadInput(
-            f"{found.connections} other {'connection uses' if found.connections == 1 else 'connections use'} {url}; "
+            f"{left} other {'connection uses' if left == 1 else 'connections use'} {url}; "
             f"stop all workers, dashboards and poolers before {what}."
         )
+
+
+def _still_there(url: StorageUrl, pids: frozenset[int]) -> int:
+    """How many of these connections are there after LEAVE_SECONDS; sooner if there is none."""
+    asked = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:pids)")
+    deadline = time.monotonic() + LEAVE_SECONDS
+    with unpooled_engine(url).connect() as connection:
+        while (left := connection.scalar(asked, {"pids": sorted(pids)}) or 0) and time.monotonic() < deadline:
+            connection.rollback()  # a transaction sees one state of it
+            time.sleep(0.05)
+    return left
 
 
 def upgrade(url: StorageUrl, retrier: Retrier) -> tuple[str, str]:
@@ -112,7 +129,7 @@ def upgrade(url: StorageUrl, retrier: Retrier) -> tuple[str, str]:
                     f"the tables in {url} have version {found.version}, which Optuna {optuna.__version__} installed "
                     "here does not know; install the newer Optuna that set them up."
                 )
-            refuse_while_in_use(url, found, "an upgrade")
+            refuse_while_in_use(url, found, "an upgrade", retrier)
             _migrate(rdb, url)
             return found.version, head
         finally:

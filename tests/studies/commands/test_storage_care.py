@@ -1,6 +1,7 @@
 """What an operator does with a database, as commands on a real one."""
 
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,12 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from studies.database import care
 from studies.database.embedded import EmbeddedPostgres
+from studies.database.retrying import Retrier
 from studies.database.storage_url import StorageUrl
 from tests.forked import Command, Worker
+from tests.held import LONG
 from workers.pool import WorkerSettings
 
 
@@ -185,6 +189,19 @@ def test_nobody_else_may_be_connected(empty_postgres_url: StorageUrl) -> None:
             told = said(run("storage", *command, storage=storage), 2)
             assert told.startswith(f"1 other connection uses {empty_postgres_url}; stop all workers, ")
     engine.dispose()
+
+
+def test_who_is_just_leaving_is_waited_for(empty_postgres_url: StorageUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command has closed is there until the server's process for it has ended, some milliseconds as a rule."""
+    monkeypatch.setattr(care, "LEAVE_SECONDS", LONG)
+    engine, retrier = sa.create_engine(empty_postgres_url.secret()), Retrier(empty_postgres_url)
+    connection = engine.connect()
+    found = care.look(empty_postgres_url, retrier)
+    assert len(found.connections) == 1
+    leaves = threading.Timer(0.1, lambda: (connection.close(), engine.dispose()))
+    leaves.start()
+    care.refuse_while_in_use(empty_postgres_url, found, "restoring", retrier)
+    leaves.join()
 
 
 BAD_FILES = {
