@@ -112,8 +112,9 @@ def within(seconds: float) -> Iterator[None]:
         raise OutOfTime(f"its {seconds:.0f} s were over")
 
     began = time.monotonic()
+    others, _ = signal.setitimer(signal.ITIMER_REAL, 0)  # or theirs could ring as ours
     before = signal.signal(signal.SIGALRM, ring)
-    others, _ = signal.setitimer(signal.ITIMER_REAL, seconds, RINGS_AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, seconds, RINGS_AGAIN)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
+from tests.acceptance.chromium import ARGUMENTS, BROWSER, PATIENCE, needs_browser
 from tests.acceptance.compose_project import (
     ROOT,
     Compose,
@@ -222,8 +222,9 @@ def the_dashboard_shows_the_study(compose: Compose, screenshot: Path) -> None:
     address = compose("port", "dashboard", "8080").strip()
     assert address.startswith("127.0.0.1:")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=PATIENCE)
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
         page.goto(f"http://{address}/dashboard/")
         page.get_by_text(f"survive/{STUDY}").first.click()
         page.get_by_text("Best Trial").first.wait_for()

@@ -10,7 +10,7 @@ from studies.comparison_report import write_comparison
 from studies.foreign import load_foreign
 from studies.foreign_report import write_foreign
 from studies.report import write_report
-from tests.acceptance.chromium import ARGUMENTS, BROWSER, needs_browser
+from tests.acceptance.chromium import ARGUMENTS, BROWSER, PATIENCE, needs_browser
 from tests.studies.quick_reports import draw_no_png, resample_little
 from tests.studies.sample_cases import CASES, few_with_all_figures
 from tests.studies.test_foreign import MIXED, REFERENCE, make_study
@@ -25,7 +25,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -60,6 +60,7 @@ def test_opens_without_complaint_or_request(browser: Any, report: Path, screen: 
         color_scheme=scheme, viewport={"width": width, "height": 900}, java_script_enabled=True
     )
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     said: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -85,6 +86,7 @@ def test_colours_follow_the_theme(browser: Any, report: Path) -> None:
     grounds = {}
     for scheme in ("light", "dark"):
         page = browser.new_page(color_scheme=scheme)
+        page.set_default_timeout(PATIENCE)
         page.goto(report.as_uri())
         grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
         fills = page.evaluate("[...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)")
@@ -96,6 +98,7 @@ def test_colours_follow_the_theme(browser: Any, report: Path) -> None:
 
 def test_the_keyboard_reaches_every_link_table_and_figure(browser: Any, report: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(report.as_uri())
     reachable = page.evaluate("document.querySelectorAll('a, summary, [tabindex=\"0\"]').length")
     visited = set()
@@ -109,6 +112,7 @@ def test_the_keyboard_reaches_every_link_table_and_figure(browser: Any, report: 
 
 def test_prints_all_of_it(browser: Any, report: Path, tmp_path: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(report.as_uri())
     page.pdf(path=tmp_path / "report.pdf")
     page.emulate_media(media="print", color_scheme="dark")

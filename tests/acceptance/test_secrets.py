@@ -17,6 +17,7 @@ from psycopg2 import sql
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 from tests.forked import Command
+from tests.held import wait_until
 
 PRINTABLE = string.digits + string.ascii_letters + string.punctuation + " "
 CANARIES = ("cAnArY7391", "kAnArI8264")  # a part of it is as bad as the whole
@@ -57,6 +58,10 @@ class Watched:
         if code is not None:
             assert done.returncode == code, f"{arguments}: {done.stderr}"
         return text
+
+    def resume_when_workers_were_seen(self) -> None:
+        wait_until(lambda: any("workers\0" in text for text in list(self.processes)))
+        self.run("resume", "tiny")
 
     def _watch(self, pid: int, ended: threading.Event) -> None:
         """Command lines of all that runs below `pid`, itself included, and environments of all but itself."""
@@ -136,7 +141,11 @@ def test_the_password_works_everywhere_and_is_seen_nowhere(
     # All that can be done with it, and it works.
     it.run("storage", "init")
     it.run("create", "tiny.toml")
+    it.run("pause", "tiny")  # so that the workers are there until they were looked at, however quick they are
+    goes_on = threading.Thread(target=it.resume_when_workers_were_seen)
+    goes_on.start()
     it.run("work", "--workers", "2", "--log-format", "json", "--health-file", "health", "--checkpoints", "checkpoints")
+    goes_on.join()
     assert json.loads(it.run("status", "tiny", "--json"))["studies"][0]["complete"] == 2
     it.run("list")
     it.run("--debug", "show", "tiny", "rigl-s0.5-erk/0")

@@ -10,6 +10,7 @@ from wsgiref.simple_server import WSGIServer
 import pytest
 
 from studies import dashboard_server
+from tests.held import LONG
 
 ANSWER = b"an answer " * 100_000
 
@@ -31,7 +32,7 @@ def server() -> Iterator[WSGIServer]:
 
 
 def ask(server: WSGIServer) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/", timeout=LONG) as answer:
         read: bytes = answer.read()
         return read
 
@@ -45,7 +46,7 @@ def test_who_says_nothing_for_long_is_hung_up_on(
     server: WSGIServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dashboard_server._Handler, "timeout", 0.05)
-    with socket.create_connection(server.server_address, timeout=20) as silent:
+    with socket.create_connection(server.server_address, timeout=LONG) as silent:
         assert silent.recv(1) == b"", "the end"
     assert capfd.readouterr().err == ""
 

@@ -16,6 +16,7 @@ from studies import slurm
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, LaunchError
 from studies.slurm import SlurmJobs, WorkJob, check_slurm, check_visible, job_environment, script
+from tests.held import LONG
 
 PASSWORD = "p%25ss w\"o'rd\\$`#@:/?"
 URL = StorageUrl.parse(
@@ -165,7 +166,7 @@ def test_a_job_that_is_told_to_stop_gives_back_and_is_queued_again(start_job: An
     with start_job(WORKER, "RUNNING") as job:
         assert job.stdout.readline() == "ready\n"
         job.send_signal(signum)
-        assert job.communicate(timeout=30)[0] == "told 1\nqueued again\n"
+        assert job.communicate(timeout=LONG)[0] == "told 1\nqueued again\n"
         assert job.returncode == 3
     assert (tmp_path / "password").exists(), "it will be read again"
 
@@ -174,22 +175,22 @@ def test_a_cancelled_job_is_not_queued_again(start_job: Any, tmp_path: Path) -> 
     with start_job(WORKER, "COMPLETING") as job:
         assert job.stdout.readline() == "ready\n"
         job.send_signal(signal.SIGTERM)
-        assert job.communicate(timeout=30)[0] == "told 1\n"
+        assert job.communicate(timeout=LONG)[0] == "told 1\n"
         assert job.returncode == 0
     assert (tmp_path / "ended-1").exists()
 
 
 def test_the_last_job_removes_the_password(start_job: Any, tmp_path: Path) -> None:
     with start_job("exit 0", "RUNNING") as job:
-        assert job.wait(30) == 0
+        assert job.wait(LONG) == 0
     assert (tmp_path / "password").exists(), "one of two"
     (tmp_path / "ended-0").touch()
     with start_job("exit 0", "RUNNING") as job:
-        assert job.wait(30) == 0
+        assert job.wait(LONG) == 0
     assert not (tmp_path / "password").exists()
 
 
 def test_a_worker_that_fails_fails_its_job(start_job: Any) -> None:
     with start_job("exit 2", "RUNNING") as job:
-        assert "ended with exit code 2" in job.communicate(timeout=30)[1]
+        assert "ended with exit code 2" in job.communicate(timeout=LONG)[1]
         assert job.returncode == 1
