@@ -1,6 +1,8 @@
 """The beat thread, with a ticket that answers as told."""
 
 import queue
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -81,3 +83,21 @@ def test_without_an_interval_it_only_looks_when_told_to() -> None:
         heartbeat.look()
         assert heartbeat.recalled
     assert ticket.beats.empty()
+
+
+def test_a_beat_that_never_returns_keeps_no_worker_from_ending() -> None:
+    script = """
+import threading
+from types import SimpleNamespace
+from workers.heartbeat import Heartbeat
+
+beaten = threading.Event()
+
+def beat():
+    beaten.set()
+    threading.Event().wait()  # a database that is away
+
+with Heartbeat(SimpleNamespace(heartbeat_interval=0.001, beat=beat, recalled=lambda: False)):
+    beaten.wait()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
