@@ -1,5 +1,6 @@
 """Checkpoints: atomic, exact, and inert whatever is in the file."""
 
+import errno
 import hashlib
 import io
 import json
@@ -63,6 +64,23 @@ def test_a_file_is_on_the_disk_before_it_takes_the_name_and_the_name_before_anyb
     monkeypatch.setattr(os, "replace", note_replace)
     write_atomically(tmp_path / "run.pt", b"hello", "checkpoint")
     assert done == ["file", "name with 5 bytes", "folder"]
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders_holds_checkpoints_and_one_that_fails_at_it_is_told(
+    refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    if refusal == errno.EINVAL:
+        save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
+        assert load_checkpoint(tmp_path / "run.pt", CONFIG)["step"] == 3
+    else:
+        with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
+            save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
 
 
 def test_a_place_for_a_checkpoint_is_tried_beforehand(tmp_path: Path) -> None:
@@ -246,15 +264,16 @@ def test_a_default_never_changes_and_a_new_setting_has_one_that_trains_as_before
 
 
 class Newer(TrainConfig):
-    """A version of rigl-study with one setting more, somewhere in the middle."""
+    """A version of rigl-study with two settings more, somewhere in the middle."""
 
     swa_start: float = 1.0
+    swa_layers: tuple[str, ...] = ()
 
 
 @pytest.fixture
 def newer(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Whoever loads or saves is a version with `Newer`; `undo` makes it an older one again."""
-    monkeypatch.setattr(checkpoint, "ADDED", {"swa_start": 1.0})
+    monkeypatch.setattr(checkpoint, "ADDED", {"swa_start": 1.0, "swa_layers": []})
     return monkeypatch
 
 
@@ -297,6 +316,7 @@ def test_a_new_setting_means_as_before_whatever_its_default_and_the_recipes_say_
 ) -> None:
     class Later(TrainConfig):
         swa_start: float = 0.8
+        swa_layers: tuple[str, ...] = ()
 
     older_file = written(tmp_path / "older.pt", json.dumps({**FORMAT_2, "dataset": "digits", "epochs": 2}))
     with pytest.raises(CheckpointError, match=r"swa_start is not set there and 0\.8 here"):

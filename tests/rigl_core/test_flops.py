@@ -98,6 +98,10 @@ def test_numbers_of_the_wrong_type_are_refused():
         forward_flops(MODELS["char_gru"](num_classes=30), (7,))
 
 
+def test_a_sample_has_the_type_of_the_weights():
+    assert forward_flops(nn.Linear(3, 2).double(), (3,)) == {"weight": 2 * 3 * 2}
+
+
 def test_a_weight_shared_by_two_layers_counts_under_its_first_name():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
