@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from studies.database.transactions import Drawn
 from studies.search_space import Axis, Choice, Params, Range, Value
 from studies.spec import StudyPlan
-from studies.strategies import PRUNERS, SAMPLERS
+from studies.strategies import SAMPLERS
 
 
 class Drawing:
@@ -65,7 +65,7 @@ class Drawing:
         return {name: _suggest(trial, name, axis) for name, axis in self._plan.spec.search.items()}
 
     def _study(self) -> optuna.Study:
-        """The study with sampler and pruner. Some samplers learn only from trials that its pruner compares.
+        """The study with its sampler, which looks at no pruner: TPE learns from all halvings of hyperband alike.
 
         Samplers are not stored, and equal seeds propose equal points. So each ticket has its own sampler, seeded by the
         study's seed and its number: what is drawn does not depend on which worker draws.
@@ -77,7 +77,6 @@ class Drawing:
             study_name=self._plan.name,
             storage=cast("BaseStorage", self),
             sampler=SAMPLERS[strategy.sampler].build(seed),
-            pruner=PRUNERS[strategy.pruner.name].build(strategy.pruner.options, self._plan.base_config.n_epochs),
         )
 
     # What Optuna asks of a storage while it draws.

@@ -36,7 +36,7 @@ class PrunerRow:
 
     Attributes:
         summary: one line for people.
-        build: (options, epochs of a full training) to Optuna's pruner, which samplers look at and tests compare with.
+        build: (options, epochs of a full training) to Optuna's pruner, which the rule is compared with.
         rule: (options, epochs of a full training, name of the study) to what decides, as that pruner does.
         options: what a user may set, with the defaults.
     """

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -194,8 +195,9 @@ def test_inference_flops_by_hand():
 def test_inference_flops_needs_a_sparsity_for_each_layer():
     with pytest.raises(BadInput, match="layer b"):
         inference_flops({"a": 100, "b": 10}, {"a": 0.5})
-    with pytest.raises(BadInput, match=r"layer a has sparsity 1\.5"):
-        inference_flops({"a": 100}, {"a": 1.5})
+    for sparsity in (1.5, -0.5, math.nan):
+        with pytest.raises(BadInput, match=rf"layer a has sparsity {sparsity}"):
+            inference_flops({"a": 100}, {"a": sparsity})
 
 
 def test_train_flops_by_hand():
