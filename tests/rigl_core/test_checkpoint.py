@@ -83,6 +83,16 @@ def test_a_file_system_that_cannot_sync_folders_holds_checkpoints_and_one_that_f
             save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list open files")
+def test_a_checkpoint_an_epoch_leaves_no_file_open(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        save_checkpoint(tmp_path / "run.pt", CONFIG, STATE)
+        load_checkpoint(tmp_path / "run.pt", CONFIG)
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_place_for_a_checkpoint_is_tried_beforehand(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b" / "run.pt")
     check_writable(tmp_path / "a" / "b" / "run.pt")  # the folder may be there
