@@ -143,7 +143,17 @@ def test_a_ticket_that_may_be_lost_is_asked_for_before_training_goes_on() -> Non
         assert reporter.lost, "known when tell returns, so that no checkpoint is written over the heir's"
 
 
-def test_no_more_than_so_many_epochs_are_untold(wait_until: Callable[..., bool]) -> None:
+def test_training_goes_on_with_a_ticket_that_was_uncertain_once_all_is_told() -> None:
+    ticket = FakeTicket(is_open=False)
+    ticket.is_certain = False
+    with Reporter(ticket) as reporter:
+        threading.Timer(0.05, ticket.open.set).start()
+        assert not reporter.tell(Report(0, 0.5))
+        assert ticket.epochs == [0], "told when tell returns"
+        assert not reporter.lost
+
+
+def test_no_more_than_so_many_epochs_are_untold() -> None:
     ticket = FakeTicket(is_open=False)
     told: list[int] = []
 
