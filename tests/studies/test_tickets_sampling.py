@@ -87,6 +87,18 @@ def test_whole_numbers_without_a_step_are_drawn_one_by_one() -> None:
     assert {claim(queue).spec.config.delta_t for _ in range(40)} == {1, 2, 3, 4}
 
 
+def test_whole_numbers_on_a_logarithmic_axis_are_drawn_so() -> None:
+    spec = {
+        "name": "campaign",
+        "fixed": {"dataset": "digits", "epochs": 9},
+        "search": {"delta_t": {"low": 1, "high": 10_000, "log": True}},
+        "strategy": {"sampler": "random", "n_trials": 40},
+    }
+    queue = TicketQueue.create(open_storage(StorageUrl.parse("memory://")), StudySpec.model_validate(spec).plans()[0])
+    drawn = [claim(queue).spec.config.delta_t for _ in range(40)]
+    assert 10 <= sum(delta_t < 100 for delta_t in drawn) <= 30, "half of them, and not one in a hundred"
+
+
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_workers_never_draw_the_same_point(storage: BaseStorage, sampler: str) -> None:
     plan = make_plan(sampler=sampler, n_trials=16)

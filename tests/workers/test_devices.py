@@ -62,15 +62,14 @@ def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("three_gpus")
 def test_every_worker_holds_a_gpu_of_its_own(tmp_path: Path) -> None:
+    locks = tmp_path / "checkpoints" / "locks"  # of a first worker: neither is there yet
     with ExitStack() as workers:
-        held = [
-            workers.enter_context(held_device(text, i, tmp_path)) for i, text in enumerate(("auto", "cuda", "auto"))
-        ]
+        held = [workers.enter_context(held_device(text, i, locks)) for i, text in enumerate(("auto", "cuda", "auto"))]
         assert held == ["cuda:0", "cuda:1", "cuda:2"]
         with pytest.raises(NoFreeGpu, match=r"every GPU here \(3\) is held by another command.*--device cuda:N"):
-            workers.enter_context(held_device("auto", 3, tmp_path))
-        assert workers.enter_context(held_device("cuda:1", 3, tmp_path)) == "cuda:1", "shared, as was asked for"
-        assert workers.enter_context(held_device("cpu", 3, tmp_path)) == "cpu"
+            workers.enter_context(held_device("auto", 3, locks))
+        assert workers.enter_context(held_device("cuda:1", 3, locks)) == "cuda:1", "shared, as was asked for"
+        assert workers.enter_context(held_device("cpu", 3, locks)) == "cpu"
 
 
 @pytest.mark.usefixtures("three_gpus")

@@ -33,11 +33,14 @@ class Programs:
     def __init__(self, *programs: str) -> None:
         self.programs = list(programs)
         self.started: list[float] = []
+        self.workers: list[subprocess.Popen[str]] = []
 
     def __call__(self, settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
         self.started.append(pool.time.monotonic())
-        return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=output, text=True)
+        command = [sys.executable, "-c", program]
+        self.workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=output, text=True))
+        return self.workers[-1]
 
 
 class Clock:
@@ -55,28 +58,88 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.01)
 
 
-@pytest.mark.usefixtures("short_pauses")
-def test_a_crashed_worker_is_started_again_after_ever_longer_pauses(
+class Clock:
+    """Stands in for the pool's `time`: its seconds pass when the test says so, however slow the machine is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_crashed_worker_is_started_again_after_ever_longer_pauses_and_soon_if_it_had_worked_for_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    programs = Programs(*[KILL_MYSELF] * 5, UNTIL_TOLD)
+    programs, clock, stop = Programs(*[KILL_MYSELF] * 8, UNTIL_TOLD), Clock(), Stop()
     monkeypatch.setattr(pool, "_start", programs)
-    clock = Clock(monkeypatch)
-    stop = Stop()
+    monkeypatch.setattr(pool, "time", clock)
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.01)
 
-    def pass_time(n_alive: int) -> None:
-        clock.seconds += 0.03125 * (n_alive == 0)  # a worker that takes its time to die takes none of this clock's
-        if len(programs.started) == 6:
+    def look() -> None:
+        worker = programs.workers[-1]
+        if worker.poll() is not None:
+            clock.now += 0.5
+        elif len(programs.started) == 9:
+            clock.now += pool.LONGEST_PAUSE + 1
+            worker.kill()
+            worker.wait()
+        elif len(programs.started) == 10:
             stop.request("test")
 
     with caplog.at_level(logging.WARNING, "rigl_study.worker"):
         run_workers(SETTINGS, 1, stop, on_alive=pass_time)
 
-    pauses = [float(record.args[2]) for record in caplog.records if isinstance(record.args, tuple)]
-    assert pauses == [0.0625, 0.125, 0.25, 0.5, 0.5]
     assert "worker 0 was killed by signal 9 (Killed)" in caplog.text
+    pauses = [float(record.args[2]) for record in caplog.records if isinstance(record.args, tuple)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1]
     between = [after - before for before, after in zip(programs.started, programs.started[1:], strict=False)]
-    assert all(seconds >= pause for seconds, pause in zip(between, pauses, strict=True))
+    assert between[:8] == pauses[:8]
+    assert between[8] == pool.LONGEST_PAUSE + 1 + pauses[8]
+
+
+def test_each_worker_is_told_which_it_is_and_which_others_are_of_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[WorkerSettings] = []
+
+    def start(settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
+        told.append(settings)
+        return Programs("")(settings, output)
+
+    monkeypatch.setattr(pool, "_start", start)
+    monkeypatch.setattr("workers.devices.cores_available", lambda: 12)
+    for _ in range(2):
+        assert run_workers(replace(SETTINGS, forever=False), 3, Stop()) == 0
+    assert [settings.index for settings in told] == [0, 1, 2, 0, 1, 2]
+    assert {settings.threads for settings in told} == {4}
+    one, other = ({settings.pool for settings in told[i : i + 3]} for i in (0, 3))
+    assert len(one) == len(other) == 1
+    assert one != other
+    assert "" not in one | other
+
+
+def test_a_pool_ends_as_its_worst_worker_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_start", Programs("", "raise SystemExit(3)", ""))
+    assert run_workers(replace(SETTINGS, forever=False), 3, Stop()) == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(12, "Cannot allocate memory")])
+def test_a_pool_that_cannot_go_on_leaves_no_worker_behind(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Programs(UNTIL_TOLD)
+
+    def start(settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
+        if isinstance(error, OSError) and settings.index == 1:
+            raise error
+        return programs(settings, output)
+
+    def pressed(_n_alive: int) -> None:
+        raise error
+
+    monkeypatch.setattr(pool, "_start", start)
+    with pytest.raises(type(error)):
+        run_workers(SETTINGS, 2, Stop(), on_alive=pressed)
+    assert [worker.poll() for worker in programs.workers] == [-signal.SIGKILL] * len(programs.workers)
 
 
 @pytest.mark.usefixtures("short_pauses")
