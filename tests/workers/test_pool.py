@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,7 +75,7 @@ def test_a_crashed_worker_is_started_again_after_ever_longer_pauses_and_soon_if_
     programs, clock, stop = Programs(*[KILL_MYSELF] * 8, UNTIL_TOLD), Clock(), Stop()
     monkeypatch.setattr(pool, "_start", programs)
     monkeypatch.setattr(pool, "time", clock)
-    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.001)
 
     def look() -> None:
         worker = programs.workers[-1]
@@ -120,6 +121,64 @@ def test_each_worker_is_told_which_it_is_and_which_others_are_of_its_pool(monkey
 def test_a_pool_ends_as_its_worst_worker_did(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_start", Programs("", "raise SystemExit(3)", ""))
     assert run_workers(replace(SETTINGS, forever=False), 3, Stop()) == 3
+
+
+def test_a_worker_that_fails_when_it_is_to_stop_is_not_forgiven(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    fails = f"""
+import pathlib, signal, sys
+signal.signal(signal.{pool.PASSED_ON.name}, lambda *_: sys.exit(3))
+pathlib.Path({str(ready)!r}).touch()
+signal.pause()
+"""
+    monkeypatch.setattr(pool, "_start", Programs(fails))
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.01)
+    stop = Stop()
+
+    def look() -> None:
+        if ready.exists():
+            stop.request("test")
+
+    assert run_workers(SETTINGS, 1, stop, on_progress=look) == 3
+
+
+@pytest.mark.parametrize("program", [UNTIL_TOLD, KILL_MYSELF], ids=["while it runs", "between two workers"])
+def test_a_pool_only_looks_now_and_then(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_start", Programs(program))
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(pool, "PROGRESS_SECONDS", 0.1)
+    stop, looks = Stop(), list[float]()
+
+    def look() -> None:
+        looks.append(time.monotonic())
+        if len(looks) == 6:
+            stop.request("test")
+
+    run_workers(SETTINGS, 1, stop, on_progress=look)
+    assert looks[5] - looks[0] >= 0.35, "six looks, and at most one pause between them was cut short by a worker's end"
+
+
+def test_a_worker_process_gets_its_settings_where_nobody_else_can_read_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in = tmp_path / "python"
+    stand_in.write_text('#!/bin/sh\necho "$@"\nenv\nhead -n 1\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    monkeypatch.setenv("RIGL_STUDY_STORAGE", "postgresql://me:secret@db.example/rigl")
+    settings = replace(SETTINGS, storage="postgresql://me:secret@db.example/rigl", campaigns=("a", "b"), threads=3)
+    with (tmp_path / "seen").open("w") as seen:
+        worker = pool._start(settings, seen)
+        assert worker.stdin is not None
+        worker.stdin.close()
+        worker.wait()
+    arguments, *environment, line = (tmp_path / "seen").read_text().splitlines()
+    assert arguments == "-m workers"
+    assert not [variable for variable in environment if "secret" in variable]
+    assert {"OMP_NUM_THREADS=3", "MKL_NUM_THREADS=3"} <= set(environment)
+    assert WorkerSettings.from_json(line) == settings
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(12, "Cannot allocate memory")])
