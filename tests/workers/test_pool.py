@@ -164,13 +164,14 @@ def test_a_worker_process_gets_its_settings_where_nobody_else_can_read_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stand_in = tmp_path / "python"
-    stand_in.write_text('#!/bin/sh\necho "$@"\nenv\nhead -n 1\n')
+    stand_in.write_text('#!/bin/sh\necho "$@"\nenv >&2\ncat\n')
     stand_in.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stand_in))
     monkeypatch.setenv("RIGL_STUDY_STORAGE", "postgresql://me:secret@db.example/rigl")
     settings = replace(SETTINGS, storage="postgresql://me:secret@db.example/rigl", campaigns=("a", "b"), threads=3)
     with (tmp_path / "seen").open("w") as seen:
         worker = pool._start(settings, seen)
+        assert os.getsid(worker.pid) == worker.pid, "Ctrl-C in the terminal is not for it"
         assert worker.stdin is not None
         worker.stdin.close()
         worker.wait()
