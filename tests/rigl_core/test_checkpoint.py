@@ -53,7 +53,8 @@ def test_a_file_is_on_the_disk_before_it_takes_the_name_and_the_name_before_anyb
     fsync, replace = os.fsync, os.replace
 
     def note_fsync(descriptor: int) -> None:
-        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        found = os.fstat(descriptor)
+        done.append("folder" if stat.S_ISDIR(found.st_mode) else f"file with {found.st_size} bytes")
         fsync(descriptor)
 
     def note_replace(old: Path, new: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_file_is_on_the_disk_before_it_takes_the_name_and_the_name_before_anyb
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)
     write_atomically(tmp_path / "run.pt", b"hello", "checkpoint")
-    assert done == ["file", "name with 5 bytes", "folder"]
+    assert done == ["file with 5 bytes", "name with 5 bytes", "folder"]
 
 
 @pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EIO])
@@ -342,10 +343,12 @@ def test_a_setting_of_format_2_that_is_missing_is_at_no_default(tmp_path: Path) 
 
 
 def test_the_order_of_settings_and_how_a_number_is_written_do_not_matter(tmp_path: Path) -> None:
-    config = TrainConfig(dataset="digits", epochs=2, momentum=1e-7, weight_decay=1e16)
+    options = {"height": 8, "width": 9}
+    config = TrainConfig(dataset="synthetic", dataset_options=options, epochs=2, momentum=1e-7, weight_decay=1e16)
     stored = config.model_dump_json()
     assert '"momentum":1e-7' in stored, "as this pydantic writes it"
     settings = dict(reversed(json.loads(stored).items()))
+    settings["dataset_options"] = dict(reversed(settings["dataset_options"].items()))
     other = json.dumps(settings, indent=1).replace("1e-07", "0.0000001")
     assert '"momentum": 0.0000001' in other
     assert load_checkpoint(written(tmp_path / "run.pt", other), config)["step"] == 3
