@@ -123,6 +123,21 @@ def test_a_finished_trial_is_read_once(postgres_url: StorageUrl, opened: Callabl
     assert traffic.rows < 60, "only those from the first that still runs"
 
 
+def test_what_a_finished_trial_reported_is_read_once(postgres_url: StorageUrl, opened: Callable[..., Any]) -> None:
+    database = opened(postgres_url)
+    queue = TicketQueue.create(database, make_plan(n_trials=60, pruner="median"))
+    for _ in range(40):
+        earlier = claim(queue)
+        earlier.tell([Report(epoch, 0.5) for epoch in range(4)])
+        earlier.complete(make_result(0.5))
+    ticket = claim(queue)
+    for epoch in range(2):  # nothing is pruned after the first
+        ticket.report(epoch, 0.6)
+    with watched(database) as traffic:
+        ticket.report(2, 0.6)
+    assert traffic.rows < 20, "its own, and nothing of the forty"
+
+
 @pytest.mark.parametrize("n_finished", [0, 1, 40])
 def test_what_a_trial_asks_does_not_depend_on_how_many_there_were(database: RetryingStorage, n_finished: int) -> None:
     queue = TicketQueue.create(database, make_plan(n_trials=n_finished + 3, sampler="tpe", pruner="median"))
