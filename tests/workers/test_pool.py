@@ -193,7 +193,8 @@ def test_a_pool_that_cannot_go_on_leaves_no_worker_behind(
             raise error
         return programs(settings, output)
 
-    def pressed(_n_alive: int) -> None:
+    def pressed(n_alive: int) -> None:
+        assert n_alive == 2
         raise error
 
     monkeypatch.setattr(pool, "_start", start)
