@@ -1,5 +1,6 @@
 """What a device makes of what a user asks for."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,3 +173,26 @@ def test_a_process_is_prepared_anew_for_each_run() -> None:
     assert torch.are_deterministic_algorithms_enabled()
     prepare_process(Execution(), "cpu")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("execution", "benchmark", "tf32", "workspace"),
+    [
+        (Execution(), True, True, None),
+        (Execution(precision="bfloat16"), True, True, None),
+        (Execution(precision="float32"), True, False, None),
+        (Execution(precision="float32", deterministic=True), False, False, ":4096:8"),
+        (Execution(deterministic=True), False, True, ":4096:8"),
+    ],
+    ids=str,
+)
+def test_a_gpu_computes_in_float32_what_is_to_be_float32_and_searches_for_nothing_where_it_is_to_be_deterministic(
+    execution: Execution, benchmark: bool, tf32: bool, workspace: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back, whatever it was
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    with torch.backends.cudnn.flags(enabled=True, benchmark=not benchmark, allow_tf32=not tf32):  # as before afterwards
+        prepare_process(execution, "cuda:1")  # sets what a GPU would look at; none is touched
+        assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32) == (benchmark, tf32)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == workspace
+    assert torch.are_deterministic_algorithms_enabled() == execution.deterministic
