@@ -87,9 +87,9 @@ def _stretch(images: Tensor, start: Tensor, length: Tensor, dim: int) -> Tensor:
     """Bilinear interpolation of `start` to `start + length` (float (N,), whole pixels) to the full size along `dim`."""
     size = images.shape[dim]
     centres = (torch.arange(size, device=images.device) + 0.5) * (length / size).unsqueeze(1) - 0.5
-    centres = torch.minimum(centres.clamp(min=0), length.unsqueeze(1) - 1)
+    centres = centres.clamp(min=0)
     before = centres.floor()
-    after = torch.minimum(before + 1, length.unsqueeze(1) - 1)
+    after = torch.minimum(before + 1, length.unsqueeze(1) - 1)  # before is at most that: centres end at length - 0.5
     shape = [len(images), 1, 1, 1]
     shape[dim] = size
 
