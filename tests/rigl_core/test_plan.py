@@ -57,6 +57,27 @@ def test_plans(
     assert make_plan(execution, device) == expected
 
 
+@pytest.mark.parametrize(
+    ("device", "avx512", "amx", "lower"),
+    [("cpu", True, False, True), ("cpu", False, True, True), ("cpu", False, False, False), ("mps", True, True, False)],
+)
+def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
+    device: str, avx512: bool, amx: bool, lower: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert make_plan(Execution(), device).autocast == (BF16 if lower else None)
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def supported(including_emulation: bool = True) -> bool:  # as of a T4, if it does not have it
+        return has_it or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert make_plan(Execution(), "cuda").autocast == (BF16 if has_it else None)
+
+
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_a_precision_that_the_device_lacks_is_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "_has_bfloat16", lambda kind: False)
