@@ -1,13 +1,20 @@
+import contextlib
+import datetime
+import math
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rigl_core.config import TrainConfig
 from studies.catalogue import catalogue_entries, catalogue_names, catalogue_text
 from studies.errors import BadInput, SpecError, UnknownName
 from studies.search_space import Choice, Range
-from studies.spec_file import MAX_BYTES, load_spec, read_document
+from studies.spec_file import MAX_BYTES, load_spec, read_document, validate
 
 ENTRY = "fashion-lenet-smoke"
 
@@ -221,3 +228,49 @@ def test_gpu_hours_are_those_of_measured_runs() -> None:
 def test_what_is_no_study_is_not_in_the_catalogue() -> None:
     with pytest.raises(UnknownName):
         read_document("published")
+
+
+EVERYTHING = """
+name = "x"
+[fixed]
+dataset = "synthetic"
+dataset_options = { height = 8, width = 8 }
+model = "wrn"
+model_options = { depth = 10, width = 1 }
+epochs = 2
+[pairs]
+sparsity = [0.9]
+distribution = ["erk"]
+[search]
+lr = { low = 0.01, high = 0.3, log = true }
+delta_t = { low = 50, high = 100, step = 50 }
+anneal = ["cosine", "constant"]
+[strategy]
+n_trials = 3
+seeds = [0, 1]
+pruner = { name = "asha", reduction_factor = 3 }
+reference = { lr = 0.1, delta_t = 100, anneal = "cosine" }
+"""
+ODD = st.sampled_from(
+    [
+        True, 0, -1, 1.5, 1e308, math.nan, math.inf, 10**30, 10**400, "", "0.1", "from:", "from:a#1", "\ud800", b"x",
+        [], {}, [[]], [{}], ["a", "a"], [1, True], [math.nan, math.nan], datetime.date(2026, 1, 1), {"name": 3},
+        {"options": 3}, {"name": ["x"]}, {"values": 3}, {"values": []}, {"low": 1}, {"low": 1, "high": "x"},
+        {"low": -1e308, "high": 1e308}, {"low": 0, "high": 1, "step": 1e-300}, {"low": 5e-324, "high": 1, "log": True},
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_whatever_is_written_anywhere_the_complaint_is_a_line_for_people(data: st.DataObject) -> None:
+    document = table = tomllib.loads(EVERYTHING)
+    while True:
+        settings_there_are = TrainConfig.model_fields if table in (document["fixed"], document["search"]) else ()
+        key = data.draw(st.sampled_from([*table, "typo", *settings_there_are]))
+        if not isinstance(table.get(key), dict) or data.draw(st.integers(0, 3)) == 0:
+            break
+        table = table[key]
+    table[key] = data.draw(ODD)
+    with contextlib.suppress(BadInput):  # and nothing else is raised
+        validate(document, "study.toml")
