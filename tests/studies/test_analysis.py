@@ -220,6 +220,19 @@ def test_only_trials_of_the_references_method_tell_what_tuning_gains() -> None:
     assert pair.best.number == 2
 
 
+def test_without_a_reference_the_best_is_that_of_all_methods() -> None:
+    search = {"method": ["static", "rigl"], "lr": [0.1, 0.2]}
+    spec = make_spec(search=search, reference=None, sampler="grid", seeds=(0, 1))
+    told_of = {("static", 0.1): 0.91, ("rigl", 0.1): 0.92, ("rigl", 0.2): 0.93, ("static", 0.2): 0.90}
+    trials = [told({"method": m, "lr": lr}, (value, value), (0.9, 0.9)) for (m, lr), value in told_of.items()]
+    frame, _ = load(spec, [trials])
+    (pair,) = analyse(frame, "sample").pairs
+
+    assert pair.verdict is Verdict.NO_REFERENCE
+    assert pair.best is not None
+    assert (pair.best.params, pair.n_compared) == ({"method": "rigl", "lr": 0.2}, 4)
+
+
 def test_less_sparsity_is_no_tuning() -> None:
     spec = CASES["any_sparsity"]().spec
     frame, _ = load(spec, [[done({"sparsity": s, "distribution": "erk"}, 0.9 - s / 9, 0.8) for s in (0.5, 0.9)]])
