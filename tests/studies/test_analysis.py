@@ -137,6 +137,25 @@ def test_with_one_seed_noise_is_told_from_hopeless_settings_by_the_best() -> Non
     assert other.gain == one.gain
 
 
+def test_the_gain_is_that_of_the_best_over_the_reference_as_the_whole_response_shows_it() -> None:
+    noise = np.random.default_rng(0)
+
+    def trial(lr: float) -> Told:  # 0.9 at its best, a learning rate of 0.03; 2.73 points below at the reference
+        reached = 0.9 - 0.1 * math.log10(lr / 0.03) ** 2
+        val, test = (tuple(reached + noise.normal(0, 0.001, 3)) for _ in range(2))
+        return told({**REFERENCE, "lr": lr}, val, test)
+
+    pair = pair_of(*(trial(lr) for lr in (0.1, 0.2, 0.01, 0.015, 0.3, 0.02, 0.025, 0.03, 0.15, 0.035, 0.04, 0.06)))
+
+    assert pair.reference is not None
+    assert pair.reference.number == 0
+    assert pair.gain is not None
+    assert pair.gain.mean == pytest.approx(0.0273, abs=0.002)
+    assert pair.gain.at_least > 0.024
+    assert pair.gain.at_most < 0.031
+    assert pair.verdict is Verdict.PAYS
+
+
 def test_one_seed_gives_no_interval() -> None:
     pair = pair_of(told(REFERENCE, (0.8,), (0.79,)), told(OTHER, (0.82,), (0.8,)), seeds=(7,))
 
