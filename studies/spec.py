@@ -262,7 +262,7 @@ def _check_budget(spec: StudySpec) -> None:
             raise BadInput(f"the grid has {n_points:,} points a study; at most {MAX_TICKETS:,} are allowed.")
     elif strategy.n_trials is None:
         raise BadInput(f'strategy.n_trials is missing; sampler "{strategy.sampler}" needs a number of trials a study.')
-    if not spec.search and (strategy.n_trials or 1) > 1 and strategy.sampler != "grid":
+    elif not spec.search and strategy.n_trials > 1:
         raise BadInput(f"strategy.n_trials = {strategy.n_trials} but [search] is empty: every trial would be the same.")
 
 

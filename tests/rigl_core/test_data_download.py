@@ -16,7 +16,7 @@ def root(tmp_path, monkeypatch):
     """The folder that downloads go to, on a machine without the data set."""
     monkeypatch.delenv(find.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(find, "cache_dir", lambda: tmp_path / "cache")
-    return tmp_path / "given"
+    return tmp_path / "mine" / "given"
 
 
 def stand_in(monkeypatch, action):
@@ -43,10 +43,14 @@ def get(root, *, allowed=True):
     return download.find_or_download("cifar10", "CIFAR10", "cifar-10-batches-py", data_dir=root, download=allowed)
 
 
-def test_downloads_once_and_leaves_nothing_else_behind(root, monkeypatch):
+@pytest.mark.parametrize("there", [False, True])
+def test_downloads_once_and_leaves_nothing_else_behind(root, monkeypatch, there):
+    if there:
+        root.mkdir(parents=True)
     calls = stand_in(monkeypatch, write)
     assert get(root) == get(root) == root / "cifar-10-batches-py"
     assert len(calls) == 1
+    assert calls[0].parent == root, "on the same disk, or nothing could be moved to its place at once"
     assert [path.name for path in root.iterdir()] == ["cifar-10-batches-py"]
 
 
@@ -86,6 +90,15 @@ def test_a_worker_that_was_faster_wins(root, monkeypatch):
 
     stand_in(monkeypatch, both)
     assert (get(root) / "data_batch_1").read_text() == "theirs"
+
+
+def test_a_failed_download_does_not_matter_where_another_worker_has_finished(root, monkeypatch):
+    def fail(_where):
+        write(root)
+        raise urllib.error.URLError("no route to host")
+
+    stand_in(monkeypatch, fail)
+    assert get(root) == root / "cifar-10-batches-py"
 
 
 def test_half_a_data_set_in_the_way_is_not_overwritten(root, monkeypatch):

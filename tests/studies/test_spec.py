@@ -118,6 +118,8 @@ def test_json_brings_back_the_same_campaign(name: str) -> None:
         {"strategy.pruner": {"name": "asha", "reduction_factor": 4}},
         {"strategy.pruner": {"name": "hyperband", "options": {"min_resource": 2}}},
         {"search.lr": [0.1, 0.2]},
+        {"search": {}, "strategy.reference": None, "strategy.n_trials": 1},
+        {"search": {}, "strategy.reference": None, "strategy.n_trials": None, "strategy.sampler": "grid"},
         {"search.nesterov": [True, False], "strategy.reference": None},
         {"pairs.sparsity": 0.5, "pairs.distribution": "er"},
         {"fixed.model": "wrn", "fixed.model_options": {"depth": 10, "width": 1}, "fixed.dataset": "synthetic"},
