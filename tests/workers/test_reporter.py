@@ -153,7 +153,7 @@ def test_training_goes_on_with_a_ticket_that_was_uncertain_once_all_is_told() ->
         assert not reporter.lost
 
 
-def test_no_more_than_so_many_epochs_are_untold() -> None:
+def test_no_more_than_so_many_epochs_are_untold(wait_until: Callable[..., bool]) -> None:
     ticket = FakeTicket(is_open=False)
     told: list[int] = []
 
