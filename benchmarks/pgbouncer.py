@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,16 @@ from studies.database.storage_url import StorageUrl
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 Mode = Literal["session", "transaction"]
+
+
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that nobody else is given, for a server that sets SO_REUSEADDR, as most do."""
+    with socket.socket() as holder:
+        # Bound and not listening: the kernel gives it to nobody, and who asks for it by its number gets it.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @contextmanager
@@ -32,28 +42,33 @@ def pgbouncer(url: StorageUrl, mode: Mode, *, pool_size: int = 20) -> Iterator[S
     Yields:
         The URL that leads through it.
     """
-    assert PROGRAM is not None, "PgBouncer is not installed"
     server = sa.make_url(url.secret())
-    # Bound and not listening, so that the kernel gives the port to nobody but PgBouncer, which asks for it.
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    port: int = holder.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    with kept_port() as port:
+        settings = {"listen_port": port, "pool_mode": mode, "default_pool_size": pool_size}
+        process = _start(server, settings, folder)
+        try:
+            _wait_for(port, process)
+            yield StorageUrl.parse(server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False))
+        finally:
+            process.terminate()
+            process.wait(60)
+            shutil.rmtree(folder)
+
+
+def _start(server: sa.URL, settings: Mapping[str, object], folder: Path) -> "subprocess.Popen[bytes]":
+    assert PROGRAM is not None, "PgBouncer is not installed"
     settings = {
         "listen_addr": "127.0.0.1",
-        "listen_port": port,
         "unix_socket_dir": "",
         "auth_type": "scram-sha-256",
         "auth_file": folder / "users",
-        "pool_mode": mode,
-        "default_pool_size": pool_size,
         "max_client_conn": 1000,
-        "max_prepared_statements": None,  # since 1.21; we prepare none
         "logfile": folder / "log",
+        **settings,
     }
     lines = ["[databases]", f"* = host={server.host} port={server.port}", "[pgbouncer]"]
-    lines += [f"{name} = {value}" for name, value in settings.items() if value is not None]
+    lines += [f"{name} = {value}" for name, value in settings.items()]
     (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
     (folder / "users").touch(mode=0o600)
     (folder / "users").write_text(f'"{server.username}" "{server.password}"\n')
@@ -62,15 +77,7 @@ def pgbouncer(url: StorageUrl, mode: Mode, *, pool_size: int = 20) -> Iterator[S
         owner = pwd.getpwnam(user).pw_uid
         for path in (folder, *folder.iterdir()):
             os.chown(path, owner, -1)
-    process = subprocess.Popen([PROGRAM, "--quiet", str(folder / "pgbouncer.ini")], user=user)
-    try:
-        _wait_for(port, process)
-        yield StorageUrl.parse(server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False))
-    finally:
-        process.terminate()
-        process.wait(60)
-        holder.close()
-        shutil.rmtree(folder)
+    return subprocess.Popen([PROGRAM, "--quiet", str(folder / "pgbouncer.ini")], user=user)
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -3,14 +3,14 @@
 import contextlib
 import random
 import signal
-import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.samples import ports_of
 from benchmarks.chaos.site import Site, Worker
 from studies.death import MAX_DEATHS
 
@@ -287,26 +287,3 @@ class Chaos:
         for slot in range(self.plan.workers):
             if slot not in taken and self.n_open:
                 self.site.start(slot, self.campaign)
-
-
-def ports_of(pids: Sequence[int]) -> set[int]:
-    """Local ports of the TCP connections that these processes hold."""
-    held = set()
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError):  # it has just ended
-            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(FileNotFoundError):  # it has just closed it
-                    held.add(str(descriptor.readlink()))
-    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {int(own[1].rpartition(":")[2], 16) for own in fields if f"socket:[{own[9]}]" in held}
-
-
-def at_last(samples: list[int]) -> float:
-    """The median of the last quarter."""
-    return statistics.median(samples[-max(1, len(samples) // 4) :] or [0])
-
-
-def growth(samples: list[int]) -> float:
-    """How much more it was in the last quarter than in the second, by the medians; in the first, workers begin."""
-    quarter = max(1, len(samples) // 4)
-    return at_last(samples) - statistics.median(samples[quarter : 2 * quarter] or [0])

@@ -9,8 +9,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from benchmarks.chaos.samples import at_last, growth
 from benchmarks.chaos.site import Site
-from benchmarks.chaos.troubles import CONNECTIONS, PATIENCE, Chaos, Tally, at_last, growth
+from benchmarks.chaos.troubles import CONNECTIONS, PATIENCE, Chaos, Tally
 from studies.campaigns import open_campaign
 from studies.storage import close_storage, open_storage
 

@@ -112,7 +112,7 @@ class EmbeddedPostgres:
                 with try_locked(clients) as alone:
                     if alone:
                         return _stop_server(files)
-                # So does the keeper when it sees the last client go, and while it stops the server. Clients share it.
+                # The keeper, too, holds it alone, from the last client's end to the server's. Clients share it.
                 waited = time.monotonic() - began
                 if waited > 1.0 and can_be_shared(clients):
                     raise StorageError(

@@ -87,7 +87,7 @@ NOW: Mapping[str, sa.ColumnElement[Any]] = {
 Not the session's zone, which Optuna takes: it may differ between workers, and jumps when summer time begins.
 """
 
-UP_SINCE: dict[str, sa.ColumnElement[Any]] = {
+UP_SINCE: Mapping[str, sa.ColumnElement[Any]] = {
     "postgresql": sa.func.timezone("UTC", sa.func.pg_postmaster_start_time()),
     "sqlite": sa.literal(None, sa.DateTime()),
 }

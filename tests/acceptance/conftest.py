@@ -3,7 +3,6 @@
 Nothing here imports torch when it is loaded, which is before tests/conftest.py limits torch to one thread.
 """
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.pgbouncer import kept_port
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 
@@ -27,18 +27,10 @@ def undisturbed() -> Any:
 
 
 @pytest.fixture(scope="session")
-def kept_port() -> Iterator[Callable[[], int]]:
-    """`kept_port()`: a port of 127.0.0.1 that nobody else is given, for a server that sets SO_REUSEADDR as most do."""
+def keep_port() -> Iterator[Callable[[], int]]:
+    """`keep_port()`: a port for a server of the tests, see `benchmarks.pgbouncer.kept_port`."""
     with ExitStack() as kept:
-
-        def keep() -> int:
-            # Bound and not listening: the kernel gives it to nobody, and who asks for it by its number gets it.
-            holder = kept.enter_context(socket.socket())
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            holder.bind(("127.0.0.1", 0))
-            return int(holder.getsockname()[1])
-
-        yield keep
+        yield lambda: kept.enter_context(kept_port())
 
 
 @pytest.fixture

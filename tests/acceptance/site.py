@@ -16,7 +16,7 @@ from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
 from tests.forked import Worker
-from tests.held import LONG, allow, held_after, program, wait_until
+from tests.held import allow, held_after, program, wait_until
 from workers.pool import WorkerSettings
 
 HEARTBEAT, GRACE = 1, 5  # seconds; a busy machine may well hold a beat back for three
@@ -34,8 +34,6 @@ SPEC = {
     "strategy": {"sampler": "grid", "seeds": [0, 1]},
 }
 AnyWorker = Worker | subprocess.Popen[str]
-
-__all__ = ["GRACE", "LONG", "SPEC", "Site", "assert_equal", "wait_until"]
 
 
 class Site:

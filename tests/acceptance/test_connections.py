@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
 
-from benchmarks.chaos.troubles import ports_of
+from benchmarks.chaos.samples import ports_of
 from benchmarks.connections import RESULT
 from benchmarks.pgbouncer import PROGRAM, pgbouncer
 from studies.campaigns import create_campaign

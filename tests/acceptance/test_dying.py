@@ -20,8 +20,9 @@ from studies.database.storage_url import StorageUrl
 from studies.death import MAX_DEATHS
 from studies.spec import SPEC_VERSION, StudySpec
 from studies.storage import close_storage
-from tests.acceptance.site import LONG, SPEC, Site, assert_equal, wait_until
+from tests.acceptance.site import SPEC, Site, assert_equal
 from tests.forked import Command
+from tests.held import LONG, wait_until
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 

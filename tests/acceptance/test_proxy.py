@@ -49,14 +49,14 @@ def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 @pytest.fixture
 def proxy(
-    dashboard: int, tmp_path: Path, wait_until: Callable[..., bool], kept_port: Callable[[], int]
+    dashboard: int, tmp_path: Path, wait_until: Callable[..., bool], keep_port: Callable[[], int]
 ) -> Iterator[str]:
     """The address of nginx with the page's own configuration; only its port and its paths are others."""
     if NGINX is None or shutil.which("openssl") is None:
         pytest.skip("no nginx or no openssl here")
     page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```nginx\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    port = kept_port()
+    port = keep_port()
     for theirs, ours in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("/etc/nginx/", f"{tmp_path}/"),

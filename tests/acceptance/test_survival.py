@@ -18,7 +18,8 @@ from studies.database.storage_url import StorageUrl
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.tickets import TicketQueue
-from tests.acceptance.site import LONG, SPEC, Site, assert_equal, wait_until
+from tests.acceptance.site import SPEC, Site, assert_equal
+from tests.held import LONG, wait_until
 from workers.pool import run_workers
 from workers.stop import Stop
 

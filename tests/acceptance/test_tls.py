@@ -47,7 +47,7 @@ def certificate(folder: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(open_directory: Path, wait_until: Callable[..., bool], kept_port: Callable[[], int]) -> Iterator[Server]:
+def server(open_directory: Path, wait_until: Callable[..., bool], keep_port: Callable[[], int]) -> Iterator[Server]:
     """Postgres with `ssl = on`, and connections without TLS refused by its pg_hba.conf."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not programs or shutil.which("openssl") is None:
@@ -67,7 +67,7 @@ def server(open_directory: Path, wait_until: Callable[..., bool], kept_port: Cal
     initdb = [bin_directory / "initdb", "-D", data, "-U", "tls", f"--pwfile={folder / 'password'}", "--no-sync"]
     subprocess.run([*initdb, "--auth=scram-sha-256"], check=True, capture_output=True, cwd="/", **identity(user))
     (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
-    found = Server(folder, kept_port())
+    found = Server(folder, keep_port())
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": str(found.port),

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 
-from benchmarks.chaos.troubles import ports_of
+from benchmarks.chaos.samples import ports_of
 
 HOLDER = """
 import socket, sys

@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
 
+from studies.database import trial_tables
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
-from studies.database.trial_tables import UP_SINCE
 from studies.storage import close_storage, open_storage
 from tests.studies.queues import GRACE
 from tests.studies.quick_reports import draw_no_png, resample_little
@@ -23,7 +23,8 @@ def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _up_for_years(monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's server came up just now, after which it gives workers the grace period to say that they live."""
-    monkeypatch.setitem(UP_SINCE, "postgresql", sa.literal(datetime(2000, 1, 1)))
+    years_ago = {**trial_tables.UP_SINCE, "postgresql": sa.literal(datetime(2000, 1, 1))}
+    monkeypatch.setattr(trial_tables, "UP_SINCE", years_ago)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
