@@ -97,6 +97,8 @@ def erk(shapes: Mapping[str, Shape], sparsity: float) -> dict[str, float]:
 DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType({"uniform": uniform, "er": er, "erk": erk})
 ALIASES: Mapping[str, str] = MappingProxyType({"random": "uniform"})
 """Other words users have for a distribution."""
+TITLES: Mapping[str, str] = MappingProxyType({"uniform": "uniform", "er": "ER", "erk": "ERK"})
+"""Their names as people write them."""
 
 
 def distribution_name(name: str) -> str:

@@ -16,6 +16,7 @@ class Method:
     """One row: which parts a sparse-training method is made of.
 
     Attributes:
+        title: its name as its authors write it.
         summary: one line for people.
         source: the paper the rule comes from.
         train_flops: key of `rigl_core.flops.TRAIN_FLOPS`: what one training sample costs.
@@ -32,6 +33,7 @@ class Method:
             Dwaraknath 2021; google-research/rigl makes both for SET and SNFS.
     """
 
+    title: str
     summary: str
     source: str
     train_flops: str
@@ -59,12 +61,14 @@ class Method:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "dense": Method(
+            title="dense",
             summary="every weight is trained; the reference for accuracy and FLOPs",
             source="-",
             train_flops="dense",
             sparse=False,
         ),
         "small_dense": Method(
+            title="small-dense",
             summary="a dense network at width √(1 − S), so that it has about as many parameters",
             source="Evci et al. 2020, §4 (Small-Dense)",
             train_flops="static",
@@ -72,11 +76,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             narrow=True,
         ),
         "static": Method(
+            title="static",
             summary="random masks, fixed for the whole training",
             source="Evci et al. 2020, §4 (Static)",
             train_flops="static",
         ),
         "set": Method(
+            title="SET",
             summary="drop by magnitude, grow at random",
             source="Mocanu et al. 2018",
             train_flops="static",
@@ -84,6 +90,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             grow="random",
         ),
         "snfs": Method(
+            title="SNFS",
             summary="drop by magnitude, grow by momentum, redistribute by mean momentum",
             source="Dettmers & Zettlemoyer 2019",
             train_flops="snfs",
@@ -93,6 +100,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             dense_momentum=True,
         ),
         "rigl": Method(
+            title="RigL",
             summary="drop by magnitude, grow by the magnitude of the dense gradient",
             source="Evci et al. 2020, §3",
             train_flops="rigl",
@@ -100,6 +108,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             grow="gradient",
         ),
         "rigl_sg": Method(
+            title="RigL-SG",
             summary="RigL that redistributes by mean gradient",
             source="Sundar & Dwaraknath 2021, §5.4 (RigL-SG)",
             train_flops="rigl",
@@ -108,6 +117,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             redistribute="gradient",
         ),
         "rigl_sm": Method(
+            title="RigL-SM",
             summary="RigL that redistributes by mean momentum",
             source="Sundar & Dwaraknath 2021, §5.4 (RigL-SM)",
             train_flops="rigl",
@@ -116,6 +126,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             redistribute="momentum",
         ),
         "pruning": Method(
+            title="pruning",
             summary="from dense to S by global magnitude along a cubic ramp",
             source="Zhu & Gupta 2018",
             train_flops="static",

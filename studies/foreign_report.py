@@ -17,6 +17,7 @@ from studies.foreign_files import foreign_csv, foreign_summary
 from studies.foreign_finding import Finding, find
 from studies.frame import STATES
 from studies.gain import Gain
+from studies.names import as_they_are
 from studies.report import FORM, Form, WrittenReport
 from studies.reporting.computing import computing
 from studies.reporting.figure_style import drawn_in
@@ -37,6 +38,7 @@ EVIDENCE: tuple[Callable[[Finding], Section | None], ...] = (
 """What such a study has evidence of, too; the first two are those of a campaign's report."""
 
 
+@as_they_are()
 def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form: Form = FORM) -> WrittenReport:
     """Write, or write anew, the report of a study of another program; see `studies.report.write_report`."""
     with computing():
@@ -45,6 +47,7 @@ def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form:
     return WrittenReport(folder, folder / "report.html", answer(finding))
 
 
+@as_they_are()
 def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
     with computing(), drawn_in(form.style):
@@ -54,6 +57,7 @@ def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes
     return {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
 
 
+@as_they_are()
 def answer(finding: Finding) -> str:
     """The result in a sentence or two."""
     study, pair, measure = finding.study, finding.pair, finding.study.measure

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from studies import evidence, tables
+from studies import evidence, names, tables
 from studies.analysis import analyse
 from studies.evidence import methods_first
 from studies.figures import comparison
@@ -203,7 +203,8 @@ def _tuning(analysis: Analysis) -> tuple[Block, ...]:
             f"{100 * analysis.margin:g} points it is not worth tuning for (--margin)."
         )
     if analysis.tuned and analysis.compared:
-        note += f" Candidates were the trials with the reference's {wording.listed(analysis.compared)}."
+        alike = wording.listed(list(map(names.words, analysis.compared)))
+        note += f" Candidates were the trials with the reference's {alike}."
     blocks: list[Block] = [tables.answer_table(analysis), Text(note, "note")]
     bits = tables.bits_table(analysis)
     if bits.rows:
@@ -217,12 +218,13 @@ def _tuning(analysis: Analysis) -> tuple[Block, ...]:
 
 def _question(spec: StudySpec, analysis: Analysis) -> str:
     config = spec.plans()[0].base_config
-    of_what = "a network" if "model" in spec.search else config.model
-    on_what = "" if "dataset" in spec.search else f" on {config.dataset}"
+    of_what = "a network" if "model" in spec.search else names.model(config.model)
+    on_what = "" if "dataset" in spec.search else f" on {names.dataset(config.dataset)}"
     if not spec.search:
-        return f"What does {config.method} reach with {of_what}{on_what}?"
-    what, gain = wording.listed(analysis.params), ", and what does tuning gain" if analysis.tuned else ""
-    who = "one" if "method" in spec.search else config.method
+        return f"What does {names.method(config.method)} reach with {of_what}{on_what}?"
+    what = wording.listed(list(map(names.words, analysis.params)))
+    gain = ", and what does tuning gain" if analysis.tuned else ""
+    who = "one" if "method" in spec.search else names.method(config.method)
     return f"Which {what} should {who} use for {of_what}{on_what}{gain}?"
 
 

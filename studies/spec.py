@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rigl_core.config import NoWord, Number, TrainConfig
-from rigl_core.distributions import distribution_name
+from rigl_core.distributions import TITLES, distribution_name
 from rigl_core.errors import BadInput, UnknownName
 from rigl_core.source import Source, is_source
 from studies.complaints import one_line
@@ -162,12 +162,12 @@ class StudySpec(_Frozen):
 
 
 def pair_in_words(sparsity: float | None, distribution: str | None, masks: str | None) -> str:
-    """A pair in words, "S = 0.98 erk". What is None is searched; `masks` are those of another run, if any."""
+    """A pair in words, "S = 0.98 ERK". What is None is searched; `masks` are those of another run, if any."""
     words = "any S" if sparsity is None else f"S = {sparsity:g}"
     if distribution is None:
         return words
     # The exact masks of another run are not the same thing as fresh ones with its sparsities.
-    return f"{words} {distribution if masks is None else f'masks {masks}'}"
+    return f"{words} {TITLES.get(distribution, distribution) if masks is None else f'masks {masks}'}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from studies import names
 from studies.analysis import params_of
 from studies.frame import STATES, Provenance, param_columns
 from studies.reporting.findings import Analysis, Estimate, PairResult, Setting, Verdict
@@ -185,9 +186,9 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
             name = f"{trial['number']}" + (" (reference)" if trial["is_reference"] else "")
             estimate = Estimate.of(trial["val_accuracy"] or (trial["value"],))
             reached = percent(estimate, digits=2) if measure.is_fraction else measure.text(estimate.mean)
-            shown = [number(params[key]) if key in params else NOT_KNOWN for key in columns]
+            shown = [number(names.title(key, params[key])) if key in params else NOT_KNOWN for key in columns]
             rows.append((pair.label, name, *shown, reached))
-    header = ("pair", "trial", *columns, measure.name)
+    header = ("pair", "trial", *map(names.symbol, columns), measure.name)
     title = f"The best {RANKED} of each pair on validation"
     texts = {2 + i for i, column in enumerate(columns.values()) if not _is_number(frame[column])}
     return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))) - texts)

@@ -16,6 +16,7 @@ class Dataset(Lazy):
     That is a `data.images.ImageData` for images and a `data.text.TextData` for text.
 
     Attributes:
+        title: its name as people write it.
         summary: one line for people.
         num_classes: how many labels there are, where no option says otherwise; of images only, a text's symbols are
             counted when it is read.
@@ -26,6 +27,7 @@ class Dataset(Lazy):
         reads_file: whether the user names the file, with `text_file` and `text_sha256`.
     """
 
+    title: str = ""
     summary: str = ""
     num_classes: int = 10
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -57,12 +59,14 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "fashion_mnist": Dataset(
             "rigl_core.data.fashion_mnist",
             "load",
+            title="Fashion-MNIST",
             summary="60,000 + 10,000 images of clothing, 28×28 grey; 55k/5k/10k",
             n_train=55_000,
         ),
         "digits": Dataset(
             "rigl_core.data.digits",
             "load",
+            title="digits",
             summary="scikit-learn's 1,797 handwritten digits, 8×8 grey; needs no download",
             image_shape=(1, 8, 8),
             n_train=1_297,
@@ -71,6 +75,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "rigl_core.data.cifar",
             "load",
             {"classes": 10},
+            title="CIFAR-10",
             summary="60,000 colour photographs, 32×32, 10 classes; 45k/5k/10k",
             image_shape=(3, 32, 32),
             n_train=45_000,
@@ -79,6 +84,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "rigl_core.data.cifar",
             "load",
             {"classes": 100},
+            title="CIFAR-100",
             summary="60,000 colour photographs, 32×32, 100 classes; 45k/5k/10k",
             num_classes=100,
             image_shape=(3, 32, 32),
@@ -87,6 +93,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "synthetic": Dataset(
             "rigl_core.data.synthetic",
             "load",
+            title="made-up images",
             summary="made-up images with a learnable class pattern, of any shape, for tests and timing",
             image_shape=(3, 32, 32),
             n_train=2_000,
@@ -95,6 +102,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "text": Dataset(
             "rigl_core.data.text",
             "load",
+            title="text",
             summary="the characters of any UTF-8 text you name with text_file; 90 % / 5 % / 5 %",
             takes={"sequence_length": int},
             kind="text",
@@ -103,6 +111,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "synthetic_text": Dataset(
             "rigl_core.data.synthetic_text",
             "load",
+            title="made-up text",
             summary="made-up sentences with a learnable grammar, of any length, for tests and timing",
             takes={"n_characters": int, "sequence_length": int},
             kind="text",

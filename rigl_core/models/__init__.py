@@ -17,6 +17,7 @@ class Model(Lazy):
     `width_multiplier`, for the method `small_dense`.
 
     Attributes:
+        title: its name as people write it.
         summary: one line for people.
         takes: the options a user may set (`model_options` in a study), with their types.
         reads: the kind of data set it learns from. A network that reads text begins with an embedding of its symbols.
@@ -24,6 +25,7 @@ class Model(Lazy):
             and of exactly as many one is left at the end.
     """
 
+    title: str = ""
     summary: str = ""
     takes: Mapping[str, type] = field(default_factory=dict)
     reads: Literal["images", "text"] = "images"
@@ -34,12 +36,16 @@ _WRN = "rigl_core.models.wide_resnet"
 MODELS: Mapping[str, Model] = MappingProxyType(
     {
         "lenet_300_100": Model(
-            "rigl_core.models.lenet", "lenet_300_100", summary="784-300-100-10 perceptron for small images"
+            "rigl_core.models.lenet",
+            "lenet_300_100",
+            title="LeNet-300-100",
+            summary="784-300-100-10 perceptron for small images",
         ),
         "wrn_22_2": Model(
             _WRN,
             "wide_resnet",
             {"depth": 22, "width": 2, "dropout": 0.3},
+            title="WRN-22-2",
             summary="Wide ResNet of depth 22 and width 2, dropout 0.3",
             takes={"dropout": float},
             smallest_image=4,
@@ -48,6 +54,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             _WRN,
             "wide_resnet",
             {"depth": 10, "width": 1, "dropout": 0.0},
+            title="WRN-10-1",
             summary="the smallest Wide ResNet, for a quick look",
             takes={"dropout": float},
             smallest_image=4,
@@ -55,6 +62,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
         "resnet50": Model(
             "rigl_core.models.resnet",
             "resnet50",
+            title="ResNet-50",
             summary="ResNet-50 with a 3×3 stem for small images",
             takes={"width": float},
             smallest_image=8,
@@ -63,6 +71,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             _WRN,
             "wide_resnet",
             {"depth": 16, "width": 1, "dropout": 0.0},
+            title="Wide ResNet",
             summary="Wide ResNet of any depth (6n + 4) and width",
             takes={"depth": int, "width": float, "dropout": float},
             smallest_image=4,
@@ -70,6 +79,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
         "char_gru": Model(
             "rigl_core.models.char_gru",
             "char_gru",
+            title="character GRU",
             summary="the RigL paper's character-level GRU of 512 units, for text",
             takes={"width": float},
             reads="text",

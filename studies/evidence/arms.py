@@ -15,7 +15,7 @@ from studies.analysis import find_reference, select_best, setting_of
 from studies.frame import param_columns
 from studies.guessing import guessing, learned_nothing
 from studies.reporting.findings import Setting
-from studies.spec import StudySpec
+from studies.spec import StudySpec, pair_in_words
 
 MANY_MORE = 5
 """The best of more than so many times as many settings is ahead by luck."""
@@ -53,8 +53,8 @@ class Arm:
 
     @property
     def place(self) -> str:
-        """Sparsity and distribution in words, "S = 0.9 erk"."""
-        return f"S = {self.sparsity:g} {self.distribution}"
+        """Sparsity and distribution in words, "S = 0.9 ERK"."""
+        return pair_in_words(self.sparsity, self.distribution, None)
 
     @property
     def learned_nothing(self) -> bool:

@@ -8,12 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from studies import names
 from studies.evidence.costs import COSTS, Cost
 from studies.evidence.method_looks import look
 from studies.reporting import marks
 from studies.reporting.findings import Analysis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, time_unit
+from studies.spec import pair_in_words
 
 MAX_MARKS = 800
 """The figure shows at most so many trials besides those on a front, over all studies, and says so."""
@@ -83,7 +85,10 @@ def _groups(
     """What is told apart by colour and shape: label, colour, marker and the rows."""
     if by_method:
         looks = {str(method): look(str(method)) for method in trials["method"].dropna().unique()}
-        return [(m, drawn.colour, drawn.marker, trials.index[trials["method"] == m]) for m, drawn in looks.items()]
+        return [
+            (names.method(m), drawn.colour, drawn.marker, trials.index[trials["method"] == m])
+            for m, drawn in looks.items()
+        ]
     return [
         (pair.label, marks.pair_colour(i), marks.pair_marker(i), trials.index[trials["study"] == pair.study])
         for i, pair in enumerate(analysis.pairs)
@@ -100,7 +105,8 @@ def _group(
     places = zip(trials["sparsity"], trials["distribution"], trials["number"], trials["value"], x, strict=True)
     return {
         gid: [
-            f"{label}, S = {sparsity:g} {distribution}, trial {number}: {100 * value:.2f} % for {cost.shown(price)}"
+            f"{label}, {pair_in_words(sparsity, distribution, None)}, trial {number}: "
+            f"{100 * value:.2f} % for {cost.shown(price)}"
             for sparsity, distribution, number, value, price in places
         ]
     }

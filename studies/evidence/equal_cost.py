@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rigl_core.methods import METHODS
+from studies import names
 from studies.analysis import difference
 from studies.evidence.arms import Arm
 from studies.evidence.costs import BY_COLUMN, Cost
@@ -132,12 +133,13 @@ def _interpolated(curve: Sequence[Arm], cost: Cost, at: float) -> _Point | None:
 
 
 def _why(anchor: Arm, at: float, cost: Cost, curve: Sequence[Arm]) -> str:
+    other = names.distribution(curve[0].distribution)
     costs = [value for arm in curve if not math.isnan(value := _cost(arm, cost))]
-    what = f"{anchor.name} at {anchor.place} has {cost.shown(at)} {cost.noun}"
+    what = f"{names.method(anchor.name)} at {anchor.place} has {cost.shown(at)} {cost.noun}"
     if not costs:
-        return f"{what}, and those of {curve[0].distribution} are not known"
+        return f"{what}, and those of {other} are not known"
     ends = sorted({cost.shown(min(costs)), cost.shown(max(costs))}, key=lambda shown: shown != cost.shown(min(costs)))
-    return f"{what} and {curve[0].distribution} {' to '.join(ends)}"
+    return f"{what} and {other} {' to '.join(ends)}"
 
 
 def _cost(arm: Arm, cost: Cost) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from studies import names
 from studies.evidence.equal_cost import EqualCost, OutOfReach
 from studies.reporting.findings import Difference
 from studies.reporting.section import Block, Text
@@ -41,7 +42,7 @@ def at_equal_cost(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfRea
 def _equal_cost_table(compared: Sequence[EqualCost]) -> Table:
     rows = [
         (
-            f"{one.method}, {one.other}",
+            f"{names.method(one.method)}, {names.distribution(one.other)}",
             one.cost.noun,
             one.cost.shown(one.at),
             one.uniform_place,
@@ -61,7 +62,15 @@ def _methods_table(compared: Sequence[EqualCost]) -> Table:
         own = [c.difference for c in compared if (c.method, c.other, c.cost) == (method, other, cost)]
         means = [gap.mean for gap in own]
         shown = [in_points(value) for value in (math.fsum(means) / len(means), min(means), max(means))]
-        rows.append((f"{method}, {other}", cost.noun, str(len(own)), *shown, *map(str, _sure(own))))
+        rows.append(
+            (
+                f"{names.method(method)}, {names.distribution(other)}",
+                cost.noun,
+                str(len(own)),
+                *shown,
+                *map(str, _sure(own)),
+            )
+        )
     header = (
         *("what", "equal", "comparisons", "the other minus uniform, points", "least", "most"),
         *("surely above", "surely below"),
@@ -79,14 +88,15 @@ def _distribution_finding(compared: Sequence[EqualCost], out_of_reach: Sequence[
     said = []
     kinds = [(one.other, one.cost) for one in compared] + [(one.other, one.cost) for one in out_of_reach]
     for other, cost in dict.fromkeys(kinds):
+        called = names.distribution(other)
         own = [one.difference for one in compared if (one.other, one.cost) == (other, cost)]
         if not own:
-            said.append(f"at equal {cost.noun} nothing can be said of {other} and uniform")
+            said.append(f"at equal {cost.noun} nothing can be said of {called} and uniform")
             continue
         above, below = _sure(own)
         mean = in_points(math.fsum(gap.mean for gap in own) / len(own))
         ends = f"95 % interval above 0 in {above}, below in {below}"
-        said.append(f"at equal {cost.noun} {other} minus uniform is {mean} points ({_over(len(own))}; {ends})")
+        said.append(f"at equal {cost.noun} {called} minus uniform is {mean} points ({_over(len(own))}; {ends})")
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
 

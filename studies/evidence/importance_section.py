@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from studies import names
 from studies.evidence.finished import conditional, finished
 from studies.evidence.importance import (
     FEWEST,
@@ -72,11 +73,11 @@ def _finding(one: Importance) -> str:
             stands = "stands" if len(also) == 1 else "stand"
             return f"No parameter is shown to matter by fANOVA; by PED-ANOVA {listed(also)} {stands} out."
         return "No parameter is shown to matter: each explains no more than one that does nothing would."
-    below = {b for a, b in ranking.above if a == _name(first)}
+    below = {b for a, b in ranking.above if a == " × ".join(first.params)}
     lead = f"{_name(first)} alone explains {_range(first)} of the differences between trials"
     if len(below) == len(others):
         return f"{lead}: it matters most."
-    unclear = [_name(share) for share in others if _name(share) not in below]
+    unclear = [_name(share) for share in others if " × ".join(share.params) not in below]
     return f"{lead}, but that it matters more than {listed(unclear)} cannot be told."
 
 
@@ -112,14 +113,14 @@ def _left_out(evidence: Searched) -> str:
     partly = conditional(trials)
     if not partly:
         return ""
-    names = listed([f"{name} ({n} of {len(trials)})" for name, n in partly.items()])
-    return f" Left out among all, because only some trials have it: {names}."
+    partial = listed([f"{names.words(name)} ({n} of {len(trials)})" for name, n in partly.items()])
+    return f" Left out among all, because only some trials have it: {partial}."
 
 
 def _too_few(one: Importance, evidence: Searched) -> str:
     params = evidence.analysis.params
     if len(params) < 2:
-        return f"Only {params[0]} was searched, so there is nothing to rank."
+        return f"Only {names.words(params[0])} was searched, so there is nothing to rank."
     who = "finished trials" if one.scope == "all" else "trials in the top quarter"
     if one.n_trials < FEWEST:
         return f"Too few {who} to tell what matters: {one.n_trials}, and it takes {FEWEST}."
@@ -211,7 +212,7 @@ def _title(one: Importance, ranking: Ranking) -> str:
 
 
 def _name(share: Share) -> str:
-    return " × ".join(share.params)
+    return " × ".join(map(names.words, share.params))
 
 
 def _in_figure(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from studies import names
 from studies.coordinates import Array
 from studies.evidence.arms import finite, longer
 from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
@@ -24,10 +25,10 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
     """
     complete = frame[(frame["state"] == "complete") & frame["layer_sparsity"].map(bool).astype(bool)]
     labels = {pair.study: pair.label for pair in analysis.pairs}
-    names = _names(complete)
-    several = names.nunique() > 1
+    called = _names(complete)
+    several = called.nunique() > 1
     found = []
-    for (study, method, name), trials in complete.groupby(["study", "method", names], observed=True):
+    for (study, method, name), trials in complete.groupby(["study", "method", called], observed=True):
         label = labels[str(study)]
         found.append(
             Trajectory(
@@ -35,7 +36,7 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
                 place=label,
                 method=str(method),
                 name=str(name),
-                label=f"{label}, {name}" if several else label,
+                label=f"{label}, {names.method(str(name))}" if several else label,
                 n_trials=len(trials),
                 initial=_by_layer(trials["initial_layer_sparsity"]),
                 final=_by_layer(trials["layer_sparsity"]),
@@ -49,12 +50,12 @@ def trajectories(frame: pd.DataFrame, analysis: Analysis) -> tuple[Trajectory, .
 def _names(trials: pd.DataFrame) -> "pd.Series[str]":
     """What each is called: its method, and how long it was trained where that was searched, "rigl 2×"."""
     columns = param_columns(trials)
-    names = [str(method) for method in trials["method"]]
+    every = [str(method) for method in trials["method"]]
     if column := columns.get("train_multiplier"):
-        names = [longer(name, times) for name, times in zip(names, trials[column], strict=True)]
+        every = [longer(name, times) for name, times in zip(every, trials[column], strict=True)]
     if column := columns.get("epochs"):
-        names = [f"{name} {epochs} epochs" for name, epochs in zip(names, trials[column], strict=True)]
-    return pd.Series(names, trials.index, name="name", dtype="string")
+        every = [f"{name} {epochs} epochs" for name, epochs in zip(every, trials[column], strict=True)]
+    return pd.Series(every, trials.index, name="name", dtype="string")
 
 
 def _by_layer(told: "pd.Series[Any]") -> dict[str, float]:

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.typing import LineStyleType
 
+from studies import names
 from studies.coordinates import Array
 from studies.evidence.method_looks import LINES, Look, looks_of
 from studies.evidence.trajectories import Trajectory
@@ -41,18 +42,20 @@ def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
         figure, axes = panels(min(len(places), MAX_PANELS), columns=columns, width=WIDTH, height=3.0)
         for i, (ax, place) in enumerate(zip(axes, places, strict=False)):
             own = [one for one in shown if one.place == place]
-            names = list(dict.fromkeys(name for one in own for name in one.final))
-            hover |= _starts(ax, own, names, gid=f"layers-{i}-start")
+            layers = list(dict.fromkeys(name for one in own for name in one.final))
+            hover |= _starts(ax, own, layers, gid=f"layers-{i}-start")
             for one in (one for one in own if one.name in movers):
-                hover |= _ends(ax, one, names, looks[one.name], gid=f"layers-{i}-{_id(one)}")
-            _layer_axis(ax, names)
+                hover |= _ends(ax, one, layers, looks[one.name], gid=f"layers-{i}-{_id(one)}")
+            _layer_axis(ax, layers)
             ax.set_ylim(low - room, max(every) + room)
             ax.set_title(place)
         for ax in axes[::columns]:
             ax.set_ylabel("sparsity of the layer")
-        kept = f"at the start; kept to the end by {', '.join(keepers)}" if keepers else "at the start"
+        kept = (
+            f"at the start; kept to the end by {', '.join(map(names.method, keepers))}" if keepers else "at the start"
+        )
         keys = [Line2D([], [], color=LIGHT["ink"], linestyle=_BEGAN, marker=".", markersize=5, label=kept)]
-        keys += [_key(looks[name], f"{name}, at the end") for name in movers]
+        keys += [_key(looks[name], f"{names.method(name)}, at the end") for name in movers]
         figure.legend(handles=keys, loc="outside lower left", ncols=3, handlelength=3)
         dense = " Methods that begin dense have no start here." if any(one.begins_dense for one in shown) else ""
         caption = f"Masked-out fraction of each layer's weights, in the order of the network.{dense}{_hidden(places)}"
@@ -74,7 +77,7 @@ def _start(one: Trajectory) -> Mapping[str, float]:
     return {} if one.begins_dense else one.initial
 
 
-def _starts(ax: Axes, own: Sequence[Trajectory], names: Sequence[str], gid: str) -> Hover:
+def _starts(ax: Axes, own: Sequence[Trajectory], layers: Sequence[str], gid: str) -> Hover:
     """A line for each way to begin; methods with the same seeds begin with the same masks."""
     distinct: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
     for one in own:
@@ -82,15 +85,18 @@ def _starts(ax: Axes, own: Sequence[Trajectory], names: Sequence[str], gid: str)
             distinct.setdefault(tuple((name, round(value, 3)) for name, value in start.items()), start)
     hover: Hover = {}
     for i, start in enumerate(distinct.values()):
-        x, y = [names.index(name) for name in start if name in names], [start[name] for name in start if name in names]
+        x, y = (
+            [layers.index(name) for name in start if name in layers],
+            [start[name] for name in start if name in layers],
+        )
         ax.plot(x, y, color=LIGHT["ink"], linestyle=_BEGAN, linewidth=1.1, zorder=2.5)
         ax.scatter(x, y, s=9, color=LIGHT["ink"], linewidths=0, zorder=4, gid=f"{gid}-{i}", clip_on=False)
-        hover[f"{gid}-{i}"] = [f"{names[at]}: {value:.3f} at the start" for at, value in zip(x, y, strict=True)]
+        hover[f"{gid}-{i}"] = [f"{layers[at]}: {value:.3f} at the start" for at, value in zip(x, y, strict=True)]
     return hover
 
 
-def _ends(ax: Axes, one: Trajectory, names: Sequence[str], drawn: Look, gid: str) -> Hover:
-    x, final = [names.index(name) for name in one.final], list(one.final.values())
+def _ends(ax: Axes, one: Trajectory, layers: Sequence[str], drawn: Look, gid: str) -> Hover:
+    x, final = [layers.index(name) for name in one.final], list(one.final.values())
     ax.plot(x, final, color=drawn.colour, linestyle=drawn.line, linewidth=1.3)
     ax.scatter(x, final, s=24, marker=drawn.marker, color=drawn.colour, linewidths=0, zorder=3, gid=gid, clip_on=False)
     return {
@@ -102,10 +108,10 @@ def _before(one: Trajectory, name: str) -> str:
     return f", {one.initial[name]:.3f} at the start" if name in one.initial else ""
 
 
-def _layer_axis(ax: Axes, names: Sequence[str]) -> None:
-    step = -(-len(names) // _NAMED_LAYERS)
-    short = [name.removesuffix(".weight") for name in names]
-    ax.set_xticks(range(0, len(names), step), short[::step], rotation=40, ha="right", rotation_mode="anchor")
+def _layer_axis(ax: Axes, layers: Sequence[str]) -> None:
+    step = -(-len(layers) // _NAMED_LAYERS)
+    short = [name.removesuffix(".weight") for name in layers]
+    ax.set_xticks(range(0, len(layers), step), short[::step], rotation=40, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="x", labelsize=7.5)
 
 
@@ -154,7 +160,7 @@ def _over_training(
                 ax.set_title(place)
         for ax in axes[:: min(2, len(axes))]:
             ax.set_ylabel(what)
-        keys = [_key(look, called, marker=False) for called, look in drawn.items()]
+        keys = [_key(look, names.method(name), marker=False) for name, look in drawn.items()]
         if not several:
             keys = [
                 Line2D([], [], color=marks.pair_colour(i), linestyle=LINES[i % len(LINES)], label=one.label)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from studies import names
 from studies.evidence.arms import Arm, finite, unequal_luck
 from studies.evidence.methods_compared import Comparison, MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
@@ -30,7 +31,7 @@ def section(evidence: Evidence) -> Section | None:
     if "method" not in spec.search and len(methods) < 2:
         return None
     if len(methods) < 2:
-        only = f"only {next(iter(methods))} has" if methods else "no method has"
+        only = f"only {names.method(next(iter(methods)))} has" if methods else "no method has"
         missing = Text(f"There is nothing to compare: {only} a complete trial.", "missing")
         return Section("methods", "Methods side by side", "Methods", (missing,), {"places": []})
     blocks: list[Block] = []
@@ -64,12 +65,12 @@ def finding(found: Sequence[MethodsAt], reference: object) -> str:
 
 def _broken(found: Sequence[MethodsAt]) -> str:
     """Which methods learned nothing, and where; "" if all did."""
-    names = dict.fromkeys(arm.name for at in found for arm in at.arms if arm.learned_nothing)
     told = []
-    for name in names:
+    for name in dict.fromkeys(arm.name for at in found for arm in at.arms if arm.learned_nothing):
         own = [(at.place, arm) for at in found for arm in at.arms if arm.name == name]
         places = [place for place, arm in own if arm.learned_nothing]
-        told.append(name if len(places) == len(own) else f"{name} at {listed(places)}")
+        called = names.method(name)
+        told.append(called if len(places) == len(own) else f"{called} at {listed(places)}")
     return f"No better than guessing, so trained in vain: {'; '.join(told)}." if told else ""
 
 
@@ -118,16 +119,16 @@ def _in_words(sure: Sequence[tuple[str, Comparison]], tested: Sequence[tuple[str
     """One method above another, at the place or the places where that is sure."""
     place, surest = sure[0]
     first, last = _ordered(surest)
-    gap = surest.difference
+    order, gap = f"{names.method(first)} above {names.method(last)}", surest.difference
     if len(sure) == 1:
         turned = gap if gap.mean >= 0 else replace(gap, mean=-gap.mean)
-        return f"{first} above {last} at {place} by {points(turned)} (p = {surest.corrected:.2g})"
+        return f"{order} at {place} by {points(turned)} (p = {surest.corrected:.2g})"
     n = sum({first, last} == {c.method, c.other} for _place, c in tested)
     where = ("both" if n == 2 else f"all {n}") if len(sure) == n else f"{len(sure)} of {n}"
     gaps = sorted(abs(c.difference.mean) for _place, c in sure)
     by = " to ".join(dict.fromkeys(map(in_points, (gaps[0], gaps[-1]))))
     p = max(c.corrected or 0.0 for _place, c in sure)
-    return f"{first} above {last} at {where} sparsities and distributions by {by} points (p ≤ {p:.2g})"
+    return f"{order} at {where} sparsities and distributions by {by} points (p ≤ {p:.2g})"
 
 
 def _reached_table(found: Sequence[MethodsAt]) -> Table:
@@ -139,7 +140,7 @@ def _reached_table(found: Sequence[MethodsAt]) -> Table:
             rows.append(
                 (
                     at.place,
-                    arm.name,
+                    names.method(arm.name),
                     percent(trained.val_accuracy),
                     percent(trained.test_accuracy),
                     str(trained.test_accuracy.n),
@@ -159,13 +160,19 @@ def _reached_table(found: Sequence[MethodsAt]) -> Table:
 
 def _differences_table(at: MethodsAt) -> Table:
     by_pair = {(c.method, c.other): c for c in at.comparisons}
-    names = [arm.name for arm in at.arms]
+    methods = [arm.name for arm in at.arms]
     rows = []
-    for name in names[:-1]:
-        cells = [by_pair.get((name, other)) for other in names[1:]]
-        rows.append((name, *(_cell(c) if c else "" for c in cells)))
+    for name in methods[:-1]:
+        cells = [by_pair.get((name, other)) for other in methods[1:]]
+        rows.append((names.method(name), *(_cell(c) if c else "" for c in cells)))
     title = f"Differences at {at.place}, in points"
-    return Table("method-differences", title, ("", *names[1:]), tuple(rows), frozenset(range(1, len(names))))
+    return Table(
+        "method-differences",
+        title,
+        ("", *map(names.method, methods[1:])),
+        tuple(rows),
+        frozenset(range(1, len(methods))),
+    )
 
 
 def _cell(comparison: Comparison) -> str:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from studies import names
 from studies.evidence.arms import Arm, rank
 from studies.evidence.method_looks import Look, looks_of
 from studies.reporting import marks
@@ -59,12 +60,20 @@ def _by_sparsity(
         ax.set_xticks(range(len(sparsities)), [f"{sparsity:g}" for sparsity in sparsities])
         ax.set_xlim(-0.5, len(sparsities) - 0.5)
         ax.grid(False, axis="x")
-        ax.set_title(distribution)
+        ax.set_title(names.distribution(distribution))
         ax.set_xlabel("sparsity")
     for ax in axes[::columns]:
         ax.set_ylabel("test accuracy")
     keys = [
-        Line2D([], [], color=drawn.colour, marker=drawn.marker, linestyle=drawn.line, markersize=6, label=name)
+        Line2D(
+            [],
+            [],
+            color=drawn.colour,
+            marker=drawn.marker,
+            linestyle=drawn.line,
+            markersize=6,
+            label=names.method(name),
+        )
         for name, drawn in looks.items()
     ]
     figure.legend(handles=keys, loc="outside lower left", ncols=min(6, len(keys)), handlelength=5)
@@ -83,19 +92,19 @@ def _line(ax: Axes, x: Sequence[float], arms: Sequence[Arm], drawn: Look, floor:
         ax.plot(x, y, color=drawn.colour, linestyle=drawn.line, linewidth=1.4)
     ax.vlines(x, np.maximum(means - spread, floor), np.maximum(means + spread, floor), color=drawn.colour, lw=1.4)
     ax.scatter(x, y, s=30, marker=drawn.marker, color=drawn.colour, linewidths=0, zorder=3, gid=gid, clip_on=False)
-    return {gid: [f"{arm.name} at {arm.place}: {percent(arm.trained.test_accuracy)}" for arm in arms]}
+    return {gid: [f"{names.method(arm.name)} at {arm.place}: {percent(arm.trained.test_accuracy)}" for arm in arms]}
 
 
 def _by_method(
     arms: Sequence[Arm], distributions: Sequence[str], looks: Mapping[str, Look], description: str
 ) -> Drawing:
     hover: Hover = {}
-    names = list(looks)
+    rows = list(looks)
     columns = min(2, len(distributions))
-    figure, axes = panels(len(distributions), columns=columns, width=WIDTH, height=1.0 + 0.34 * len(names))
+    figure, axes = panels(len(distributions), columns=columns, width=WIDTH, height=1.0 + 0.34 * len(rows))
     for i, (ax, distribution) in enumerate(zip(axes, distributions, strict=True)):
         for arm in (arm for arm in arms if arm.distribution == distribution):
-            row, reached, drawn = names.index(arm.name), arm.trained.test_accuracy, looks[arm.name]
+            row, reached, drawn = rows.index(arm.name), arm.trained.test_accuracy, looks[arm.name]
             gid = f"method-{i}-{row}"
             if np.isfinite(reached.std):
                 ends = [reached.mean - reached.std, reached.mean + reached.std]
@@ -103,11 +112,11 @@ def _by_method(
             seeds = list(arm.trained.test_by_seed.values())
             ax.scatter(seeds, [row + 0.22] * len(seeds), s=9, color=LIGHT["muted"], linewidths=0)
             ax.scatter([reached.mean], [row], s=46, marker=drawn.marker, color=drawn.colour, zorder=3, gid=gid)
-            hover[gid] = [f"{arm.name} at {arm.place}: {percent(reached)}"]
+            hover[gid] = [f"{names.method(arm.name)} at {arm.place}: {percent(reached)}"]
             if arm.name == DENSE:
                 ax.axvline(reached.mean, color=drawn.colour, linewidth=1, linestyle=(0, (5, 2)), zorder=1)
-        ax.set_yticks(range(len(names)), names)
-        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.set_yticks(range(len(rows)), list(map(names.method, rows)))
+        ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
         ax.grid(False, axis="y")
         ax.margins(x=0.08)

@@ -6,6 +6,7 @@ is the line above, which the others try to reach.
 
 from collections.abc import Sequence
 
+from studies import names
 from studies.evidence.arms import rank, unequal_luck
 from studies.evidence.methods import finding, is_question
 from studies.evidence.methods_compared import MethodsAt, methods_of
@@ -18,10 +19,14 @@ from studies.tables import Table
 def answer(evidence: Evidence) -> str | None:
     """What is sure about the methods, in a sentence; None where they are not the question, or none has finished."""
     found = _asked(evidence)
-    names = _names(found)
-    if len(names) > 1:
+    finished = _names(found)
+    if len(finished) > 1:
         return finding(found, _reference(evidence))
-    return f"Only {'; '.join(names)} has finished, so there is nothing to compare it with yet." if names else None
+    return (
+        f"Only {'; '.join(map(names.method, finished))} has finished, so there is nothing to compare it with yet."
+        if finished
+        else None
+    )
 
 
 def first_screen(evidence: Evidence) -> tuple[Block, ...]:
@@ -51,7 +56,8 @@ def _table(found: Sequence[MethodsAt]) -> Table:
     rows = []
     for name in dict.fromkeys(arm.name for arm in arms):
         is_reference = any(arm.name == name and arm.reference is not None for arm in arms)
-        rows.append((f"{name} (reference)" if is_reference else name, *(_cell(at, name) for at in found)))
+        called = names.method(name)
+        rows.append((f"{called} (reference)" if is_reference else called, *(_cell(at, name) for at in found)))
     header = ("method", *(at.place for at in found))
     return Table("reached", "Test accuracy of each method, in %", header, tuple(rows), frozenset(range(1, len(header))))
 

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
+from studies import names
 from studies.evidence.arms import Arm, arms_of, finite, longer
 from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import count, listed, multiple, percent, setting, signed
 from studies.search_space import Value
-from studies.spec import StudySpec
+from studies.spec import StudySpec, pair_in_words
 from studies.tables import Table
 
 FAR = 2.0
@@ -140,10 +141,10 @@ def _matches(row: Row, arm: Arm) -> bool:
 
 
 def _in_words(row: Place) -> str:
-    name = longer(row.method, row.train_multiplier)
-    distribution = "" if row.distribution == ANY else f" {row.distribution}"
+    name = names.method(longer(row.method, row.train_multiplier))
+    place = pair_in_words(row.sparsity, None if row.distribution == ANY else row.distribution, None)
     tuned = f", tuned ({setting(row.tuned)})" if row.tuned else ""
-    return f"{name}, S = {row.sparsity:g}{distribution}{tuned}"
+    return f"{name}, {place}{tuned}"
 
 
 def _beside(table: PublishedTable, row: Row, arm: Arm | None) -> Beside:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from studies import names
 from studies.evidence.method_looks import LINES
 from studies.evidence.response import Curve, Line, spans
 from studies.reporting import marks
@@ -35,18 +36,18 @@ def curves_figure(
 ) -> Drawing:
     """A row a pair and a column a parameter; with one pair the parameters in rows of three."""
     shown = [pair for pair in pairs if curves.get(pair.study)]
-    names, hidden = _drawn(curves, MOST_COLUMNS if len(shown) > 1 else MOST_ALONE)
-    columns = len(names) if len(shown) > 1 else min(3, len(names))
+    params, hidden = _drawn(curves, MOST_COLUMNS if len(shown) > 1 else MOST_ALONE)
+    columns = len(params) if len(shown) > 1 else min(3, len(params))
     hover: Hover = {}
     with house_style():
         height = 2.6 if len(shown) == 1 else 1.75
-        figure, axes = panels(len(names) * len(shown), columns=columns, width=WIDTH, height=height)
+        figure, axes = panels(len(params) * len(shown), columns=columns, width=WIDTH, height=height)
         reach = max(abs(end) for own in curves.values() for c in own for end in (*c.effect, *_settled(c)))
         reach = max(reach, 0.1 * measure.grain)  # where all reached the same
         for row, pair in enumerate(shown):
             by_name = {curve.param: curve for curve in curves[pair.study]}
-            for column, name in enumerate(names):
-                ax = axes[row * len(names) + column]
+            for column, name in enumerate(params):
+                ax = axes[row * len(params) + column]
                 ax.set_ylim(-1.15 * reach, 1.15 * reach)
                 ax.yaxis.set_major_formatter(measure.difference_ticks())
                 ax.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
@@ -78,7 +79,7 @@ def _drawn(curves: Mapping[str, Sequence[Curve]], at_most: int) -> tuple[list[st
     changes = spans(itertools.chain(*curves.values()))
     kept = sorted(changes, key=lambda name: -changes[name])[:at_most]
     others = [name for name in changes if name not in kept]
-    told = f" Not drawn, as they change less: {listed(others)}." if others else ""
+    told = f" Not drawn, as they change less: {listed(list(map(names.words, others)))}." if others else ""
     return [name for name in changes if name in kept], told
 
 
@@ -130,12 +131,13 @@ def _place(value: Any, curve: Curve) -> float | None:
 
 
 def _curve_text(curve: Curve, pair: PairResult, measure: Measure) -> str:
-    return f"{pair.label}, {curve.param}: best at {number(curve.best_value)}, {_effect(curve, curve.top, measure)}"
+    best = number(names.title(curve.param, curve.best_value))
+    return f"{pair.label}, {names.words(curve.param)}: best at {best}, {_effect(curve, curve.top, measure)}"
 
 
 def _point_text(curve: Curve, i: int, measure: Measure) -> str:
     where = number(curve.values[i]) if curve.choices is None else curve.choices[i]
-    return f"{curve.param} {where}: {_effect(curve, i, measure)}"
+    return f"{names.words(curve.param)} {names.title(curve.param, where)}: {_effect(curve, i, measure)}"
 
 
 def _effect(curve: Curve, i: int, measure: Measure) -> str:
@@ -194,7 +196,7 @@ def lr_figure(
                 ax.errorbar(line.lr, y, yerr=np.nan_to_num(line.std), color=colour, fmt="none", elinewidth=1)
                 ax.scatter(line.lr, y, s=26, marker=marker, color=colour, zorder=3, gid=gid)
                 hover[gid] = [
-                    f"{pair.label}, lr {number(lr)}, {setting(line.others)}: {measure.text(mean)}"
+                    f"{pair.label}, {names.symbol('lr')} {number(lr)}, {setting(line.others)}: {measure.text(mean)}"
                     for lr, mean in zip(line.lr, line.mean, strict=True)
                 ]
             marks.accuracy_axis(ax, floor, max(own), measure)
@@ -202,7 +204,7 @@ def lr_figure(
             layout = ParameterAxis.of("lr", None, pd.Series(rates))
             layout.prepare(ax)
             ax.set_title(pair.label)
-            ax.set_xlabel("lr")
+            ax.set_xlabel(names.words("lr"))
         for ax in axes[::across]:
             ax.set_ylabel(measure.name)
         keys = [

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from studies import names
 from studies.evidence.arms import finite
 from studies.evidence.finished import MOST_PAIRS, Model, conditional, finished, models_of
 from studies.evidence.response import FEWEST_BINNED, Curve, Line, curves_of_pair, lines_of_pair, spans
@@ -76,7 +77,8 @@ def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult],
             inside = "" if len(own) == 1 else f" in {len(steep)} of {len(own)} pairs"
             near = "with" if isinstance(widest.best_value, str) else "near"
             told.append(
-                f"{param} changes it by up to {measure.amount(widest.span, digits=1)}{inside} (best {near} {where})"
+                f"{names.words(param)} changes it by up to {measure.amount(widest.span, digits=1)}{inside} "
+                f"(best {near} {where})"
             )
     if not told:
         why = "each band has room for a flat line"
@@ -87,7 +89,13 @@ def _finding(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult],
 
 def _value(curve: Curve) -> str:
     value = curve.best_value
-    return value if isinstance(value, str) else f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    return (
+        str(names.title(curve.param, value))
+        if isinstance(value, str)
+        else f"{value:.2g}"
+        if abs(value) < 100
+        else f"{value:.0f}"
+    )
 
 
 def _order(text: str) -> float:
@@ -101,7 +109,7 @@ def _described(curves: Mapping[str, Sequence[Curve]], pairs: Sequence[PairResult
     return " ".join(
         f"{pair.label}: "
         + "; ".join(
-            f"{curve.param} best at {_value(curve)}, by {measure.amount(curve.span)} over its worst"
+            f"{names.words(curve.param)} best at {_value(curve)}, by {measure.amount(curve.span)} over its worst"
             for curve in curves[pair.study]
         )
         + "."
@@ -125,11 +133,13 @@ def _surface_blocks(
         if model is not None and pair.best is not None:
             found[pair.study] = surfaces(model, params, pair.best.params)
     if not any(found.values()):
-        why = f"{_none_has(evidence.analysis)} {FEWEST} finished trials that vary {params[0]} and {params[1]}"
+        both = " and ".join(map(names.words, params))
+        why = f"{_none_has(evidence.analysis)} {FEWEST} finished trials that vary {both}"
         why += f" and differ in {measure.name.removeprefix('validation ')}"
         return [Text(f"{why}, so there is no surface of the two.", "missing")]
+    across, up = map(names.symbol, params)
     described = " ".join(
-        f"{pair.label}{_at_lr(one)}: best at {params[0]} {_at(one, 1)}, {params[1]} {_at(one, 0)} with "
+        f"{pair.label}{_at_lr(one)}: best at {across} {_at(one, 1)}, {up} {_at(one, 0)} with "
         f"{measure.text(float(one.mean.max()))}, worst {measure.text(float(one.mean.min()))}."
         for pair in pairs
         for one in found.get(pair.study, ())
@@ -138,7 +148,7 @@ def _surface_blocks(
 
 
 def _at_lr(one: Surface) -> str:
-    return "" if one.lr is None else f", lr {number(one.lr)}"
+    return "" if one.lr is None else f", {names.symbol('lr')} {number(one.lr)}"
 
 
 def _at(one: Surface, axis: int) -> str:
@@ -187,7 +197,7 @@ def _note(evidence: Searched, models: Mapping[str, Model | None], n_hidden: int)
         )
     if partly := conditional(finished(evidence.frame)):
         n = len(finished(evidence.frame))
-        which = listed([f"{name} ({has} of {n} do)" for name, has in partly.items()])
+        which = listed([f"{names.words(name)} ({has} of {n} do)" for name, has in partly.items()])
         parts.append(
             f"Not every trial has {which}: such a curve is over the trials that have the parameter, and a parameter "
             "that decides which others there are is looked at with those that its value brings along."

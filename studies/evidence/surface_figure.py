@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from studies import names
 from studies.evidence.surfaces import Surface
 from studies.frame import param_columns
 from studies.reporting.findings import PairResult
@@ -59,13 +60,13 @@ def surface_figure(
                 drawn = _surface(ax, one, behind[pair.study][column], levels, scale)
                 rows = frame.loc[list(one.trials)]
                 hover |= _trials(ax, rows, pair, params, columns, measure, gid=f"surface-{row}-{column}")
-                title = pair.label if alone else f"{pair.label}\nlr {_lr(one)}"
+                title = pair.label if alone else f"{pair.label}\n{names.symbol('lr')} {_lr(one)}"
                 ax.set_title(title, fontsize=9)
                 for layout, vertical in zip(layouts, (False, True), strict=True):
                     layout.prepare(ax, vertical=vertical)
                 if (row % across if alone else column) == 0:
-                    ax.set_ylabel(params[1])
-                ax.set_xlabel(params[0])
+                    ax.set_ylabel(names.words(params[1]))
+                ax.set_xlabel(names.words(params[0]))
         if drawn is not None:
             bar = figure.colorbar(drawn, ax=axes, shrink=0.7, aspect=30, pad=0.01)
             bar.set_label("points below the best" if measure.is_fraction else "worse than the best by")
@@ -75,7 +76,7 @@ def surface_figure(
         return finish(
             figure,
             name="surface",
-            title=f"{measure.title} over {params[0]} and {params[1]}",
+            title=f"{measure.title} over {names.words(params[0])} and {names.words(params[1])}",
             caption=(
                 f"{_behind_what(measure, len(shown))}: the lighter, the better. Dotted: known to no better than half "
                 "of what the surface spans. Parameters not shown are at the best’s values."
@@ -126,7 +127,7 @@ def _trials(
     dark, light = ON_COLOURS
     x, y = (rows[column].to_numpy(float) for column in columns)
     ax.scatter(x, y, s=16, color=light, edgecolors=dark, linewidths=0.8, zorder=3, gid=gid, clip_on=False)
-    one, other = params
+    one, other = map(names.symbol, params)
     texts = [
         f"{pair.label}, trial {n}: {measure.text(value)}, {one} {number(float(a))}, {other} {number(float(b))}"
         for n, value, a, b in zip(rows["number"], rows["value"], x, y, strict=True)

@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from rigl_core.methods import METHODS
+from studies import names
 from studies.guessing import guessing, learned_nothing
 from studies.reporting.findings import Analysis, Verdict
 from studies.reporting.wording import count, listed
@@ -139,11 +140,11 @@ def _masks_stood_still(frame: pd.DataFrame) -> Iterator[Concern]:
     explored = trained["explored"].map(lambda by_epoch: by_epoch[-1] if by_epoch else math.nan)
     still = trained[(explored - (1 - trained["realised_sparsity"])).abs() < ROUNDING]
     if not still.empty:
-        methods = listed(sorted(set(still["method"])))
+        methods = listed(sorted(map(names.method, set(still["method"]))))
         yield Concern(
             "warning",
             f"In {count(len(still), 'complete trial')} of {methods} the masks never changed, as those of static never "
-            "do: alpha and delta_t had no effect there. Lower delta_t or train longer.",
+            "do: α and ΔT had no effect there. Lower ΔT or train longer.",
         )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from studies import names
 from studies.reporting.wording import number
 from studies.search_space import Axis, Range, Value
 
@@ -63,7 +64,7 @@ class ParameterAxis:
         """Give `ax` this axis, as its horizontal one unless told otherwise."""
         which = ax.yaxis if vertical else ax.xaxis
         if self.choices is not None:
-            labels = [number(choice) for choice in self.choices]
+            labels = [number(names.title(self.name, choice)) for choice in self.choices]
             which.set_ticks(range(len(self.choices)), labels, **({} if vertical else _slant(ax, labels)))
             ax.grid(False, axis="y" if vertical else "x")
         elif self.log:

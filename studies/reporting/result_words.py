@@ -6,6 +6,7 @@ The same in the terminal, the report and the captions. Plain text, no markup.
 import math
 from collections import Counter
 
+from studies import names
 from studies.gain import MOST_SEEDS, Gain
 from studies.reporting.findings import Analysis, PairResult, Setting, Verdict
 from studies.reporting.wording import count, decimals, interval, listed, percent, points, seeds, setting
@@ -99,7 +100,7 @@ def verdict(pair: PairResult) -> str:
             reached = pair.best.test_accuracy
             return f"Nothing was searched: the one setting reached {percent(reached)} on test over {seeds(reached.n)}."
         case Verdict.NOT_TUNED if pair.best:
-            varied = listed(list(pair.best.params))
+            varied = listed(list(map(names.words, pair.best.params)))
             return f"Nothing was tuned: trials differ in {varied} alone, that is in what is trained."
         case Verdict.NO_REFERENCE:
             return f"No comparison: {_why_no_reference(pair)}."

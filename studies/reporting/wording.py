@@ -6,6 +6,7 @@ Accuracies are fractions everywhere else; here they become percent, and differen
 import math
 from collections.abc import Mapping, Sequence
 
+from studies import names
 from studies.gain import Gain
 from studies.reporting.findings import Difference, Estimate
 from studies.reporting.measure import ACCURACY
@@ -58,19 +59,23 @@ def number(value: Value) -> str:
 
 
 def shortened(name: str, at_most: int = 26) -> str:
-    """A parameter's name where there is little room; other programs' names may be sentences."""
-    return name if len(name) <= at_most else f"{name[: at_most - 1]}…"
+    """What a parameter is called where there is little room; other programs' names may be sentences."""
+    for called in (names.words(name), names.symbol(name)):
+        if len(called) <= at_most:
+            return called
+    return f"{called[: at_most - 1]}…"
 
 
 def setting(params: Params) -> str:
-    """Parameters and values, "lr 0.1, alpha 0.3, delta_t 100"."""
-    return ", ".join(f"{name} {number(value)}" for name, value in params.items())
+    """Parameters and values, "η 0.1, α 0.3, ΔT 100"."""
+    return ", ".join(f"{names.symbol(name)} {number(names.title(name, value))}" for name, value in params.items())
 
 
 def searched(search: Mapping[str, Axis | None]) -> str:
-    """The axes of a search box, "searched: lr 0.01 to 1 (log); alpha 0.1, 0.3"; an axis of None is not known."""
+    """The axes of a search box, "searched: η 0.01 to 1 (log); α 0.1, 0.3"; an axis of None is not known."""
     axes = [
-        f"{name} {NOT_KNOWN if axis is None else axis}{' (log)' if isinstance(axis, Range) and axis.log else ''}"
+        f"{names.symbol(name)} {NOT_KNOWN if axis is None else axis}"
+        + (" (log)" if isinstance(axis, Range) and axis.log else "")
         for name, axis in search.items()
     ]
     return f"searched: {'; '.join(axes) or 'nothing'}"

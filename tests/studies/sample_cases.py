@@ -126,7 +126,7 @@ def _no_search() -> Case:
 def _one_parameter() -> Case:
     spec = make_spec(search={"alpha": [0.1, 0.3, 0.5]}, reference={"alpha": 0.3}, sampler="grid")
     values = {0.1: 0.80, 0.3: 0.81, 0.5: 0.82}
-    return Case(spec, [[done({"alpha": a}, v, v - 0.01) for a, v in values.items()]], "alpha 0.5")
+    return Case(spec, [[done({"alpha": a}, v, v - 0.01) for a, v in values.items()]], "α 0.5")
 
 
 def _methods() -> Case:

@@ -69,8 +69,8 @@ def test_estimates_by_hand() -> None:
 
 def test_headline_by_hand() -> None:
     assert pair_headline(three_seeds()) == (
-        "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.2 ± 0.2 % test; best of 2 on validation (lr 0.05, "
-        "alpha 0.4, delta_t 250) 84.7 ± 0.3 %; tuning gains 0.50 points, with 95 % confidence at least 0.33: it pays"
+        "S = 0.98 ERK: reference (η 0.1, α 0.3, ΔT 100) 84.2 ± 0.2 % test; best of 2 on validation (η 0.05, "
+        "α 0.4, ΔT 250) 84.7 ± 0.3 %; tuning gains 0.50 points, with 95 % confidence at least 0.33: it pays"
     )
 
 
@@ -105,8 +105,8 @@ def test_the_answer_of_one_pair_says_what_both_reached() -> None:
 
     # Differences of 10, 10 and 10.5 points: 10.17 with a standard error of 1/6, and t(0.95, 2) = 2.92.
     assert answer(analyse(frame, "")) == (
-        "At S = 0.98 erk the reference (lr 0.1, alpha 0.3, delta_t 100) reaches 71.0 ± 1.0 % on test, the best of 2 on "
-        "validation (lr 0.05, alpha 0.4, delta_t 250) reaches 81.2 ± 1.3 %; tuning gains 10.2 points, with 95 % "
+        "At S = 0.98 ERK the reference (η 0.1, α 0.3, ΔT 100) reaches 71.0 ± 1.0 % on test, the best of 2 on "
+        "validation (η 0.05, α 0.4, ΔT 250) reaches 81.2 ± 1.3 %; tuning gains 10.2 points, with 95 % "
         "confidence at least 9.7: it pays."
     )
 
@@ -358,7 +358,7 @@ def test_the_answer_counts_the_pairs() -> None:
     frame, _ = load(spec, [[reference, clear], [reference, open_], [reference, worse], [Told(REFERENCE, "waiting")]])
 
     assert answer(analyse(frame, "")) == (
-        "Tuning pays in 1 of 4 pairs: at S = 0.5 erk it gains test accuracy with 95 % confidence; in 1, more seeds are "
+        "Tuning pays in 1 of 4 pairs: at S = 0.5 ERK it gains test accuracy with 95 % confidence; in 1, more seeds are "
         "needed to tell; in 1, nothing beat the reference on validation; in 1, no trial has finished."
     )
 
@@ -399,7 +399,7 @@ def test_a_pair_in_which_nothing_was_learned_is_told() -> None:
     )
     frame, _ = load(spec, [dead, alive])
     told_of = [concern.text for concern in concerns(frame, analyse(frame, ""), spec) if "learned" in concern.text]
-    assert told_of == ["Nothing was learned at S = 0.9 erk: the best setting reached 12.0 %, and guessing has 10 %."]
+    assert told_of == ["Nothing was learned at S = 0.9 ERK: the best setting reached 12.0 %, and guessing has 10 %."]
 
 
 def test_masks_that_never_changed_are_told_of_methods_that_would_move_them() -> None:
@@ -413,7 +413,7 @@ def test_masks_that_never_changed_are_told_of_methods_that_would_move_them() -> 
     frame, _ = load(spec, [trials])
     told_of = [concern.text for concern in concerns(frame, analyse(frame, ""), spec) if "masks" in concern.text]
     assert len(told_of) == 1
-    assert told_of[0].startswith("In 1 complete trial of set the masks never changed")
+    assert told_of[0].startswith("In 1 complete trial of SET the masks never changed")
 
 
 def test_a_precision_that_trials_do_not_share_is_told_and_how_convolutions_are_computed_is_not() -> None:

@@ -81,7 +81,7 @@ def test_the_dashboard_serves_what_was_attached(stored: BaseStorage, tmp_path: P
             assert content == (tmp_path / "report" / folder / artifact["filename"]).read_bytes()
     first, last = (dashboard.get_note(load_study(study_name=name, storage=stored)) for name in STUDIES)
     assert "**Not enough to tell: +5.00 ± 0.00 points on test" in first
-    assert "Best on validation: trial 1 (lr 0.05, alpha 0.4, delta_t 250)." in first
+    assert "Best on validation: trial 1 (η 0.05, α 0.4, ΔT 250)." in first
     assert "1 waiting" in last
 
 
@@ -163,4 +163,4 @@ def test_the_note_of_methods_compares_them() -> None:
     ours = note(analyse(frame, spec.name).pairs[0], "rigl is *above* static.", {"report.html": "/page"})
 
     assert r"**rigl is \*above\* static.**" in ours
-    assert "Highest on validation: trial 1 (method rigl)." in ours
+    assert "Highest on validation: trial 1 (method RigL)." in ours

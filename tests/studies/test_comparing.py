@@ -96,15 +96,15 @@ def test_the_first_is_what_the_others_are_compared_with() -> None:
     found = compare([first, better, campaign("elsewhere", (0.9, 0.9, 0.9), sparsity=(0.5,))])
 
     assert [(gap.campaign, gap.label, gap.role, gap.sign) for gap in found.gaps] == [
-        ("better", "S = 0.98 erk", "reference", 1),
-        ("better", "S = 0.98 erk", "best", 1),
+        ("better", "S = 0.98 ERK", "reference", 1),
+        ("better", "S = 0.98 ERK", "best", 1),
     ]
     assert found.gaps[1].mean == pytest.approx(0.1 + 0.001 / 3)
     assert found.differing["fixed.method"] == ("rigl", "set", "rigl")
     assert found.differing["pairs.sparsity"] == ("0.98", "0.98", "0.5")
     assert set(found.differing) == {"fixed.method", "pairs.sparsity"}
     assert answer(found) == (
-        "At S = 0.98 erk the best of better has +10.03 points against that of first on test (95 % interval +9.89 to "
+        "At S = 0.98 ERK the best of better has +10.03 points against that of first on test (95 % interval +9.89 to "
         "+10.18). elsewhere and first have no pair in common with a finished trial in both."
     )
 
@@ -134,11 +134,11 @@ def test_the_first_figure_is_the_differences_with_their_numbers() -> None:
     [described] = re.findall(r'aria-label="Test accuracy minus that of first\. ([^"]*)"', html)
 
     assert at["differences"] < html.index("Differences on test") < at["comparison"]
-    assert "S = 0.9 erk, reference: other +2.00 points against first (95 % interval −0.48 to +4.48)." in described
-    assert "S = 0.9 erk, best: other +6.00 points against first" in described
-    told = re.findall(r"<title>(S = 0\.9 erk, [^<]*)</title>", html)
-    assert "S = 0.9 erk, reference: other +2.00 points against first (95 % interval −0.48 to +4.48)" in told
-    assert "S = 0.5 erk, best of first: 85.00 ± 0.00 % (lr 0.05, alpha 0.4, delta_t 250)" in re.findall(
+    assert "S = 0.9 ERK, reference: other +2.00 points against first (95 % interval −0.48 to +4.48)." in described
+    assert "S = 0.9 ERK, best: other +6.00 points against first" in described
+    told = re.findall(r"<title>(S = 0\.9 ERK, [^<]*)</title>", html)
+    assert "S = 0.9 ERK, reference: other +2.00 points against first (95 % interval −0.48 to +4.48)" in told
+    assert "S = 0.5 ERK, best of first: 85.00 ± 0.00 % (η 0.05, α 0.4, ΔT 250)" in re.findall(
         r"<title>([^<]*)</title>", html
     )
 
@@ -159,7 +159,7 @@ def test_a_pair_without_trials_is_named_as_any_other() -> None:
     # As where somebody deleted the rows of a study from trials.csv.
     frame, provenance = campaign("first", (0.80, 0.81, 0.82), sparsity=(0.5, 0.9))
     found = compare([(frame[frame["sparsity"] == 0.5], provenance), campaign("other", (0.81, 0.82, 0.84))])
-    assert [pair.label for pair in found.members[0].analysis.pairs] == ["S = 0.5 erk", "S = 0.9 erk"]
+    assert [pair.label for pair in found.members[0].analysis.pairs] == ["S = 0.5 ERK", "S = 0.9 ERK"]
 
 
 def test_what_has_nothing_in_common_has_no_differences_to_draw() -> None:
@@ -173,7 +173,7 @@ def test_a_reference_that_is_the_same_everywhere_is_named_once() -> None:
     pair = campaign("first", (0.80, 0.81, 0.82), (0.9, 0.9, 0.9), sparsity=(0.5, 0.9))
     analysis = analyse(pair[0], "first")
     table = answer_table(analysis)
-    assert table.title == "Reference and best on test. The reference is lr 0.1, alpha 0.3, delta_t 100 everywhere"
+    assert table.title == "Reference and best on test. The reference is η 0.1, α 0.3, ΔT 100 everywhere"
     assert "reference" not in table.header
     assert table.rows[0][1] == "81.0 ± 1.0 %"
     assert [table.header[i] for i in sorted(table.numeric)] == [
@@ -185,7 +185,7 @@ def test_a_reference_that_is_the_same_everywhere_is_named_once() -> None:
     one, two = analysis.pairs
     assert one.reference is not None
     other = replace(two, reference=replace(one.reference, params={"lr": 0.2}))
-    assert answer_table(replace(analysis, pairs=(one, other))).rows[1][1] == "lr 0.2"
+    assert answer_table(replace(analysis, pairs=(one, other))).rows[1][1] == "η 0.2"
     assert "reference" in answer_table(replace(analysis, pairs=(one,))).header
 
 

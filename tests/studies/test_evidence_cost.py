@@ -98,9 +98,9 @@ def test_equal_costs_by_hand() -> None:
     assert [flops[at].interpolated for at in (0.1, 0.2)] == [True, False]
     assert sorted(flops) == [0.1, 0.2]
     assert {one.sentence for one in missing} == {
-        "rigl at S = 0.95 erk has 50 active weights and uniform 100 to 200",
-        "rigl at S = 0.8 erk has 0.4× training FLOPs and uniform 0.1× to 0.2×",
-        "rigl at S = 0.95 erk has 0.05× training FLOPs and uniform 0.1× to 0.2×",
+        "RigL at S = 0.95 ERK has 50 active weights and uniform 100 to 200",
+        "RigL at S = 0.8 ERK has 0.4× training FLOPs and uniform 0.1× to 0.2×",
+        "RigL at S = 0.95 ERK has 0.05× training FLOPs and uniform 0.1× to 0.2×",
     }
 
 
@@ -124,6 +124,6 @@ def test_the_section_tells_both_ways() -> None:
     section = cost.section(evidence_of_case("side_by_side"))
     text = " ".join(block.text for block in section.blocks if isinstance(block, Text))
 
-    assert "At equal active weights erk minus uniform is +0.50 points" in text
-    assert "at equal training FLOPs erk minus uniform is −" in text
+    assert "At equal active weights ERK minus uniform is +0.50 points" in text
+    assert "at equal training FLOPs ERK minus uniform is −" in text
     assert {one["method"] for one in section.summary["equal_cost"]} == {"static", "set", "rigl", "rigl_sg"}

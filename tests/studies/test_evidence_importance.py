@@ -70,8 +70,10 @@ def test_the_finding_denies_nothing_that_the_sentence_below_it_says(monkeypatch:
         return lead, sentence
 
     lead, sentence = finding("alpha", "lr")
-    assert lead == "No parameter is shown to matter by fANOVA; by PED-ANOVA lr and alpha stand out."
-    assert "PED-ANOVA: lr 33 % (0 to 100 %), alpha 33 % (0 to 100 %) stand out" in sentence
+    assert (
+        lead == "No parameter is shown to matter by fANOVA; by PED-ANOVA learning rate η and drop fraction α stand out."
+    )
+    assert "PED-ANOVA: learning rate η 33 % (0 to 100 %), drop fraction α 33 % (0 to 100 %) stand out" in sentence
     lead, _ = finding()
     assert lead == "No parameter is shown to matter: each explains no more than one that does nothing would."
 
@@ -114,7 +116,7 @@ def test_the_same_trials_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
         "all_failed": "Too few finished trials to tell what matters: 0, and it takes 12.",
         "not_a_number": "Too few finished trials to tell what matters: 2, and it takes 12.",
         "one_seed": "Too few finished trials to tell what matters: 2, and it takes 12.",
-        "one_parameter": "Only alpha was searched, so there is nothing to rank.",
+        "one_parameter": "Only drop fraction α was searched, so there is nothing to rank.",
     }.items(),
 )
 def test_what_cannot_be_told(case: str, says: str) -> None:

@@ -29,7 +29,7 @@ def test_means_over_the_complete_trials_of_a_pair() -> None:
     evidence = evidence_of(make_spec(), [trials])
     (one,) = layers.trajectories(evidence.frame, evidence.analysis)
 
-    assert (one.label, one.n_trials) == ("S = 0.98 erk", 2)
+    assert (one.label, one.n_trials) == ("S = 0.98 ERK", 2)
     assert one.initial == {"a": 0.8, "b": 0.9}
     assert one.final == pytest.approx({"a": 0.7, "b": 0.9})
     assert one.largest_move == ("a", pytest.approx(-0.1))
@@ -96,10 +96,10 @@ def test_every_method_that_moves_weights_is_drawn_over_training() -> None:
     by_name = {drawing.name: drawing for drawing in section.drawings}
 
     assert {*by_name} == {"layers", "explored", "flops"}
-    assert "rigl_sg: from" in by_name["flops"].description
-    assert "rigl: from" not in by_name["flops"].description
-    assert "rigl: from" in by_name["explored"].description
-    assert "kept to the end by rigl, set, static" in by_name["layers"].svg
+    assert "RigL-SG: from" in by_name["flops"].description
+    assert "RigL: from" not in by_name["flops"].description
+    assert "RigL: from" in by_name["explored"].description
+    assert "kept to the end by RigL, SET, static" in by_name["layers"].svg
 
 
 def test_a_method_that_alone_moves_weights_is_named() -> None:
@@ -109,7 +109,7 @@ def test_a_method_that_alone_moves_weights_is_named() -> None:
     assert section is not None
     (flops,) = (drawing for drawing in section.drawings if drawing.name == "flops")
 
-    assert "S = 0.98 erk, rigl_sg</text>" in flops.svg
+    assert "S = 0.98 ERK, RigL-SG</text>" in flops.svg
 
 
 def test_trainings_of_different_lengths_are_told_apart() -> None:
@@ -127,7 +127,7 @@ def test_trainings_of_different_lengths_are_told_apart() -> None:
     assert [one.name for one in found] == ["rigl", "rigl 2×", "rigl_sg", "rigl_sg 2×"]
     assert [list(one.explored[1]) for one in found] == [pytest.approx(explored[k]) for _method, k in every]
     assert [one["name"] for one in section.summary["methods"]] == [one.name for one in found]
-    assert all("rigl_sg 2×" in drawn[name] for name in ("layers", "explored", "flops"))
+    assert all("RigL-SG 2×" in drawn[name] for name in ("layers", "explored", "flops"))
     assert any("and method and length of training" in block.text for block in section.blocks if isinstance(block, Text))
 
 

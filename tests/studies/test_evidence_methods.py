@@ -67,7 +67,7 @@ def test_all_comparisons_of_a_campaign_are_one_family() -> None:
     trials = [told("static", (0.80, 0.80, 0.80)), told("rigl", (0.81, 0.82, 0.83))]
     found = compare_methods(load(spec, [trials, trials])[0], spec)
 
-    assert [at.place for at in found] == ["S = 0.9 erk", "S = 0.98 erk"]
+    assert [at.place for at in found] == ["S = 0.9 ERK", "S = 0.98 ERK"]
     for at in found:
         assert at.comparisons[0].corrected == pytest.approx(2 * (1 - math.sqrt(12 / 14)))
 
@@ -125,7 +125,7 @@ def test_a_method_that_is_trained_longer_is_drawn_as_itself_with_another_line() 
     ("trials", "says"),
     {
         "none": ([], "no method has a complete trial"),
-        "one": ([told("rigl", (0.8, 0.8))], "Only rigl has finished"),
+        "one": ([told("rigl", (0.8, 0.8))], "Only RigL has finished"),
         "one seed": ([told("rigl", (0.8,)), told("set", (0.7,))], "with one seed there is no test"),
         "the same on every seed": ([told("rigl", (0.8, 0.9)), told("set", (0.7, 0.8))], "every seed gives the same"),
         "no test": ([told("rigl", ()), told("set", ())], "no two methods have test accuracies"),
@@ -151,7 +151,7 @@ def test_the_finding_names_the_surest_differences_the_better_method_first() -> N
     said = methods_first.answer(evidence_of(spec, [trials]))
 
     assert said is not None
-    assert "set above static at S = 0.98 erk by +10.00 ± 0.01 points" in said
+    assert "SET above static at S = 0.98 ERK by +10.00 ± 0.01 points" in said
 
 
 def test_a_method_that_learned_nothing_is_named_last() -> None:
@@ -170,10 +170,10 @@ def test_a_method_that_learned_nothing_is_named_last() -> None:
     said = methods_first.answer(evidence_of(spec, [sound + broken, sound + learned]))
 
     assert said is not None
-    assert "explains: rigl above static at both sparsities and distributions by +3.00" in said
+    assert "explains: RigL above static at both sparsities and distributions by +3.00" in said
     first_three = said.partition(" more.")[0]
     assert "rigl_sg" not in first_three
-    assert said.endswith("more. No better than guessing, so trained in vain: rigl_sg; snfs at S = 0.9 erk.")
+    assert said.endswith("more. No better than guessing, so trained in vain: RigL-SG; SNFS at S = 0.9 ERK.")
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ def test_what_is_sure_in_several_places_is_said_once() -> None:
         methods_first.answer(evidence_of(spec, trials)) for trials in ([clear, wider, wider], [clear, wider, unclear])
     )
 
-    said = "3 are more than chance explains: set above static at all 3 sparsities and distributions by +10.00 to +20.00"
+    said = "3 are more than chance explains: SET above static at all 3 sparsities and distributions by +10.00 to +20.00"
     assert everywhere is not None
     assert said in everywhere
     assert somewhere is not None
-    assert "set above static at 2 of 3 sparsities and distributions by +10.00 to +20.00 points (p ≤ " in somewhere
+    assert "SET above static at 2 of 3 sparsities and distributions by +10.00 to +20.00 points (p ≤ " in somewhere
 
 
 def test_the_first_screen_holds_methods_against_the_reference_and_below_the_dense_network() -> None:
@@ -223,11 +223,11 @@ def test_the_first_screen_holds_methods_against_the_reference_and_below_the_dens
     section = methods.section(evidence)
 
     assert isinstance(table, Table)
-    assert table.header == ("method", "S = 0.98 erk")
+    assert table.header == ("method", "S = 0.98 ERK")
     assert table.rows == (
         ("dense", "96.0 ± 1.1*"),
         ("static (reference)", "81.0 ± 1.0"),
-        ("rigl", "82.0 ± 1.1*"),
+        ("RigL", "82.0 ± 1.1*"),
     )
     assert isinstance(note, Text)
     assert "dense network is no choice" in note.text
@@ -237,7 +237,7 @@ def test_the_first_screen_holds_methods_against_the_reference_and_below_the_dens
     assert not section.drawings
     answer = methods_first.answer(evidence)
     assert answer is not None
-    assert answer.index("rigl above static") < answer.index("dense above")
+    assert answer.index("RigL above static") < answer.index("dense above")
 
 
 def test_a_search_of_settings_does_not_begin_with_methods() -> None:
@@ -263,4 +263,4 @@ def test_a_line_of_methods_calls_none_the_best_setting() -> None:
     trials = [told("rigl", (0.80, 0.82)), told("set", (0.81, 0.84))]
     line = headline(evidence_of(make_spec(search=METHODS, sampler="grid", seeds=(0, 1)), [trials]).analysis)
 
-    assert line == "S = 0.98 erk: highest of 2 on validation (method rigl) 81.0 ± 1.4 % test"
+    assert line == "S = 0.98 ERK: highest of 2 on validation (method RigL) 81.0 ± 1.4 % test"

@@ -42,7 +42,7 @@ def test_the_difference_in_standard_errors_by_hand() -> None:
     frame, _ = load(spec, [[told("static", 0.9, 0.9, 0.9), told("rigl", 0.929, 0.930, 0.931)]])
     (one,) = beside_published(frame, spec)
 
-    assert (one.place, one.row.test, one.row.std) == ("rigl, S = 0.8 erk", 93.1, 0.09)
+    assert (one.place, one.row.test, one.row.std) == ("RigL, S = 0.8 ERK", 93.1, 0.09)
     assert one.difference == pytest.approx(0.930 - 0.931)
     # Ours: 0.1 points over three seeds; theirs: 0.09 over three.
     assert 100 * one.standard_error == pytest.approx(math.sqrt(0.1**2 / 3 + 0.09**2 / 3))
@@ -75,7 +75,7 @@ def test_the_reference_stands_beside_it_and_not_the_luckier_best() -> None:
     (one,) = beside_published(load(spec, [trials])[0], spec)
 
     assert (one.is_reference, one.estimate.mean) == (True, pytest.approx(0.905))
-    assert one.place == "rigl, S = 0.8 erk"
+    assert one.place == "RigL, S = 0.8 ERK"
 
 
 def test_beside_a_tuned_setting_stands_the_best() -> None:
@@ -92,10 +92,10 @@ def test_beside_a_tuned_setting_stands_the_best() -> None:
     assert section is not None
     (table,) = (block for block in section.blocks if isinstance(block, Table))
     (row,) = table.rows
-    assert row[:2] == ("rigl, S = 0.9 erk, tuned (alpha 0.416, delta_t 200)", "alpha 0.5, delta_t 200")
+    assert row[:2] == ("RigL, S = 0.9 ERK, tuned (α 0.416, ΔT 200)", "α 0.5, ΔT 200")
     assert row[2:5] == ("92.5 ± 0.7 %", "92.4 ± 0.23 %", "+0.10")
     assert section.summary["settings"][0]["tuned"] == {"alpha": 0.416, "delta_t": 200}
-    lacking = "Published, too, but not in the copy the numbers were taken from: rigl, S = 0.9 erk."
+    lacking = "Published, too, but not in the copy the numbers were taken from: RigL, S = 0.9 ERK."
     assert [block.text for block in section.blocks if isinstance(block, Text) and block.role == "text"] == [lacking]
 
 
@@ -139,8 +139,8 @@ def test_the_table_names_settings_by_what_was_searched() -> None:
 
     assert [row[:2] for row in table.rows] == [
         ("static, S = 0.8 uniform", "the reference"),
-        ("rigl, S = 0.8 uniform", "method rigl"),
-        ("rigl, S = 0.9 uniform", "not trained yet"),
+        ("RigL, S = 0.8 uniform", "method RigL"),
+        ("RigL, S = 0.9 uniform", "not trained yet"),
         ("static, S = 0.9 uniform", "not trained yet"),
     ]
 

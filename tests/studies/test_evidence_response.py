@@ -139,4 +139,4 @@ def test_lines_are_those_of_the_settings_nearest_to_the_best() -> None:
     first, second = frame.analysis.pairs
 
     lines = {first.study: (far, near, lacking), second.study: (far, near)}
-    assert _best_first(lines, [first, second]) == ["alpha 0.3", "alpha 0.1", "alpha 0.5"]
+    assert _best_first(lines, [first, second]) == ["α 0.3", "α 0.1", "α 0.5"]

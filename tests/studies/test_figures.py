@@ -146,7 +146,7 @@ def test_every_trial_has_a_mark_that_tells_its_values() -> None:
     assert len(texts) == 3 * 48  # parameters × trials, none of them waiting or failed
     assert sum("pruned" in text for text in texts) == 3 * sum("pruned" in text for text in texts) // 3
     assert any(
-        re.fullmatch(r"S = 0\.9 erk, trial 0, reference.*, complete: 8\d\.\d\d % at lr 0\.1, .*", t) for t in texts
+        re.fullmatch(r"S = 0\.9 ERK, trial 0, reference.*, complete: 8\d\.\d\d % at η 0\.1, .*", t) for t in texts
     )
 
 
@@ -159,9 +159,9 @@ def test_marks_lie_in_the_order_of_their_texts() -> None:
     group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == "lr-0-complete")
     marks_at = [(float(use.get("x", 0)), float(use.get("y", 0)), use[0].text or "") for use in group.iter(f"{SVG}use")]
 
-    assert [re.search(r"lr ([\d.]+)", text)[1] for _, _, text in marks_at] == ["0.02", "0.05", "0.2"]  # type: ignore[index]
+    assert [re.search(r"η ([\d.]+)", text)[1] for _, _, text in marks_at] == ["0.02", "0.05", "0.2"]  # type: ignore[index]
     assert [x for x, _, _ in marks_at] == sorted(x for x, _, _ in marks_at)
-    assert min(marks_at, key=lambda mark: mark[1])[2].endswith("lr 0.05, alpha 0.3, delta_t 100")  # y points down
+    assert min(marks_at, key=lambda mark: mark[1])[2].endswith("η 0.05, α 0.3, ΔT 100")  # y points down
 
 
 def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape() -> None:

@@ -24,6 +24,7 @@ from studies.evidence.surfaces import surface_params
 from studies.foreign import load_foreign
 from studies.foreign_finding import Finding, find
 from studies.foreign_report import render_foreign
+from studies.names import as_they_are
 from studies.reporting.section import Section, Text
 from studies.reporting.trial_figures import parameters
 from studies.search_space import Params
@@ -125,9 +126,9 @@ def test_a_parameter_is_looked_at_among_the_trials_that_have_it() -> None:
 
 def test_where_one_parameter_was_searched_no_other_is_averaged_over() -> None:
     alone: list[tuple[Params, float]] = [({"lr": params["lr"]}, value) for params, value in valley(24)]
-    assert re.match(
-        r"Loss: lr changes it by up to \S+ \(best near 0.01", told(response_section.section(finding_of(alone)))
-    )
+    with as_they_are():
+        section = response_section.section(finding_of(alone))
+    assert re.match(r"Loss: lr changes it by up to \S+ \(best near 0.01", told(section))
 
 
 def test_what_some_trials_lack_is_not_ranked_and_that_is_said() -> None:

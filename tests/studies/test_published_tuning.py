@@ -21,6 +21,7 @@ from studies.evidence.published import not_at_hand
 from studies.evidence.published_numbers import published_tables
 from studies.reporting.findings import Analysis, PairResult, Verdict
 from studies.reporting.result_words import answer, verdict
+from studies.spec import pair_in_words
 from studies.spec_file import load_spec
 from tests.studies.sample_campaign import Told
 from tests.studies.sample_cases import load
@@ -95,7 +96,7 @@ def test_the_table_is_what_is_shipped_with_one_cell_missing() -> None:
 
 
 def pair_of(sparsity: float, distribution: str) -> PairResult:
-    return next(pair for pair in analysis().pairs if pair.label == f"S = {sparsity} {distribution}")
+    return next(pair for pair in analysis().pairs if pair.label == pair_in_words(sparsity, distribution, None))
 
 
 @pytest.mark.parametrize("place", TABLE_4)
@@ -137,6 +138,6 @@ def test_only_erk_with_half_of_its_weights_stands_out() -> None:
 
 def test_the_answer_says_what_three_seeds_leave_open() -> None:
     assert answer(analysis()) == (
-        "Tuning pays in 1 of 6 pairs: at S = 0.5 erk it gains test accuracy with 95 % confidence; in 4, more seeds are "
+        "Tuning pays in 1 of 6 pairs: at S = 0.5 ERK it gains test accuracy with 95 % confidence; in 4, more seeds are "
         "needed to tell; in 1, there is no finished reference."
     )

@@ -151,14 +151,21 @@ def test_figures_and_scrolling_tables_can_be_reached_by_keyboard_and_have_names(
 
 def test_the_first_screen_answers(whole: dict[str, str]) -> None:
     text = Page(whole["report.html"]).text
-    places = [text.index(part) for part in ("Which lr, alpha and delta_t should rigl use", "pairs:", "95 % interval")]
+    places = [
+        text.index(part)
+        for part in (
+            "Which learning rate η, drop fraction α and update interval ΔT should RigL use",
+            "pairs:",
+            "95 % interval",
+        )
+    ]
 
     assert places == sorted(places)
     assert text.index("Reference and best on test") < text.index("Learning curves")
 
 
 def test_a_parameter_stays_on_the_line_of_its_value(whole: dict[str, str]) -> None:
-    cell = r'<td data-label="best on validation"><span><span class="part">lr [.\d]+</span>, <span class="part">alpha '
+    cell = r'<td data-label="best on validation"><span><span class="part">η [.\d]+</span>, <span class="part">α '
     assert re.search(cell, whole["report.html"])
 
 
@@ -306,8 +313,8 @@ def test_headline_for_the_terminal() -> None:
     frame, _ = CASES["two_complete"]().load()
 
     assert headline(analyse(frame, "")) == (
-        "S = 0.98 erk: reference (lr 0.1, alpha 0.3, delta_t 100) 84.0 ± 0.3 % test; best of 2 on validation (lr 0.05, "
-        "alpha 0.4, delta_t 250) 85.0 ± 0.3 %; difference +1.00 ± 0.00 points over 2 seeds (no interval)"
+        "S = 0.98 ERK: reference (η 0.1, α 0.3, ΔT 100) 84.0 ± 0.3 % test; best of 2 on validation (η 0.05, "
+        "α 0.4, ΔT 250) 85.0 ± 0.3 %; difference +1.00 ± 0.00 points over 2 seeds (no interval)"
     )
 
 
