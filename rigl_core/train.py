@@ -55,12 +55,12 @@ class Run:
         self._clock = time.monotonic()
 
     def _inference_flops(self, replica: Replica) -> float:
-        return inference_flops(self.layer_flops, replica.masks.sparsities())
+        return inference_flops(self.layer_flops, replica.masks.sparsities(), replica.masks.masks)
 
     def _layer_sparsity(self) -> dict[str, float]:
         """Of every maskable layer, the mean over the replicas."""
         each = [replica.masks.sparsities() for replica in self.replicas]
-        return {name: mean(own[name] for own in each) for name in self.layer_flops}
+        return {name: mean(own[name] for own in each) for name in each[0]}
 
     def train_batch(self) -> None:
         """The next mini-batch of every replica."""
