@@ -13,9 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from rigl_core.errors import BadInput
-
-Shape = tuple[int, ...]
-
+from rigl_core.weight_parts import Made, Mixed, Part, Uses
 
 _FACTORS: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys(("mm", "bmm", "_scaled_mm", "_int_mm", "mv", "dot", "vdot"), (0, 1)),
@@ -45,97 +43,14 @@ _LOOK_UP = frozenset({"embedding", "_embedding_bag", "_embedding_bag_forward_onl
 """With indices that depend on the sample, they make an activation."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A view of a weight, described as `torch.as_strided` does."""
-
-    weight: str
-    size: Shape
-    stride: Shape
-    offset: int
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.size)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a tensor is made of: views of weights, their zeros in place, and `others` elements from elsewhere."""
-
-    parts: tuple[_Part, ...]
-    others: int = 0
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part.weight for part in self.parts))
-
-    @property
-    def numel(self) -> int:
-        return sum(part.numel for part in self.parts) + self.others
-
-
-@dataclass(frozen=True)
-class _Mixed:
-    """A tensor that depends on weights, through an operation that may put something else where a weight is zero."""
-
-    weights: tuple[str, ...]
-    operation: str
-
-
 @dataclass
 class _Stored:
     """What is known about a storage. Kept as long as the counter, so that no other gets its address."""
 
     storage: UntypedStorage
     weight: str | None = None
-    origin: _Made | _Mixed | None = None
+    origin: Made | Mixed | None = None
     from_sample: bool = False
-
-
-class _Uses:
-    """FLOPs of each element of a weight.
-
-    Attributes:
-        each: those that all elements have.
-        more: those that differ, by position in the storage, int64; None where there are none.
-        met_sample_in: operations without a product that had both the weight and the sample.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        self.each = 0
-        self.more: Tensor | None = None
-        self.met_sample_in: list[str] = []
-        self._weight = weight
-        self._room = weight.untyped_storage().nbytes() // weight.element_size()
-
-    def add(self, part: _Part, flops: int) -> None:
-        """Count a product of `part` with something else, each element of the part as often as the others."""
-        each = flops // part.numel
-        dims = sorted((stride, size) for stride, size in zip(part.stride, part.size, strict=True) if size > 1)
-        expected, repeated = 1, 1
-        for stride, size in dims:
-            if stride == 0:
-                repeated *= size
-            else:
-                expected = expected * size if stride == expected else 0
-        if expected == self._weight.numel():  # the whole weight, in any order of its dimensions
-            self.each += repeated * each
-            return
-        positions = torch.arange(self._room, device="cpu").as_strided(part.size, part.stride, part.offset).flatten()
-        if self.more is None:
-            self.more = torch.zeros(self._room, dtype=torch.int64, device="cpu")
-        self.more += each * torch.bincount(positions, minlength=self._room)
-
-    def of_elements(self) -> int | Tensor:
-        """A number where all elements have the same, otherwise int64 of the weight's shape."""
-        if self.more is None:
-            return self.each
-        weight = self._weight
-        more = self.more.as_strided(weight.shape, weight.stride(), int(weight.storage_offset()))
-        if int(more.min()) == int(more.max()):
-            return self.each + int(more.min())
-        return (self.each + more).contiguous()
 
 
 class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -157,7 +72,7 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, weights: Mapping[str, Tensor], sample: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.others = 0
-        self._uses = {name: _Uses(weight) for name, weight in weights.items()}
+        self._uses = {name: Uses(weight) for name, weight in weights.items()}
         self._stored: dict[int, _Stored] = {}
         for name, weight in weights.items():
             self._about(weight).weight = name
@@ -199,7 +114,7 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         from_sample = any(self._about(tensor).from_sample for tensor in inputs)
-        origin: _Made | _Mixed | None = None
+        origin: Made | Mixed | None = None
         if formula is not None:
             self._count(product, formula(*args, **kwargs, out_val=result), args, inputs)
         else:
@@ -217,27 +132,27 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage = tensor.untyped_storage()
         return self._stored.setdefault(storage._cdata, _Stored(storage))
 
-    def _origin(self, tensor: Tensor) -> _Made | _Mixed | None:
+    def _origin(self, tensor: Tensor) -> Made | Mixed | None:
         about = self._about(tensor)
         if about.weight is not None:
-            return _Made(
-                (_Part(about.weight, tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())),)
+            return Made(
+                (Part(about.weight, tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())),)
             )
-        if isinstance(about.origin, _Made):
+        if isinstance(about.origin, Made):
             distinct = math.prod(n for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride != 0)
             if distinct != about.origin.numel:
-                return _Mixed(about.origin.weights, "a part of a copy")
+                return Mixed(about.origin.weights, "a part of a copy")
         return about.origin
 
     def _count(self, name: str, flops: int, args: tuple[Any, ...], inputs: list[Tensor]) -> None:
         """Put down the FLOPs of one product to the weight among its factors, or to no weight."""
         if name in _FACTORS:
             factors = [args[position] for position in _FACTORS[name]]
-            weighed = [made for factor in factors if isinstance(made := self._origin(factor), _Made)]
+            weighed = [made for factor in factors if isinstance(made := self._origin(factor), Made)]
         elif name in _CONVOLUTIONS:
             factors = [args[0], args[1]]
-            weighed = [made] if isinstance(made := self._origin(args[1]), _Made) else []
-            if isinstance(image := self._origin(args[0]), _Made):
+            weighed = [made] if isinstance(made := self._origin(args[1]), Made) else []
+            if isinstance(image := self._origin(args[0]), Made):
                 raise _cannot_be_counted(image.weights, f"its weight is what a {name} is applied to")
         else:
             factors, weighed = inputs, []
@@ -252,7 +167,7 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if not weighed:
             for factor in factors:
-                if isinstance(origin := self._origin(factor), _Mixed):
+                if isinstance(origin := self._origin(factor), Mixed):
                     raise _cannot_be_counted(
                         origin.weights, f"{name} multiplies by what {origin.operation} made of its weight"
                     )
@@ -264,9 +179,10 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _origin_of_result(
         self, name: str, inputs: list[Tensor], outputs: list[Tensor], *, from_sample: bool
-    ) -> _Made | _Mixed | None:
+    ) -> Made | Mixed | None:
         """What the result of an operation is made of that is no product."""
         origins = [self._origin(tensor) for tensor in inputs]
+        mixed = [origin for origin in origins if isinstance(origin, Mixed)]
         weights = tuple(dict.fromkeys(weight for origin in origins if origin is not None for weight in origin.weights))
         if not weights:
             return None
@@ -275,42 +191,32 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if from_sample:
             for weight in weights:
                 self._uses[weight].met_sample_in.append(name)
-            return _Mixed(weights, name)
-        if name in _KEEP_ZEROS and not any(isinstance(origin, _Mixed) for origin in origins):
-            return self._kept(name, inputs, origins, outputs[0]) or _Mixed(weights, name)
-        return _Mixed(weights, name)
+        elif name in _KEEP_ZEROS and not mixed and (kept := self._kept(name, inputs, origins, outputs[0])):
+            return kept
+        return Mixed(weights, mixed[0].operation if mixed else name)
 
-    def _kept(
-        self, name: str, inputs: list[Tensor], origins: list[_Made | _Mixed | None], result: Tensor
-    ) -> _Made | None:
+    def _kept(self, name: str, inputs: list[Tensor], origins: list[Made | Mixed | None], result: Tensor) -> Made | None:
         """What the result of an operation in _KEEP_ZEROS is made of; None where weights meet each other."""
         if name in ("cat", "stack"):
-            made = [o if isinstance(o, _Made) else _Made((), t.numel()) for t, o in zip(inputs, origins, strict=True)]
-            return _Made(tuple(part for each in made for part in each.parts), sum(each.others for each in made))
+            made = [o if isinstance(o, Made) else Made((), t.numel()) for t, o in zip(inputs, origins, strict=True)]
+            return Made(tuple(part for each in made for part in each.parts), sum(each.others for each in made))
         if name == "copy_":  # only of the second argument, and only where it fills all that the first one is a view of
             filled = inputs[0].numel() * inputs[0].element_size() == inputs[0].untyped_storage().nbytes()
             origin = origins[1] if filled else None
         else:
-            kept = [origin for origin in origins if isinstance(origin, _Made)]
+            kept = [origin for origin in origins if isinstance(origin, Made)]
             divisor = name.startswith("div") and origins[0] is None
             origin = kept[0] if len(kept) == 1 and not divisor else None
-        if not isinstance(origin, _Made):
+        if not isinstance(origin, Made):
             return None
         # Broadcast: each element as often as any other.
-        return _repeated(origin, result.numel() // origin.numel)
+        return origin.repeated(result.numel() // origin.numel)
 
 
 def _flops_by_factors(*args: Any, **_: Any) -> int:
     """FLOPs of an operation whose last two arguments are multiplied, the second one a vector or matrices."""
     one, other = [argument for argument in args if isinstance(argument, Tensor)][-2:]
     return 2 * one.numel() * (other.shape[-1] if other.dim() > 1 else 1)
-
-
-def _repeated(made: _Made, times: int) -> _Made:
-    if times == 1:
-        return made
-    parts = tuple(_Part(p.weight, (times, *p.size), (0, *p.stride), p.offset) for p in made.parts)
-    return _Made(parts, times * made.others)
 
 
 def _check_known(func: Any) -> None:

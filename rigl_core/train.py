@@ -44,8 +44,11 @@ class Run:
         n_steps = self.batches_per_epoch * config.n_epochs
         self.replicas = workplace.replicas(config, data, plan, n_steps, masks)
         self.layer_flops = forward_flops(self.replicas[0].model, data.input_shape, data.input_dtype)
-        dense = build_model(config, data, 0, narrow=False)
-        self.dense_flops = float(sum(forward_flops(dense, data.input_shape, data.input_dtype).values()))
+        dense_flops = self.layer_flops
+        if get_method(config.method).narrow:
+            dense = build_model(config, data, 0, narrow=False)
+            dense_flops = forward_flops(dense, data.input_shape, data.input_dtype)
+        self.dense_flops = float(sum(dense_flops.values()))
         self.initial_layer_sparsity = self._layer_sparsity()  # what a checkpoint brings is no beginning
         self.step = 0
         self.history: list[EpochReport] = []

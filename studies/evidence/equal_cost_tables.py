@@ -17,7 +17,7 @@ TITLE = "Uniform and other distributions at equal cost, on test"
 
 
 def at_equal_cost(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfReach]) -> list[Block]:
-    """Uniform against the other distributions at equal cost; nothing where there is only one distribution."""
+    """A uniform distribution against the others at equal cost; nothing where there is only one distribution."""
     if not compared and not out_of_reach:
         return []
     blocks: list[Block] = [Text(_distribution_finding(compared, out_of_reach), "finding")]
@@ -44,13 +44,14 @@ def _equal_cost_table(compared: Sequence[EqualCost]) -> Table:
             f"{one.method}, {one.other}",
             one.cost.noun,
             one.cost.shown(one.at),
-            one.uniform_place,
+            one.base_place,
             one.other_place,
             points(one.difference).removesuffix(" points"),
         )
         for one in compared
     ]
-    header = ("what", "equal", "at", "uniform", "the other", "the other minus uniform, points")
+    base = _bases(compared)
+    header = ("what", "equal", "at", base, "the other", f"the other minus {base}, points")
     return Table("equal-cost", TITLE, header, tuple(rows), frozenset({2, 5}))
 
 
@@ -63,10 +64,14 @@ def _methods_table(compared: Sequence[EqualCost]) -> Table:
         shown = [in_points(value) for value in (math.fsum(means) / len(means), min(means), max(means))]
         rows.append((f"{method}, {other}", cost.noun, str(len(own)), *shown, *map(str, _sure(own))))
     header = (
-        *("what", "equal", "comparisons", "the other minus uniform, points", "least", "most"),
+        *("what", "equal", "comparisons", f"the other minus {_bases(compared)}, points", "least", "most"),
         *("surely above", "surely below"),
     )
     return Table("equal-cost", TITLE, header, tuple(rows), frozenset(range(2, len(header))))
+
+
+def _bases(compared: Sequence[EqualCost]) -> str:
+    return " or ".join(dict.fromkeys(one.base for one in compared))
 
 
 def _sure(gaps: Sequence[Difference]) -> tuple[int, int]:
@@ -77,16 +82,17 @@ def _sure(gaps: Sequence[Difference]) -> tuple[int, int]:
 
 def _distribution_finding(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfReach]) -> str:
     said = []
-    kinds = [(one.other, one.cost) for one in compared] + [(one.other, one.cost) for one in out_of_reach]
-    for other, cost in dict.fromkeys(kinds):
-        own = [one.difference for one in compared if (one.other, one.cost) == (other, cost)]
+    kinds = [(one.base, one.other, one.cost) for one in compared]
+    kinds += [(one.base, one.other, one.cost) for one in out_of_reach]
+    for base, other, cost in dict.fromkeys(kinds):
+        own = [one.difference for one in compared if (one.base, one.other, one.cost) == (base, other, cost)]
         if not own:
-            said.append(f"at equal {cost.noun} nothing can be said of {other} and uniform")
+            said.append(f"at equal {cost.noun} nothing can be said of {other} and {base}")
             continue
         above, below = _sure(own)
         mean = in_points(math.fsum(gap.mean for gap in own) / len(own))
         ends = f"95 % interval above 0 in {above}, below in {below}"
-        said.append(f"at equal {cost.noun} {other} minus uniform is {mean} points ({_over(len(own))}; {ends})")
+        said.append(f"at equal {cost.noun} {other} minus {base} is {mean} points ({_over(len(own))}; {ends})")
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
 

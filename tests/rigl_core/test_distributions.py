@@ -117,4 +117,4 @@ def test_names() -> None:
     assert distribution_name("random") == "uniform"
     with pytest.raises(UnknownName) as caught:
         distribution_name("ekr")
-    assert str(caught.value) == 'unknown distribution "ekr". Did you mean "erk"? Known: uniform, er, erk.'
+    assert str(caught.value) == 'unknown distribution "ekr". Did you mean "erk"? Known: uniform, uniform_all, er, erk.'
