@@ -134,7 +134,8 @@ def run_worker(
 
 def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
     """Run the ticket; whatever goes wrong, it does not stay behind as running."""
-    log.info("%s begins (attempt %d)", ticket, ticket.attempt)
+    # A trial is one line, at its end. That it goes on from an earlier worker's is worth another.
+    log.log(logging.INFO if ticket.attempt > 1 else logging.DEBUG, "%s begins (attempt %d)", ticket, ticket.attempt)
     began = time.monotonic()
     try:
         ending = run(ticket, stop)
@@ -154,7 +155,8 @@ def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
     except BaseException:
         ticket.give_back("interrupted")
         raise
-    log.info("%s: %s after %.1f s", ticket, ending.replace("_", " "), time.monotonic() - began)
+    reached = "" if ticket.val_accuracy is None else f", validation accuracy {100 * ticket.val_accuracy:.2f} %"
+    log.info("%s: %s after %.1f s%s", ticket, ending.replace("_", " "), time.monotonic() - began, reached)
     return ending
 
 
