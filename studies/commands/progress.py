@@ -1,4 +1,4 @@
-"""Live progress of a campaign: in place on a terminal, elsewhere a plain line in ten seconds at most. Always on stderr."""
+"""Live progress of a campaign: in place on a terminal, elsewhere a line in ten seconds at most. Always on stderr."""
 
 import os
 import sys
