@@ -47,16 +47,16 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     for parameter in model.parameters():
         twin = torch.empty_strided(parameter.shape, parameter.stride(), dtype=parameter.dtype, device="meta")
         memo[id(parameter)] = nn.Parameter(twin, requires_grad=False)
-        twins[parameter.untyped_storage().data_ptr()] = parameter, memo[id(parameter)]
+        twins[parameter.untyped_storage()._cdata] = parameter, memo[id(parameter)]
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     for module in model.modules():
         memo[id(module._forward_hooks)] = OrderedDict()
         memo[id(module._forward_pre_hooks)] = OrderedDict()
         for tensor in vars(module).values():
-            if isinstance(tensor, Tensor):  # neither parameter nor buffer; it may be a view of a parameter
+            if isinstance(tensor, Tensor) and id(tensor) not in memo:  # it may be a view of a parameter
                 memo[id(tensor)] = torch.empty_like(tensor, device="meta")
-                if (found := twins.get(tensor.untyped_storage().data_ptr())) is not None:
+                if (found := twins.get(tensor.untyped_storage()._cdata)) is not None:
                     offset = int(tensor.storage_offset() - found[0].storage_offset())
                     memo[id(tensor)] = found[1].as_strided(tensor.shape, tensor.stride(), offset)
     return copy.deepcopy(model, memo).eval()

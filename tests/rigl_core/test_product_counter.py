@@ -267,10 +267,13 @@ def test_a_weight_in_any_memory_format_counts_by_its_own_mask():
     assert each[:, 2:].unique().tolist() == [0]
 
 
-def test_a_view_kept_as_an_attribute_is_the_weight():
-    net = Net(lambda n, x: n.a(x) @ n.turned.t(), a=linear())
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_view_kept_as_an_attribute_is_the_weight(device):
+    net = Net(lambda n, x: n.a(x) @ n.turned.t() @ n.same.t() @ n.own, a=linear(), b=linear()).to(device)
     net.turned = net.a.weight.data.t()
-    assert forward_flops(net, (8,)) == {"a.weight": 2 * (2 * 8 * 6)}
+    net.__dict__["same"] = net.a.weight
+    net.own = torch.ones(6, 2, dtype=torch.float64, device=device)
+    assert forward_flops(net, (8,)) == {"a.weight": 3 * (2 * 8 * 6), "b.weight": 0, OTHER_PRODUCTS: 2 * 6 * 2}
 
 
 REFUSED = {
