@@ -44,7 +44,7 @@ def test_a_byte_order_mark_is_no_obstacle(file: Path) -> None:
 
 def test_the_name_can_be_changed() -> None:
     assert load_spec(ENTRY, name="mine").name == "mine"
-    assert load_spec(ENTRY, ["name=mine"]).plans()[0].name == "mine/rigl-s0.9-uniform"
+    assert load_spec(ENTRY, ["name=mine"]).plans()[0].name == "mine/rigl-s0.9-uniform_all"
 
 
 @pytest.mark.parametrize(
