@@ -157,7 +157,7 @@ LogFormat = Annotated[
     one_of(FORMATS, "--log-format", callback=choose_log_format, help="How messages and the workers' log are written."),
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", help="Log the beginning of each trial and every epoch. Default: some epochs.")
+    bool, typer.Option("--verbose", help="Log the beginning of each trial and every epoch, not some epochs only.")
 ]
 DataDir = Annotated[
     Path | None,
