@@ -102,7 +102,10 @@ def methods() -> str:
 
 METHODS_TEXT = """
 f_S and f_D are the forward FLOPs of the sparse and the dense network; where f_S changes (redistribution, pruning) it is
-the mean over training. 1 multiply-accumulate is 2 FLOPs; convolutions and linear layers count.
+the mean over training. 1 multiply-accumulate is 2 FLOPs. Every matrix product and convolution counts, as in
+`torch.utils.flop_counter.FlopCounterMode`: with a maskable weight as a factor, by its mask, at each use; without one
+(attention's products, transposed convolutions, `nn.LSTM`), in full. A network with an operation or a use of a weight
+that cannot be counted is refused by name.
 
 **Drop and grow.** At every `delta_t`-th step before `t_end` (75 % of training), each layer drops the
 `int(f(t) · n_active)` active weights of smallest magnitude, with f(t) = α/2 · (1 + cos(πt/T_end)), and grows as many of

@@ -1,4 +1,4 @@
-"""How a network's sparsity is spread over its layers: uniform, Erdős-Rényi, Erdős-Rényi-Kernel.
+"""How a network's sparsity is spread over its layers: uniformly, Erdős-Rényi, Erdős-Rényi-Kernel.
 
 Every distribution has the same signature: shapes of the maskable weights in model order, and the sparsity asked for,
 to the sparsity of each layer, in [0, 1].
@@ -42,6 +42,16 @@ def uniform(shapes: Mapping[str, Shape], sparsity: float) -> dict[str, float]:
     """
     _check(shapes, sparsity)
     return {name: 0.0 if position == 0 else sparsity for position, name in enumerate(shapes)}
+
+
+def uniform_all(shapes: Mapping[str, Shape], sparsity: float) -> dict[str, float]:
+    """The same sparsity in every layer, the first included.
+
+    For networks whose first layer has most of the weights, as that of a perceptron has: `uniform`, which leaves it
+    dense, gives those hardly any sparsity. Arguments, result and errors as `uniform`.
+    """
+    _check(shapes, sparsity)
+    return dict.fromkeys(shapes, sparsity)
 
 
 def _erdos_renyi_scale_er(shape: Shape) -> float:
@@ -94,10 +104,14 @@ def erk(shapes: Mapping[str, Shape], sparsity: float) -> dict[str, float]:
     return _scaled(shapes, sparsity, _erdos_renyi_scale_erk)
 
 
-DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType({"uniform": uniform, "er": er, "erk": erk})
+DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType(
+    {"uniform": uniform, "uniform_all": uniform_all, "er": er, "erk": erk}
+)
 ALIASES: Mapping[str, str] = MappingProxyType({"random": "uniform"})
 """Other words users have for a distribution."""
-TITLES: Mapping[str, str] = MappingProxyType({"uniform": "uniform", "er": "ER", "erk": "ERK"})
+TITLES: Mapping[str, str] = MappingProxyType(
+    {"uniform": "uniform", "uniform_all": "uniform (all layers)", "er": "ER", "erk": "ERK"}
+)
 """Their names as people write them."""
 
 

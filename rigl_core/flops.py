@@ -1,4 +1,4 @@
-"""What a sparse network costs: FLOPs of convolutions and linear layers, from masks and real output shapes.
+"""What a sparse network costs: FLOPs of its matrix products and convolutions, from masks and real shapes.
 
 One multiply-accumulate is 2 FLOPs. Biases, normalisation and activations are not counted, as is usual in the sparse
 training literature (Evci et al. 2020, appendix H).
@@ -6,58 +6,34 @@ training literature (Evci et al. 2020, appendix H).
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from rigl_core.distributions import Shape
 from rigl_core.errors import BadInput
 from rigl_core.masks import maskable_weights
 from rigl_core.methods import get_method
+from rigl_core.product_counter import ProductCounter
 
-_COUNTED = frozenset({F.conv1d, F.conv2d, F.conv3d, F.linear})
-"""(input, weight, ...) -> output. However they are called (module, `torch.conv2d`, `F.conv2d`), it is these objects."""
+OTHER_PRODUCTS = "(other products)"
+"""Key for the products in which no maskable weight takes part: attention's, transposed convolutions, `nn.LSTM`."""
 
 
-class _FlopCounter(TorchFunctionMode):
-    """While active, adds up the FLOPs of each convolution and matrix product by the weight it uses.
+class ForwardFlops(dict[str, int]):
+    """Dense FLOPs of one sample by the name of the weight, and under OTHER_PRODUCTS what is never sparse, if any.
 
     Attributes:
-        flops: FLOPs so far, by the name of the weight.
-        other_uses: for each weight that went into a function that is not counted, the name of that function.
+        by_element: for each weight whose elements are in different numbers of products, their FLOPs, int64 of the
+            weight's shape. A projection of attention is such a weight, where queries and keys differ in number.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.flops = dict.fromkeys(weights, 0)
-        self.other_uses: dict[str, str] = {}
-        # By identity, because `==` of tensors compares elements. A weight shared by two layers counts for the first.
-        self._names: dict[int, str] = {}
-        for name, weight in weights.items():
-            self._names.setdefault(id(weight), name)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        if func in _COUNTED:
-            weight = kwargs["weight"] if "weight" in kwargs else args[1]
-            if (name := self._names.get(id(weight))) is not None:
-                # Each element of the output is a dot product of length C_in/groups · kernel size: one filter.
-                self.flops[name] += 2 * result.numel() * weight[0].numel()
-            return result
-        called = getattr(func, "__name__", str(func))
-        if called != "__get__":  # reading an attribute, such as `weight.device`, costs nothing
-            for used in (*args, *kwargs.values()):
-                if (name := self._names.get(id(used))) is not None:
-                    self.other_uses[name] = called
-        return result
+        self.by_element: dict[str, Tensor] = {}
 
 
 def _meta_copy(model: nn.Module) -> nn.Module:
@@ -67,22 +43,35 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     hook tables, so that no hook of the user runs (or is copied) in the dry run.
     """
     memo: dict[int, Any] = {}
+    twins: dict[int, tuple[Tensor, Tensor]] = {}
     for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+        twin = torch.empty_strided(parameter.shape, parameter.stride(), dtype=parameter.dtype, device="meta")
+        memo[id(parameter)] = nn.Parameter(twin, requires_grad=False)
+        twins[parameter.untyped_storage()._cdata] = parameter, memo[id(parameter)]
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     for module in model.modules():
         memo[id(module._forward_hooks)] = OrderedDict()
         memo[id(module._forward_pre_hooks)] = OrderedDict()
+        for tensor in vars(module).values():
+            if isinstance(tensor, Tensor) and id(tensor) not in memo:  # it may be a view of a parameter
+                memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+                if (found := twins.get(tensor.untyped_storage()._cdata)) is not None:
+                    offset = int(tensor.storage_offset() - found[0].storage_offset())
+                    memo[id(tensor)] = found[1].as_strided(tensor.shape, tensor.stride(), offset)
     return copy.deepcopy(model, memo).eval()
 
 
-def forward_flops(model: nn.Module, input_shape: Shape, dtype: torch.dtype | None = None) -> dict[str, int]:
-    """Dense FLOPs of one forward pass of one sample, for each maskable layer.
+def forward_flops(model: nn.Module, input_shape: Shape, dtype: torch.dtype | None = None) -> ForwardFlops:
+    """Dense FLOPs of one forward pass of one sample, for each maskable layer and for all that is not masked.
+
+    Every matrix product and convolution counts, with the formulas of `torch.utils.flop_counter.FlopCounterMode`, for
+    the maskable weight that is a factor in it: the weight itself, a view, a part or a multiple of it. So a layer that
+    is called twice counts twice (that of a recurrent network once for each position of the sequence), one that is
+    never called counts 0. The sum of all values is the cost of the dense network.
 
     A dry run on the meta device: nothing is computed, and the model, its training flag, BatchNorm statistics, hooks and
-    every random number generator stay as they are. A layer that is called twice counts twice (that of a recurrent
-    network once for each position of the sequence), one that is never called counts 0.
+    every random number generator stay as they are. The network runs in evaluation mode.
 
     Args:
         model: any network made of PyTorch modules.
@@ -90,49 +79,76 @@ def forward_flops(model: nn.Module, input_shape: Shape, dtype: torch.dtype | Non
         dtype: of a sample, torch.int64 for text; None takes that of the weights.
 
     Returns:
-        FLOPs by the name of the weight, in model order (the keys of `maskable_weights`).
+        FLOPs by the name of the weight, in model order (the keys of `maskable_weights`). If there are products without
+        a maskable weight, their FLOPs follow under OTHER_PRODUCTS.
 
     Raises:
         BadInput: the model has no maskable weights, does not take samples of this shape, cannot run without data, or
-            uses a maskable weight in a way that cannot be counted (for example inside `nn.MultiheadAttention`).
+            has an operation or a use of a maskable weight that cannot be counted.
     """
-    twin = _meta_copy(model)
-    weights = maskable_weights(twin)
-    if not weights:
+    if not (own := maskable_weights(model)):
         raise BadInput("the model has no maskable weights (no Conv or Linear layer); there are no FLOPs to count.")
-    dtype = dtype or next(iter(weights.values())).dtype
-    counter = _FlopCounter(weights)
+    dtype = dtype or next(iter(own.values())).dtype
     # Tensors which the model makes on its way belong on the meta device too: hence the device context.
     try:
-        with torch.no_grad(), torch.device("meta"), counter:
-            twin(torch.empty((1, *input_shape), dtype=dtype))
-    except RuntimeError as error:
+        twin = _meta_copy(model)
+        weights = maskable_weights(twin)
+        with torch.no_grad(), torch.device("meta"):
+            sample = torch.empty((1, *input_shape), dtype=dtype)
+            with ProductCounter(weights, sample) as counter:
+                twin(sample)
+    except BadInput:
+        raise
+    except Exception as error:  # the network is code of the user's
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise BadInput(
-            f"the model cannot take one sample of shape {tuple(input_shape)} in a dry run: {error}"
+            f"the model cannot take one sample of shape {tuple(input_shape)} in a dry run: {reason}"
         ) from error
-    for name, function in counter.other_uses.items():
-        if counter.flops[name] == 0:
-            raise BadInput(f"the FLOPs of layer {name} cannot be counted: its weight is only used in {function}.")
-    return counter.flops
+    flops = ForwardFlops()
+    for name, each in counter.flops_of_elements().items():
+        if isinstance(each, Tensor):
+            flops.by_element[name] = each
+            flops[name] = int(each.sum())
+        else:
+            flops[name] = each * weights[name].numel()
+    if counter.others:
+        flops[OTHER_PRODUCTS] = counter.others
+    return flops
 
 
-def inference_flops(layer_flops: Mapping[str, int], sparsities: Mapping[str, float]) -> float:
+def inference_flops(
+    layer_flops: Mapping[str, int], sparsities: Mapping[str, float], masks: Mapping[str, Tensor] | None = None
+) -> float:
     """FLOPs of one forward pass of one sample when only active weights are multiplied: f_S.
 
     Args:
-        layer_flops: dense FLOPs by layer, from `forward_flops`.
+        layer_flops: dense FLOPs by layer, from `forward_flops`; those under OTHER_PRODUCTS count in full.
         sparsities: fraction of masked-out weights of each of these layers, in [0, 1].
+        masks: by layer, bool of the weight's shape, True = active. Only looked at for layers in
+            `ForwardFlops.by_element`: there it matters which weights are masked out.
 
     Raises:
-        BadInput: a layer without a sparsity, or one outside [0, 1].
+        BadInput: a layer without a sparsity, or one outside [0, 1]; no mask for a layer that needs it.
     """
+    by_element = layer_flops.by_element if isinstance(layer_flops, ForwardFlops) else {}
     total = 0.0
     for name, flops in layer_flops.items():
+        if name == OTHER_PRODUCTS:
+            total += flops
+            continue
         if name not in sparsities:
             raise BadInput(f"no sparsity is given for layer {name}; given: {', '.join(sparsities) or 'none'}.")
         if not 0.0 <= sparsities[name] <= 1.0:
             raise BadInput(f"layer {name} has sparsity {sparsities[name]}; it must be in [0, 1].")
-        total += flops * (1.0 - sparsities[name])
+        if name not in by_element or sparsities[name] in (0.0, 1.0):
+            total += flops * (1.0 - sparsities[name])
+        elif masks is not None and name in masks:
+            total += int(by_element[name][masks[name].cpu()].sum())
+        else:
+            raise BadInput(
+                f"parts of layer {name} are used differently often, so its sparsity does not tell its FLOPs; "
+                "pass its mask in `masks`."
+            )
     return total
 
 

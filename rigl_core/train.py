@@ -44,8 +44,11 @@ class Run:
         n_steps = self.batches_per_epoch * config.n_epochs
         self.replicas = workplace.replicas(config, data, plan, n_steps, masks)
         self.layer_flops = forward_flops(self.replicas[0].model, data.input_shape, data.input_dtype)
-        dense = build_model(config, data, 0, narrow=False)
-        self.dense_flops = float(sum(forward_flops(dense, data.input_shape, data.input_dtype).values()))
+        dense_flops = self.layer_flops
+        if get_method(config.method).narrow:
+            dense = build_model(config, data, 0, narrow=False)
+            dense_flops = forward_flops(dense, data.input_shape, data.input_dtype)
+        self.dense_flops = float(sum(dense_flops.values()))
         self.initial_layer_sparsity = self._layer_sparsity()  # what a checkpoint brings is no beginning
         self.step = 0
         self.history: list[EpochReport] = []
@@ -55,12 +58,12 @@ class Run:
         self._clock = time.monotonic()
 
     def _inference_flops(self, replica: Replica) -> float:
-        return inference_flops(self.layer_flops, replica.masks.sparsities())
+        return inference_flops(self.layer_flops, replica.masks.sparsities(), replica.masks.masks)
 
     def _layer_sparsity(self) -> dict[str, float]:
         """Of every maskable layer, the mean over the replicas."""
         each = [replica.masks.sparsities() for replica in self.replicas]
-        return {name: mean(own[name] for own in each) for name in self.layer_flops}
+        return {name: mean(own[name] for own in each) for name in each[0]}
 
     def train_batch(self) -> None:
         """The next mini-batch of every replica."""

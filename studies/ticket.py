@@ -81,6 +81,11 @@ class Ticket:
         """Seconds between the beats that keep this ticket; None where nobody sweeps."""
         return self._hold.heartbeat_interval
 
+    @property
+    def val_accuracy(self) -> float | None:
+        """What was reported of the last epoch; None before the first report."""
+        return self._values[max(self._values)] if self._values else None
+
     def __str__(self) -> str:
         return str(self._hold.claim)
 

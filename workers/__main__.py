@@ -36,6 +36,7 @@ def main() -> int:
         as_json = settings.log_format == "json"
         formatter = JsonFormatter() if as_json else TextFormatter(f"[worker {settings.index}] ")
         log_to_stderr(formatter, "", logging.INFO)
+        log.setLevel(logging.DEBUG if settings.verbose else logging.INFO)
         logging.captureWarnings(as_json)
         try:
             work(settings, stop)

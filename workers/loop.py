@@ -81,6 +81,7 @@ def run_worker(
     """
     rounds = _Rounds(queues, worker or worker_id(), poll_seconds)
     n_finished = n_failures = 0
+    is_first = True
     lacking: DataUnavailable | None = None
     pause = poll_seconds
     while not stop.is_set() and (max_trials is None or n_finished < max_trials):
@@ -102,6 +103,9 @@ def run_worker(
             rounds.over.clear()
             pause = poll_seconds
             with noted(campaign=ticket.spec.campaign, study=ticket.spec.study, trial=ticket.number):
+                # A trial is one line, at its end. The first one shows that this worker trains.
+                level, is_first = logging.INFO if is_first or ticket.attempt > 1 else logging.DEBUG, False
+                log.log(level, "%s begins (attempt %d)", ticket, ticket.attempt)
                 ending = _run_or_fail(ticket, run, stop)
         except DataUnavailable as error:
             if ticket is None:
@@ -134,7 +138,6 @@ def run_worker(
 
 def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
     """Run the ticket; whatever goes wrong, it does not stay behind as running."""
-    log.info("%s begins (attempt %d)", ticket, ticket.attempt)
     began = time.monotonic()
     try:
         ending = run(ticket, stop)
@@ -154,7 +157,8 @@ def _run_or_fail(ticket: Ticket, run: Run, stop: Stop) -> Ending:
     except BaseException:
         ticket.give_back("interrupted")
         raise
-    log.info("%s: %s after %.1f s", ticket, ending.replace("_", " "), time.monotonic() - began)
+    reached = "" if ticket.val_accuracy is None else f", validation accuracy {100 * ticket.val_accuracy:.2f} %"
+    log.info("%s: %s after %.1f s%s", ticket, ending.replace("_", " "), time.monotonic() - began, reached)
     return ending
 
 

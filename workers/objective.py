@@ -15,6 +15,7 @@ from rigl_core.workplace import Workplace
 from studies.errors import CheckpointElsewhere, CheckpointError, DataUnavailable, TicketLost, TrainingDiverged
 from studies.ticket import Report, Ticket
 from studies.trial import TrialResult
+from workers.epoch_log import EpochLog
 from workers.heartbeat import Heartbeat
 from workers.loop import Ending
 from workers.reporter import Reporter
@@ -33,12 +34,14 @@ class Means:
         data_dir: where to look for data sets first.
         execution: how to compute.
         workplace: what is kept from one ticket to the next.
+        epoch_log: which epochs are told without `--verbose`.
     """
 
     device: str = "cpu"
     data_dir: Path | None = None
     execution: Execution = field(default_factory=Execution)
     workplace: Workplace = field(default_factory=Workplace)
+    epoch_log: EpochLog = field(default_factory=EpochLog)
 
 
 def run_ticket(ticket: Ticket, stop: Stop, *, checkpoint_dir: Path, means: Means | None = None) -> Ending:
@@ -158,7 +161,8 @@ class _TicketRun:
         if report.replayed:  # it was not pruned there when it was trained
             return False
         prune = prune and report.epoch + 1 < self._n_epochs
-        log.info(
+        log.log(
+            logging.INFO if self._means.epoch_log.is_due() else logging.DEBUG,
             "%s: epoch %d of %d, validation accuracy %.2f %%%s",
             self._ticket,
             report.epoch + 1,

@@ -59,6 +59,7 @@ class WorkerSettings:
         grace_period: seconds of silence after which another worker's trial is taken over.
         poll_seconds: seconds between two looks of an idle worker.
         log_format: "text" or "json".
+        verbose: also log the beginning of each trial and every epoch.
     """
 
     storage: str | None
@@ -79,6 +80,7 @@ class WorkerSettings:
     grace_period: int = GRACE_SECONDS
     poll_seconds: float = POLL_SECONDS
     log_format: str = "text"
+    verbose: bool = False
 
     @classmethod
     def storage_of(cls, url: StorageUrl) -> Mapping[str, str | None]:

@@ -25,6 +25,7 @@ from studies.commands.options import (
     Json,
     Precision,
     Storage,
+    Verbose,
     checkpoint_folder,
     chosen_campaigns,
 )
@@ -75,6 +76,7 @@ def slurm(
     precision: Precision = "auto",
     deterministic: Deterministic = False,
     compiled: Compiled = False,
+    verbose: Verbose = False,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
     storage: Storage = None,
@@ -116,7 +118,7 @@ def slurm(
         device = "cuda"  # on a node whose GPU is broken a job should say so, and not train on its CPU
     work = _work_arguments(campaigns, device, data_dir, checkpoints)
     work += ["--precision", precision, *(["--deterministic"] if deterministic else [])]
-    work += ["--compile"] if compiled else []
+    work += [*(["--compile"] if compiled else []), *(["--verbose"] if verbose else [])]
     jobs = submit(work, url, asked, place)
     if as_json:
         print_json({"jobs": jobs, "folder": str(place)})

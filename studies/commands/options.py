@@ -156,6 +156,9 @@ LogFormat = Annotated[
     str,
     one_of(FORMATS, "--log-format", callback=choose_log_format, help="How messages and the workers' log are written."),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Log the beginning of each trial and every epoch, not some epochs only.")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(

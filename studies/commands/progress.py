@@ -1,4 +1,4 @@
-"""Live progress of a campaign: in place on a terminal, one plain line a change everywhere else. Always on stderr."""
+"""Live progress of a campaign: in place on a terminal, elsewhere a line in ten seconds at most. Always on stderr."""
 
 import os
 import sys
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 "Between two looks at the database, where somebody watches."
-LOG_SECONDS = 5.0
-"The same where only a log does: hundreds of workers have one each, and one database."
+LOG_SECONDS = 10.0
+"The same where only a log does, a line each time at most: hundreds of workers have one each, and one database."
 
 
 class CampaignProgress:

@@ -29,6 +29,7 @@ from studies.commands.options import (
     Precision,
     Spec,
     Storage,
+    Verbose,
     Workers,
     checkpoint_folder,
     chosen_campaigns,
@@ -71,6 +72,7 @@ def work(
         ),
     ] = None,
     log_format: LogFormat = "text",
+    verbose: Verbose = False,
     storage: Storage = None,
 ) -> None:
     """Train the waiting trials of campaigns until all are done; start it on as many machines as there are.
@@ -102,6 +104,7 @@ def work(
             forever=forever,
             max_trials=max_trials,
             log_format=log_format,
+            verbose=verbose,
             health=health,
         )
         if stopped:
@@ -126,6 +129,7 @@ def run(
     data_dir: DataDir = None,
     checkpoints: Checkpoints = None,
     log_format: LogFormat = "text",
+    verbose: Verbose = False,
     storage: Storage = None,
 ) -> None:
     """Create a campaign, train it on this machine, and write its report: `create`, `work` and `report` in one.
@@ -156,7 +160,9 @@ def run(
         if not all(queue.counts().is_done for queue in queues):
             execution = Execution(precision=precision, deterministic=deterministic, compiled=compiled)
             where = (device, data_dir, checkpoints, execution)
-            code, stopped = _train(url, [planned.name], planned.name, n_workers, *where, log_format=log_format)
+            code, stopped = _train(
+                url, [planned.name], planned.name, n_workers, *where, log_format=log_format, verbose=verbose
+            )
             if stopped:
                 say(f"stopped by {stopped}; trials in progress were given back, and the same command goes on from here")
                 raise typer.Exit(INTERRUPTED)
@@ -184,6 +190,7 @@ def _train(
     forever: bool = False,
     max_trials: int | None = None,
     log_format: str = "text",
+    verbose: bool = False,
     health: HealthFile | None = None,
 ) -> tuple[int, str]:
     """Run workers with live progress. Their exit code, and what stopped them early ("" if nothing did)."""
@@ -205,6 +212,7 @@ def _train(
         forever=forever,
         max_trials=max_trials,
         log_format=log_format,
+        verbose=verbose,
     )
     stop = Stop()
     with on_signals(stop):

@@ -91,7 +91,7 @@ def section(evidence: Evidence) -> Section:
         blocks.append(_front_table(front))
     blocks.append(
         Text(
-            "FLOPs of convolutions and linear layers, one multiply-accumulate as two: of use from the final masks, of "
+            "FLOPs of products and convolutions, one multiply-accumulate as two: of use from the final masks, of "
             "training for a sample and step, averaged over topology updates; both as multiples of the dense network's. "
             "Active weights are those of the maskable layers. Seconds are of the device that trained, all seeds of a "
             "trial together. The front is drawn on validation accuracy, because it selects.",
@@ -179,6 +179,7 @@ def _summary(
         "equal_cost": [
             {
                 "method": one.method,
+                "base": one.base,
                 "distribution": one.other,
                 "cost": one.cost.column,
                 "at": one.at,
@@ -202,11 +203,12 @@ KEYS: Mapping[str, str] = {
     "cost.fronts[].trials[].cost": "what it costs",
     "cost.fronts[].trials[].val_accuracy": "what it reaches on validation, mean over the seeds",
     "cost.equal_cost[].method": "method whose distributions are compared",
-    "cost.equal_cost[].distribution": "the one compared with uniform",
+    "cost.equal_cost[].base": "uniform, or uniform_all where that was not trained",
+    "cost.equal_cost[].distribution": "the distribution compared with it",
     "cost.equal_cost[].cost": "column of trials.csv in which both are equal",
     "cost.equal_cost[].at": "value of that column",
     "cost.equal_cost[].interpolated": "whether one side lies between two trained sparsities",
-    "cost.equal_cost[].difference": "mean test accuracy of that distribution minus uniform's, over common seeds",
+    "cost.equal_cost[].difference": "mean test accuracy of that distribution minus the base's, over common seeds",
     "cost.equal_cost[].low": "lower end of its 95 % t-interval; null where there is none",
     "cost.equal_cost[].high": "upper end",
     "cost.equal_cost[].standard_error": "of the mean; null for one seed",

@@ -17,29 +17,32 @@ from studies.reporting.findings import Difference
 
 EQUAL = 0.02
 """Costs that differ by no more than this fraction count as the same."""
-BASE = "uniform"
+BASES = ("uniform", "uniform_all")
+"""What others are compared with: the first of these that a method was trained with."""
 COMPARED = (BY_COLUMN["n_active"], BY_COLUMN["train_flops"])
 
 
 @dataclass(frozen=True)
 class EqualCost:
-    """A distribution against uniform where both cost the same.
+    """A distribution against a uniform one where both cost the same.
 
     Attributes:
         method: trained with both.
-        other: the distribution compared with uniform.
+        base: a key of BASES.
+        other: the distribution compared with it.
         at: the cost.
-        uniform_place: the sparsity of uniform there, or those it was interpolated between.
+        base_place: the sparsity of the base there, or those it was interpolated between.
         other_place: the same of the other.
         interpolated: one side was not trained at this very cost.
-        difference: other minus uniform on test, paired by seed.
+        difference: other minus base on test, paired by seed.
     """
 
     method: str
+    base: str
     other: str
     cost: Cost
     at: float
-    uniform_place: str
+    base_place: str
     other_place: str
     interpolated: bool
     difference: Difference
@@ -50,6 +53,7 @@ class OutOfReach:
     """A setting whose cost is below or above everything that was trained of the distribution to compare with."""
 
     method: str
+    base: str
     other: str
     cost: Cost
     sentence: str
@@ -65,17 +69,17 @@ class _Point:
 
 
 def equal_costs(arms: Sequence[Arm]) -> tuple[tuple[EqualCost, ...], tuple[OutOfReach, ...]]:
-    """Every arm of uniform set against each other distribution of its method, and the other way round."""
+    """Every arm of the base set against each other distribution of its method, and the other way round."""
     compared: list[EqualCost] = []
     out_of_reach: list[OutOfReach] = []
     known = [arm for arm in arms if arm.reached() and _has_distribution(arm.method)]
     for method in dict.fromkeys(arm.name for arm in known):
         own = [arm for arm in known if arm.name == method]
-        uniform = [arm for arm in own if arm.distribution == BASE]
-        for other in dict.fromkeys(arm.distribution for arm in own if arm.distribution != BASE and uniform):
-            others = [arm for arm in own if arm.distribution == other]
-            for cost in COMPARED:
-                found = _at_equal_cost(method, other, cost, uniform, others)
+        trained = {arm.distribution: [a for a in own if a.distribution == arm.distribution] for arm in own}
+        base = next((name for name in BASES if name in trained), "")
+        for other in trained if base else ():
+            for cost in COMPARED if other != base else ():
+                found = _at_equal_cost(method, base, other, cost, trained[base], trained[other])
                 compared += found[0]
                 out_of_reach += found[1]
     return tuple(compared), tuple(out_of_reach)
@@ -88,27 +92,27 @@ def _has_distribution(method: str) -> bool:
 
 
 def _at_equal_cost(
-    method: str, other: str, cost: Cost, uniform: Sequence[Arm], others: Sequence[Arm]
+    method: str, base: str, other: str, cost: Cost, of_base: Sequence[Arm], others: Sequence[Arm]
 ) -> tuple[list[EqualCost], list[OutOfReach]]:
     compared: list[EqualCost] = []
     missing: list[OutOfReach] = []
     met: set[str] = set()
-    for anchors, curve, anchor_is_uniform in ((uniform, others, True), (others, uniform, False)):
+    for anchors, curve, anchor_is_base in ((of_base, others, True), (others, of_base, False)):
         for anchor in anchors:
             at = _cost(anchor, cost)
-            if math.isnan(at) or (not anchor_is_uniform and anchor.place in met):
+            if math.isnan(at) or (not anchor_is_base and anchor.place in met):
                 continue
             point = _interpolated(curve, cost, at)
             if point is None:
-                missing.append(OutOfReach(method, other, cost, _why(anchor, at, cost, curve)))
+                missing.append(OutOfReach(method, base, other, cost, _why(anchor, at, cost, curve)))
                 continue
             if point.exact:
                 met.add(point.place)  # seen from its side, the pair would be the same
             own = _Point(anchor.place, anchor.trained.test_by_seed, exact=True)
-            low, high = (own, point) if anchor_is_uniform else (point, own)
+            low, high = (own, point) if anchor_is_base else (point, own)
             gap = difference(high.test_by_seed, low.test_by_seed)
             if gap is not None:
-                compared.append(EqualCost(method, other, cost, at, low.place, high.place, not point.exact, gap))
+                compared.append(EqualCost(method, base, other, cost, at, low.place, high.place, not point.exact, gap))
     return compared, missing
 
 

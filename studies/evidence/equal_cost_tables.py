@@ -18,7 +18,7 @@ TITLE = "Uniform and other distributions at equal cost, on test"
 
 
 def at_equal_cost(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfReach]) -> list[Block]:
-    """Uniform against the other distributions at equal cost; nothing where there is only one distribution."""
+    """A uniform distribution against the others at equal cost; nothing where there is only one distribution."""
     if not compared and not out_of_reach:
         return []
     blocks: list[Block] = [Text(_distribution_finding(compared, out_of_reach), "finding")]
@@ -45,13 +45,14 @@ def _equal_cost_table(compared: Sequence[EqualCost]) -> Table:
             f"{names.method(one.method)}, {names.distribution(one.other)}",
             one.cost.noun,
             one.cost.shown(one.at),
-            one.uniform_place,
+            one.base_place,
             one.other_place,
             points(one.difference).removesuffix(" points"),
         )
         for one in compared
     ]
-    header = ("what", "equal", "at", "uniform", "the other", "the other minus uniform, points")
+    base = _bases(compared)
+    header = ("what", "equal", "at", base, "the other", f"the other minus {base}, points")
     return Table("equal-cost", TITLE, header, tuple(rows), frozenset({2, 5}))
 
 
@@ -72,10 +73,14 @@ def _methods_table(compared: Sequence[EqualCost]) -> Table:
             )
         )
     header = (
-        *("what", "equal", "comparisons", "the other minus uniform, points", "least", "most"),
+        *("what", "equal", "comparisons", f"the other minus {_bases(compared)}, points", "least", "most"),
         *("surely above", "surely below"),
     )
     return Table("equal-cost", TITLE, header, tuple(rows), frozenset(range(2, len(header))))
+
+
+def _bases(compared: Sequence[EqualCost]) -> str:
+    return " or ".join(dict.fromkeys(one.base for one in compared))
 
 
 def _sure(gaps: Sequence[Difference]) -> tuple[int, int]:
@@ -86,17 +91,18 @@ def _sure(gaps: Sequence[Difference]) -> tuple[int, int]:
 
 def _distribution_finding(compared: Sequence[EqualCost], out_of_reach: Sequence[OutOfReach]) -> str:
     said = []
-    kinds = [(one.other, one.cost) for one in compared] + [(one.other, one.cost) for one in out_of_reach]
-    for other, cost in dict.fromkeys(kinds):
-        called = names.distribution(other)
-        own = [one.difference for one in compared if (one.other, one.cost) == (other, cost)]
+    kinds = [(one.base, one.other, one.cost) for one in compared]
+    kinds += [(one.base, one.other, one.cost) for one in out_of_reach]
+    for base, other, cost in dict.fromkeys(kinds):
+        one, than = names.distribution(other), names.distribution(base)
+        own = [gap.difference for gap in compared if (gap.base, gap.other, gap.cost) == (base, other, cost)]
         if not own:
-            said.append(f"at equal {cost.noun} nothing can be said of {called} and uniform")
+            said.append(f"at equal {cost.noun} nothing can be said of {one} and {than}")
             continue
         above, below = _sure(own)
         mean = in_points(math.fsum(gap.mean for gap in own) / len(own))
         ends = f"95 % interval above 0 in {above}, below in {below}"
-        said.append(f"at equal {cost.noun} {called} minus uniform is {mean} points ({_over(len(own))}; {ends})")
+        said.append(f"at equal {cost.noun} {one} minus {than} is {mean} points ({_over(len(own))}; {ends})")
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
 

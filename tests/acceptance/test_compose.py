@@ -55,7 +55,8 @@ def compose() -> Iterator[Compose]:
     if reason := why_not_here() or why_no_images():
         pytest.skip(reason)
     name = f"rigl-study-test-{uuid4().hex[:8]}"
-    compose = Compose(name, RIGL_STUDY_IMAGE=name, DATASETS="digits", DASHBOARD_PORT="0", WORKER_CPUS="1")
+    files = ("docker-compose.yml", "tests/acceptance/compose.verbose.yml")
+    compose = Compose(name, files=files, RIGL_STUDY_IMAGE=name, DATASETS="digits", DASHBOARD_PORT="0", WORKER_CPUS="1")
     try:
         # One image after the other: the classic builder would install everything for two services of one image at once.
         compose("build", timeout=1200, COMPOSE_PARALLEL_LIMIT="1")

@@ -13,6 +13,7 @@ from rigl_core.distributions import (
     erk,
     layer_budgets,
     uniform,
+    uniform_all,
 )
 from rigl_core.errors import BadInput, UnknownName
 
@@ -117,4 +118,10 @@ def test_names() -> None:
     assert distribution_name("random") == "uniform"
     with pytest.raises(UnknownName) as caught:
         distribution_name("ekr")
-    assert str(caught.value) == 'unknown distribution "ekr". Did you mean "erk"? Known: uniform, er, erk.'
+    assert str(caught.value) == 'unknown distribution "ekr". Did you mean "erk"? Known: uniform, uniform_all, er, erk.'
+
+
+def test_uniform_all_masks_the_first_layer_too():
+    assert uniform_all(LENET, 0.9) == dict.fromkeys(LENET, 0.9)
+    budgets = layer_budgets(LENET, uniform_all(LENET, 0.9))
+    assert budgets == {"fc1.weight": 23_520, "fc2.weight": 3_000, "fc3.weight": 100}

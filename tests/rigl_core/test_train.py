@@ -9,6 +9,7 @@ from statistics import fmean
 from types import SimpleNamespace
 
 import pytest
+from torch import Tensor, nn
 
 from rigl_core.checkpoint import load_checkpoint
 from rigl_core.config import TrainConfig
@@ -215,6 +216,42 @@ def test_a_step_that_prunes_was_computed_before_it_pruned() -> None:
     pruned = run(CONFIG.model_copy(update=at_the_end))
     assert pruned.realised_sparsity == pytest.approx(0.8, abs=1e-3)
     assert pruned.train_flops == whole.train_flops == 1.0
+
+
+class Attending(nn.Module):
+    """Rows of an image attend to each other; queries come from half as many rows as keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(8, 16, bias=False)
+        self.classify = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.squeeze(1)
+        to_query, to_key = self.project.weight.chunk(2)
+        scores = nn.functional.linear(rows[:, :4], to_query) @ nn.functional.linear(rows, to_key).transpose(1, 2)
+        logits: Tensor = self.classify((scores.softmax(-1) @ rows).mean(1))
+        return logits
+
+
+def test_products_of_activations_cost_what_they_cost_and_parts_of_a_weight_by_their_own_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = CONFIG.model_copy(update={"seeds": (7,), "method": "rigl", "augmentation": "none"})
+    monkeypatch.setattr("rigl_core.train.build_model", lambda *_, **__: Attending())
+    monkeypatch.setattr("rigl_core.replica.build_model", lambda *_, **__: Attending())
+    run = Run(config, load_task(config), Plan(), {}, Workplace())
+    others = 2 * (2 * 4 * 8 * 8)  # queries times keys, and weights of the attention times rows
+    assert run.dense_flops == others + 4 * (2 * 8 * 8) + 8 * (2 * 8 * 8) + 2 * 8 * 4
+    for _ in range(BATCHES_PER_EPOCH):
+        run.train_batch()
+    masks = run.replicas[0].masks.masks
+    to_query, to_key = masks["project.weight"].chunk(2)
+    f_s = others + 2 * (4 * int(to_query.sum()) + 8 * int(to_key.sum()) + int(masks["classify.weight"].sum()))
+    assert run.finish_epoch().inference_flops == (f_s / run.dense_flops,)
+    outcome = run.outcome("stopped")
+    assert outcome.inference_flops == f_s / run.dense_flops
+    assert list(outcome.layer_sparsity) == list(outcome.initial_layer_sparsity) == ["project.weight", "classify.weight"]
 
 
 def test_flops_are_those_of_the_masks_of_every_step_by_hand_also_after_a_resume() -> None:

@@ -1,6 +1,7 @@
 """Costs: the front by hand, and distributions at equal cost with interpolation by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from studies.evidence.arms import Arm
 from studies.evidence.cost_figure import MAX_MARKS
 from studies.evidence.costs import BY_COLUMN
 from studies.evidence.equal_cost import EqualCost, OutOfReach, equal_costs
+from studies.evidence.equal_cost_tables import at_equal_cost
 from studies.reporting.findings import Setting
 from studies.reporting.section import Text
 from tests.studies.evidence_of import evidence_of, evidence_of_case
@@ -102,6 +104,19 @@ def test_equal_costs_by_hand() -> None:
         "RigL at S = 0.8 ERK has 0.4× training FLOPs and uniform 0.1× to 0.2×",
         "RigL at S = 0.95 ERK has 0.05× training FLOPs and uniform 0.1× to 0.2×",
     }
+
+
+def test_without_uniform_the_base_is_uniform_all() -> None:
+    base = [replace(one, distribution="uniform_all") for one in UNIFORM]
+    expected, _ = equal_costs([*UNIFORM, *ERK])
+    found, _ = equal_costs([*base, *ERK])
+
+    assert {(one.base, one.other) for one in found} == {("uniform_all", "erk")}
+    assert [one.difference for one in found] == [one.difference for one in expected]
+    text = " ".join(block.text for block in at_equal_cost(found, ()) if isinstance(block, Text))
+    assert "At equal active weights erk minus uniform_all is" in text
+    every, _ = equal_costs([*UNIFORM, *base, *ERK])
+    assert {(one.base, one.other) for one in every} == {("uniform", "uniform_all"), ("uniform", "erk")}
 
 
 def test_nothing_is_extrapolated_from_one_sparsity() -> None:

@@ -44,7 +44,7 @@ def test_a_byte_order_mark_is_no_obstacle(file: Path) -> None:
 
 def test_the_name_can_be_changed() -> None:
     assert load_spec(ENTRY, name="mine").name == "mine"
-    assert load_spec(ENTRY, ["name=mine"]).plans()[0].name == "mine/rigl-s0.9-uniform"
+    assert load_spec(ENTRY, ["name=mine"]).plans()[0].name == "mine/rigl-s0.9-uniform_all"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_set_makes_tables_that_are_not_there() -> None:
         ("strategy.pruner=medan", 'Did you mean "median"?'),
         ("strategy.pruner={name='median', patience=3}", "patience"),
         ("fixed.method=rigk", 'Did you mean "rigl"?'),
-        ("pairs.distribution=ekr", 'unknown distribution "ekr". Did you mean "erk"? Known: uniform, er, erk.'),
+        ("pairs.distribution=ekr", 'unknown distribution "ekr". Did you mean "erk"? Known: uniform, uniform_all,'),
         ("pairs.sparsity=1", "sparsity = 1.0"),
         ("pairs.sparsity=nan", "sparsity = nan"),
         ("search.lr.high=" + "9" * 400, "too large"),

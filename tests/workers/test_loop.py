@@ -1,6 +1,8 @@
 """The worker's loop, with a `run` that trains nothing."""
 
+import logging
 import os
+import re
 import socket
 
 import pytest
@@ -24,6 +26,45 @@ def test_all_studies_are_worked_in_turn(storage: BaseStorage) -> None:
     assert run_worker(queues, run, Stop(), worker="me") == 6
     assert order == [(queue.name, number) for number in range(3) for queue in queues]
     assert total(queues, "complete") == 6
+
+
+def test_a_trial_is_one_line_and_its_beginning_another_for_those_who_ask(
+    storage: BaseStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    queues = make_queues(storage, n_trials=2)[:1]
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        for epoch, accuracy in enumerate((0.5, 0.625)):
+            ticket.report(epoch, accuracy)
+        return complete(ticket, stop)
+
+    caplog.set_level(logging.DEBUG, "rigl_study.worker")
+    run_worker(queues, run, Stop())
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if ", trial " in record.getMessage()]
+    assert told[0] == ("INFO", f"{queues[0].name}, trial 0 begins (attempt 1)"), "that this worker trains"
+    assert told[2] == ("DEBUG", f"{queues[0].name}, trial 1 begins (attempt 1)")
+    for level, message in (told[1], told[3]):
+        assert level == "INFO"
+        assert re.fullmatch(r".*, trial \d: complete after \d+\.\d s, validation accuracy 62\.50 %", message)
+    assert len(told) == 4
+
+
+def test_that_a_trial_is_taken_over_is_told_at_its_beginning(
+    storage: BaseStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    queues = make_queues(storage, n_trials=2)[:1]
+    original = queues[0].claim
+
+    def claim(worker: str) -> Ticket | None:
+        ticket = original(worker)
+        if ticket is not None:
+            ticket.attempt = 2
+        return ticket
+
+    queues[0].claim = claim  # type: ignore[method-assign]
+    caplog.set_level(logging.INFO, "rigl_study.worker")
+    run_worker(queues, complete, Stop())
+    assert f"{queues[0].name}, trial 1 begins (attempt 2)" in caplog.messages
 
 
 def test_max_trials(storage: BaseStorage) -> None:

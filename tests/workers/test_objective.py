@@ -1,5 +1,6 @@
 """From a ticket to a training run and back, with real training on synthetic images."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ from studies.spec import StudySpec
 from studies.storage import open_storage
 from studies.ticket import Ticket
 from tests.workers.real_tickets import EPOCHS, StopAfter, claim, make_queue, stored
+from workers.epoch_log import EpochLog
 from workers.heartbeat import Heartbeat
 from workers.loop import run_worker
 from workers.objective import Means, run_ticket
@@ -53,6 +55,19 @@ def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStora
     assert told["epochs_recomputed"] == 0
     assert told["environment"]["device"] == "cpu"
     assert list(tmp_path.rglob("*.pt")) == [tmp_path / masks_file_of(ticket.spec.study, 0)], "for other runs"
+
+
+def test_epochs_that_are_not_due_are_for_those_who_ask(
+    storage: BaseStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rigl_study.worker")
+    queue = make_queue(storage)
+    log = EpochLog(lambda: 0.0)
+    while log.is_due():  # this worker has told its first epochs
+        pass
+    run_ticket(claim(queue), Stop(), checkpoint_dir=tmp_path, means=Means(epoch_log=log))
+    told = [(record.levelname, record.epoch) for record in caplog.records if hasattr(record, "epoch")]
+    assert told == [("DEBUG", epoch + 1) for epoch in range(EPOCHS)]
 
 
 def test_tickets_of_one_worker_share_the_data_and_are_computed_as_asked(

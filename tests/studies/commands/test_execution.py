@@ -13,6 +13,7 @@ from studies.database.storage_url import StorageUrl
 from workers.pool import WorkerSettings
 
 ASKED = ["--precision", "float32", "--deterministic", "--compile"]
+LOUD = [*ASKED, "--verbose"]
 SPEC = """
 name = "tiny"
 [fixed]
@@ -37,13 +38,13 @@ def test_workers_are_told(command: list[str], monkeypatch: pytest.MonkeyPatch) -
     assert CliRunner().invoke(app, ["create", "tiny.toml"]).exit_code == 0
     told: list[WorkerSettings] = []
     monkeypatch.setattr("workers.pool.run_workers", lambda settings, *_, **__: told.append(settings) or 1)
-    for asked in (ASKED, []):
+    for asked in (LOUD, []):
         done = CliRunner().invoke(app, [*command, *asked])
         assert done.exit_code == 1, done.output
     read = [WorkerSettings.from_json(settings.to_json()) for settings in told]
-    assert [(one.precision, one.deterministic, one.compiled) for one in read] == [
-        ("float32", True, True),
-        ("auto", False, False),
+    assert [(one.precision, one.deterministic, one.compiled, one.verbose) for one in read] == [
+        ("float32", True, True, True),
+        ("auto", False, False, False),
     ]
 
 
@@ -59,7 +60,7 @@ def test_a_single_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [given["execution"] for given in told] == [Execution(precision="float32", deterministic=True, compiled=True)]
 
 
-@pytest.mark.parametrize("asked", [ASKED, ASKED[:2]], ids=" ".join)
+@pytest.mark.parametrize("asked", [ASKED, ASKED[:2], LOUD], ids=" ".join)
 def test_jobs_are_told(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[list[str]] = []
     assert CliRunner().invoke(app, ["create", "tiny.toml"]).exit_code == 0

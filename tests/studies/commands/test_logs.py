@@ -58,6 +58,15 @@ def test_workers_and_their_parent_say_where_they_are() -> None:
     assert not done.stdout.startswith("{"), "the result is for people"
 
 
+def test_more_is_told_to_those_who_ask() -> None:
+    Path("tiny.toml").write_text(SPEC.replace("epochs = 2", "epochs = 5"))
+    done = run("run", "tiny.toml", "--verbose", "--checkpoints", "c", "--out", "out", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert [f"epoch {epoch} of 5" in done.stderr for epoch in range(1, 6)] == [True] * 5
+    assert "trial 0 begins (attempt 1)" in done.stderr
+    assert "trial 0: complete after" in done.stderr
+
+
 def test_what_is_wrong_is_said_in_json_too() -> None:
     run("create", "tiny.toml")
     for arguments, code, told in (
