@@ -80,7 +80,7 @@ def _methods_table(compared: Sequence[EqualCost]) -> Table:
 
 
 def _bases(compared: Sequence[EqualCost]) -> str:
-    return " or ".join(dict.fromkeys(one.base for one in compared))
+    return " or ".join(dict.fromkeys(names.distribution(one.base) for one in compared))
 
 
 def _sure(gaps: Sequence[Difference]) -> tuple[int, int]:
