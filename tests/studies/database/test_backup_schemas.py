@@ -150,7 +150,7 @@ def test_a_database_without_the_schema_is_told_so(made: Made, tmp_path: Path) ->
     fill(here)
     backup(here, file, Retrier(here))
     there = made("ALTER ROLE {role} SET search_path = lab")
-    with pytest.raises(BadInput, match="no schema of the search_path of .* is there; make it first"):
+    with pytest.raises(BadInput, match=r"no schema of the search_path of .* is there; make it first"):
         restore(there, file, Retrier(there), replace=False)
 
 
