@@ -29,7 +29,7 @@ ABSURD: dict[str, tuple[dict[str, Any], str]] = {
     "batch_size": ({"batch_size": 4 * 10**18}, "4e+18 items in a batch (batch_size = 4e+18); at most 1,000,000,000"),
     "batch_size beyond any float": ({"batch_size": 10**400}, "items in a batch"),
     "seeds": ({"seeds": range(10_000)}, "10,000 seeds (0 to 9999); at most 1,000 are allowed"),
-    "images": (synthetic(n_train=1e12), '4.58e+07 GiB of memory (most of it for the data set "synthetic"); at most'),
+    "images": (synthetic(n_train=1e12), '45,776,367 GiB of memory (most of it for the data set "synthetic"); at most'),
     "images to evaluate": (synthetic(n_eval=1e12), 'for the data set "synthetic"'),
     "pixels": (synthetic(height=1e6, width=1e6), "lower its dataset_options"),
     "pixels beyond any float": (synthetic(height=1e300, width=1e300, n_train=1, n_eval=1), "more than 1e+308 GiB"),
