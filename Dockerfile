@@ -39,8 +39,10 @@ ARG TORCH_INDEX_URL=
 COPY constraints.txt deploy/locks /project/
 RUN set -e; install="/opt/pip/bin/pip --python /opt/venv/bin/python install"; cd /project; \
     if [ -z "$TORCH_INDEX_URL" ]; then \
+      # The torch for the CPU is not on PyPI. If it lies in a folder that pip looks into (find-links), it is taken.
+      $install $LOCKED --no-index -r torch-cpu.txt 2>/dev/null || echo "no torch for the CPU in a folder: that of PyPI"; \
       $install $LOCKED -r train.txt; \
-      # A torch without CUDA, as a machine may have it in a folder that pip looks into, needs none of its libraries.
+      # A torch without CUDA needs none of its libraries.
       if /opt/venv/bin/python -c "from importlib.metadata import requires; \
           exit(not any('nvidia' in needed for needed in requires('torch')))"; then \
         $install $LOCKED -r cuda.txt; \

@@ -5,6 +5,7 @@
     cli.txt     all that the image `cli` has, which the image `worker` has, too
     train.txt   PyTorch and what it needs on a CPU
     cuda.txt    what the PyTorch of PyPI needs on a GPU
+    torch-cpu.txt   a PyTorch for the CPU, which is not on PyPI and is taken where pip finds it in a folder
     build.txt   what the project itself is built with
     torch-index.txt   as train.txt and cuda.txt, with the PyTorch of --torch-index (only if that is given)
 """
@@ -19,10 +20,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CUDA = re.compile(r"(nvidia|cuda|triton)\b")
-PYTORCH_CPU = "    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
-"""torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl, which is not on PyPI: a machine may have it in a folder that
-its pip looks into. Where no such file is, the line allows nothing."""
-PYTORCH_CPU_OF = "torch==2.13.0"
+TORCH_CPU = """torch==2.13.0+cpu ; sys_platform == 'linux' and platform_machine == 'x86_64' \\
+    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+"""
+"""Of the wheel for Python 3.11; not of PyPI, so it is kept here by hand, with the version of constraints.txt."""
 HEADER = "# Written by `make lock`; not to be edited. Install with: pip install --require-hashes --no-deps -r FILE\n"
 
 
@@ -58,11 +59,10 @@ def main() -> None:
     names = {re.split(r"[=\s]", line)[0] for line in compiled(arguments.uv, cli)}
     of_cli = {line: block for line, block in worker.items() if re.split(r"[=\s]", line)[0] in names}
     rest = {line: block for line, block in worker.items() if line not in of_cli}
-    if PYTORCH_CPU_OF in rest:
-        rest[PYTORCH_CPU_OF] = f"{rest[PYTORCH_CPU_OF].rstrip()} \\\n{PYTORCH_CPU}\n"
     write("cli.txt", of_cli)
     write("train.txt", {line: block for line, block in rest.items() if not CUDA.match(line)})
     write("cuda.txt", {line: block for line, block in rest.items() if CUDA.match(line)})
+    write("torch-cpu.txt", {"torch": TORCH_CPU})
     write("build.txt", compiled(arguments.uv, project["build-system"]["requires"]))
     if arguments.torch_index:
         # PyTorch's index comes first, and a package that it has comes from there alone.
