@@ -5,7 +5,9 @@
 #
 # It keeps to what Docker's classic builder knows, so that it builds with any engine.
 
-FROM python:3.11-slim-bookworm AS base
+# Empty, or a digest that pins the base image: @sha256:...; see docs/containers.md.
+ARG PYTHON_DIGEST=
+FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS base
 # No names that could be in use, no home, no shell. Group 0 is not wanted either.
 RUN groupadd --gid 10001 rigl && \
     useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin rigl && \
@@ -20,38 +22,44 @@ ENV PATH=/opt/venv/bin:/opt/rigl-study/bin:$PATH \
     RIGL_STUDY_DATA=/data \
     RIGL_STUDY_CHECKPOINTS=/checkpoints
 
-# What the project depends on, by itself: whatever else changes in pyproject.toml then installs nothing anew.
-FROM base AS requirements
-COPY pyproject.toml /project/
-RUN python3 -c "import tomllib; \
-    project = tomllib.load(open('/project/pyproject.toml', 'rb'))['project']; \
-    extras = project['optional-dependencies']; \
-    write = lambda name, lines: open(f'/project/{name}.txt', 'w').write('\n'.join(lines)); \
-    write('cli', project['dependencies'] + extras['dashboard']); \
-    write('train', extras['train'])"
-
 FROM base AS builder-cli
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# What is installed is what deploy/locks lists, file by file, and nothing that would run code of its own to be built.
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+    LOCKED="--require-hashes --no-deps --only-binary=:all:"
 # pip stays behind here: nobody installs anything in the final image.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
-COPY constraints.txt /project/
-COPY --from=requirements /project/cli.txt /project/
-RUN /opt/pip/bin/pip --python /opt/venv/bin/python install -c /project/constraints.txt -r /project/cli.txt
+COPY deploy/locks/cli.txt /project/
+RUN /opt/pip/bin/pip --python /opt/venv/bin/python install $LOCKED -r /project/cli.txt && \
+    /opt/pip/bin/pip --python /opt/venv/bin/python check
 
 FROM builder-cli AS builder-worker
-# Which torch: empty for the one of PyPI (CUDA), or the address of one of PyTorch's own indexes; see .env.example.
-# Only torch and torchvision come from there, and no other index can stand in for it.
+# Which torch: empty for the one of PyPI (CUDA), or the address of one of PyTorch's own indexes; see .env.example. The
+# files of that index are checked if `make lock` has listed them. Only torch and torchvision come from there.
 ARG TORCH_INDEX_URL=
-RUN if [ -n "$TORCH_INDEX_URL" ]; then \
-      /opt/pip/bin/pip --python /opt/venv/bin/python install --no-deps --index-url "$TORCH_INDEX_URL" \
-        -c /project/constraints.txt torch torchvision; \
-    fi
-COPY --from=requirements /project/train.txt /project/
-RUN /opt/pip/bin/pip --python /opt/venv/bin/python install -c /project/constraints.txt -r /project/train.txt
+COPY constraints.txt deploy/locks /project/
+RUN set -e; install="/opt/pip/bin/pip --python /opt/venv/bin/python install"; cd /project; \
+    if [ -z "$TORCH_INDEX_URL" ]; then \
+      # The torch for the CPU is not on PyPI. If it lies in a folder that pip looks into (find-links), it is taken.
+      $install $LOCKED --no-index -r torch-cpu.txt 2>/dev/null || echo "no torch for the CPU in a folder: that of PyPI"; \
+      $install $LOCKED -r train.txt; \
+      # A torch without CUDA needs none of its libraries.
+      if /opt/venv/bin/python -c "from importlib.metadata import requires; \
+          exit(not any('nvidia' in needed for needed in requires('torch')))"; then \
+        $install $LOCKED -r cuda.txt; \
+      fi; \
+    elif [ -e torch-index.txt ]; then \
+      $install $LOCKED --extra-index-url "$TORCH_INDEX_URL" -r torch-index.txt; \
+    else \
+      echo "no hashes are known for $TORCH_INDEX_URL; make lock TORCH_INDEX_URL=$TORCH_INDEX_URL writes them" >&2; \
+      $install --no-deps --index-url "$TORCH_INDEX_URL" -c constraints.txt torch torchvision; \
+      $install -c constraints.txt torch torchvision; \
+    fi; \
+    /opt/pip/bin/pip --python /opt/venv/bin/python check
 
 # The project itself, in a folder of its own: a change of it costs one small layer.
 FROM builder-cli AS builder-project
-RUN /opt/pip/bin/pip install --target /opt/hatchling "hatchling>=1.27,<2"
+COPY deploy/locks/build.txt /project/
+RUN /opt/pip/bin/pip install $LOCKED --target /opt/hatchling -r /project/build.txt
 COPY pyproject.toml README.md LICENSE /project/
 COPY rigl_core /project/rigl_core
 COPY studies /project/studies

@@ -7,7 +7,7 @@ WORKERS ?= 2
 TEST_PROCESSES ?= auto
 TEST_ARGS ?= -m "not containers and not slow"
 
-.PHONY: setup study test test-containers check bench docs format clean
+.PHONY: setup study test test-containers check bench docs format lock clean
 
 setup: $(BIN)/.installed
 
@@ -40,6 +40,11 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps sparsimony  # else: numpy 1
 	$(BIN)/python -W ignore -m benchmarks
+
+lock:  ## what the images install, with hashes: deploy/locks (TORCH_INDEX_URL=... for a PyTorch of another index, too)
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	build/lock/bin/python deploy/locks/make_locks.py --uv build/lock/bin/uv $(if $(TORCH_INDEX_URL),--torch-index $(TORCH_INDEX_URL))
 
 docs: setup
 	$(BIN)/python -m docs.generate

@@ -12,6 +12,7 @@ import re
 import secrets
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,8 @@ fleet is updated, and yet no run goes on with another configuration: a setting t
 only if it changes the training. Where no value trains as before, raise FORMAT.
 """
 _HEADER = re.compile(rb"rigl-study checkpoint (\d{1,9}) ([0-9a-f]{64})\n")
+_HEADER_SIZE = 128
+"""Bytes that a header fits in."""
 _ZIP = b"PK\x03\x04"  # how torch's own files begin, and those of format 1 that were nothing else
 
 
@@ -140,22 +143,7 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Any:
         CheckpointElsewhere: it is there, and cannot be read here.
         BadCheckpoint: missing, damaged, not a checkpoint, or of another configuration or version.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise BadCheckpoint(f"there is no checkpoint {path}.") from None
-    except OSError as error:
-        raise CheckpointElsewhere(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
-    header = _HEADER.match(content)
-    if header is None:
-        if content.startswith(_ZIP):
-            raise BadCheckpoint(f"{path} has format 1, if it is one of rigl-study; this version reads {FORMAT}.")
-        raise _damaged(path, "it does not begin like one")
-    if int(header[1]) != FORMAT:
-        raise BadCheckpoint(f"{path} has format {int(header[1])}; this version of rigl-study reads {FORMAT}.")
-    body = memoryview(content)[header.end() :]
-    if hashlib.sha256(body).hexdigest().encode() != header[2]:
-        raise _damaged(path, "its SHA-256 is another")
+    body = _body(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch has some for odd files
@@ -172,6 +160,45 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Any:
             f"{path} was written by a run of another configuration{difference}; remove it or name another file."
         )
     return saved["state"]
+
+
+def _body(path: Path) -> memoryview:
+    """What follows the header, once its SHA-256 is known to be right: a file of another content takes no memory."""
+    try:
+        with path.open("rb") as file:
+            header = _HEADER.match(beginning := file.read(_HEADER_SIZE))
+            if header is None:
+                if beginning.startswith(_ZIP):
+                    raise BadCheckpoint(
+                        f"{path} has format 1, if it is one of rigl-study; this version reads {FORMAT}."
+                    )
+                raise _damaged(path, "it does not begin like one")
+            if int(header[1]) != FORMAT:
+                raise BadCheckpoint(f"{path} has format {int(header[1])}; this version of rigl-study reads {FORMAT}.")
+            file.seek(header.end())
+            if hashlib.file_digest(file, "sha256").hexdigest().encode() != header[2]:
+                raise _damaged(path, "its SHA-256 is another")
+            file.seek(header.end())
+            body = memoryview(file.read())
+    except FileNotFoundError:
+        raise BadCheckpoint(f"there is no checkpoint {path}.") from None
+    except OSError as error:
+        raise CheckpointElsewhere(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
+    if not _is_stored_as_it_is(body):
+        raise _damaged(path, "it is no archive of stored files")
+    return body
+
+
+def _is_stored_as_it_is(body: memoryview) -> bool:
+    """Whether it is an archive as torch writes them, not compressed: so it unpacks to no more than its own size."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            files = archive.infolist()
+    except (zipfile.BadZipFile, ValueError):
+        return False
+    return all(file.compress_type == zipfile.ZIP_STORED for file in files) and sum(
+        file.file_size for file in files
+    ) <= len(body)
 
 
 def _damaged(path: Path, why: str) -> BadCheckpoint:

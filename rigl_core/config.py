@@ -11,6 +11,7 @@ from rigl_core.config_checks import check_what_is_trained
 from rigl_core.data import get_dataset
 from rigl_core.distributions import distribution_name
 from rigl_core.errors import BadInput
+from rigl_core.limits import MAX_WHOLE
 from rigl_core.methods import get_method
 from rigl_core.models import get_model
 from rigl_core.options import check_options
@@ -32,7 +33,8 @@ Number = Annotated[float, NoWord]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_WHOLE)]
+CountFromZero = Annotated[int, Field(ge=0, le=MAX_WHOLE)]
 Sha256 = Annotated[
     str,
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
@@ -67,7 +69,7 @@ class TrainConfig(BaseModel):
     "The file of the data set text, see `rigl_core.data.text_file` for where a relative path is looked for."
     text_sha256: Sha256 | None = None
     "What is in it, as `sha256sum` prints it: a path alone could be another text tomorrow or on another machine."
-    train_size: Annotated[int, Field(ge=1)] | None = None
+    train_size: Count | None = None
     "Use only the first so many training images or sequences of text (after the split)."
 
     sparsity: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
@@ -87,13 +89,13 @@ class TrainConfig(BaseModel):
     "k of the anneal inverse_power."
     grow_accumulation: Count = 1
     "Steps over which the gradients are averaged that decide what grows, at most `delta_t`: each update starts anew."
-    ramp_start: Annotated[int, Field(ge=0)] = 700
+    ramp_start: CountFromZero = 700
     "Step at which the method pruning begins; `train_multiplier` does not stretch it (nor do the report's authors)."
 
-    epochs: Count = 250
+    epochs: Annotated[int, Field(ge=1)] = 250
     train_multiplier: Positive = 1.0
     "Train so many times longer: epochs, warm-up, learning-rate drops and t_end all stretch by it."
-    batch_size: Count = 128
+    batch_size: Annotated[int, Field(ge=1)] = 128
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr: Positive = 0.1
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
@@ -103,10 +105,10 @@ class TrainConfig(BaseModel):
     "L2: added to the gradients of maskable weights, times the weight, by either optimizer (not AdamW's decay)."
     clip_norm: Positive | None = None
     "Scale gradients down to this norm, all of the network's taken together; see `SparseOptimizer`."
-    lr_drop_every: Annotated[int, Field(ge=0)] = 0
+    lr_drop_every: CountFromZero = 0
     "Multiply the learning rate by `lr_drop_factor` every so many steps after the warm-up; 0 never does."
     lr_drop_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
-    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    warmup_steps: CountFromZero | None = None
     "Steps of linear warm-up; None takes the method's own (3,500 for pruning, 0 for the others)."
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = "none"

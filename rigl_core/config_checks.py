@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rigl_core.data import get_dataset
 from rigl_core.data.text_file import text_candidates, text_digest
 from rigl_core.errors import BadInput
+from rigl_core.limits import check_limits
 from rigl_core.methods import get_method
 from rigl_core.models import MODELS, get_model
 from rigl_core.source import is_source
@@ -30,6 +31,7 @@ def check_what_is_trained(config: "TrainConfig") -> None:
     _check_data(config)
     _check_image_size(config)
     _check_sources(config)
+    check_limits(config)
     _check_length(config)
 
 

@@ -57,14 +57,19 @@ def load_masks(config: TrainConfig, folder: Path | None) -> dict[int, MaskState]
     if folder is None:
         raise BadInput(f'masks "{config.masks}" are kept by the workers of a campaign; `rigl-study create` plans one.')
     path = folder / Source.parse(config.masks).masks_file
+    content = None
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            # Read only once it is the right one: another takes no memory, however large it is.
+            if hashlib.file_digest(file, "sha256").hexdigest() == config.masks_sha256:
+                file.seek(0)
+                content = file.read()
     except OSError as error:
         raise DataUnavailable(
             f"the masks {config.masks} are not at {path} ({error.strerror or error}); share the checkpoint folder "
             "with the workers that trained them, or copy that file, and name the folder with --checkpoints."
         ) from error
-    if hashlib.sha256(content).hexdigest() != config.masks_sha256:
+    if content is None:
         raise DataUnavailable(
             f"{path} does not hold the masks this run was planned with (its SHA-256 should begin with "
             f"{str(config.masks_sha256)[:12]}); bring that file back, or plan a new run."

@@ -64,7 +64,7 @@ _WORDS: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
     "model_type": "it must be a table",
     "model_attributes_type": "it must be a table",
     "too_short": lambda limits: f"it must have {limits['min_length']} or more values",
-    "too_long": lambda limits: f"it may have at most {limits['max_length']} values",
+    "too_long": lambda limits: f"it may have at most {limits['max_length']:,} values",
     "greater_than": lambda limits: f"it must be greater than {_number(limits['gt'])}",
     "greater_than_equal": lambda limits: f"it must be {_number(limits['ge'])} or more",
     "less_than": lambda limits: f"it must be less than {_number(limits['lt'])}",

@@ -13,6 +13,8 @@ from rigl_core.errors import BadInput
 MAX_CORNERS = 4096
 MAX_POINTS = 100_000
 """Of one ladder; a finer one is a continuous range."""
+MAX_CHOICES = 10_000
+"""Of one list; each is looked at before a campaign is stored."""
 
 Value = bool | int | float | str
 Params = dict[str, Value]
@@ -78,7 +80,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    values: Annotated[tuple[Value, ...], Field(min_length=1)]
+    values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=MAX_CHOICES)]
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -28,6 +28,12 @@ SPEC_VERSION = 1
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MAX_TICKETS = 100_000
+"""Of one study."""
+MAX_PAIRS = 1_000
+"""Each is a study of its own."""
+MAX_CAMPAIGN_TICKETS = 1_000_000
+MAX_CHECKS = 20_000
+"""Configurations that are validated before a campaign is stored, those of the first pair aside; seconds in all."""
 
 
 class _Frozen(BaseModel):
@@ -46,6 +52,9 @@ class Pairs(_Frozen):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        n_pairs = len(self.sparsity) * len(self.distribution)
+        if n_pairs > MAX_PAIRS:
+            raise BadInput(f"[pairs] makes {n_pairs:,} studies; at most {MAX_PAIRS:,} are allowed in a campaign.")
         names = [paired_distribution(name) for name in self.distribution]
         if len(set(names)) != len(names) or len(set(self.sparsity)) != len(self.sparsity):
             raise BadInput(f"sparsity {list(self.sparsity)} × distribution {list(self.distribution)} repeats a pair.")
@@ -131,8 +140,7 @@ class StudySpec(_Frozen):
         _check_keys(self)
         _check_budget(self)
         _check_reference(self)
-        for corner in corners(self.search):
-            _check_corner(self, corner)
+        _check_corners(self)
         return self
 
     @property
@@ -250,7 +258,7 @@ def _check_keys(spec: StudySpec) -> None:
 
 
 def _check_budget(spec: StudySpec) -> None:
-    strategy = spec.strategy
+    strategy, n_points = spec.strategy, 1
     if strategy.sampler == "grid":
         if strategy.n_trials is not None:
             raise BadInput(f"strategy.n_trials = {strategy.n_trials}: a grid has as many trials as points; remove it.")
@@ -264,6 +272,13 @@ def _check_budget(spec: StudySpec) -> None:
         raise BadInput(f'strategy.n_trials is missing; sampler "{strategy.sampler}" needs a number of trials a study.')
     elif not spec.search and strategy.n_trials > 1:
         raise BadInput(f"strategy.n_trials = {strategy.n_trials} but [search] is empty: every trial would be the same.")
+    n_pairs = len(spec.plans())
+    n_tickets = n_pairs * (strategy.n_trials or n_points)
+    if n_tickets > MAX_CAMPAIGN_TICKETS:
+        raise BadInput(
+            f"{n_pairs:,} studies of {strategy.n_trials or n_points:,} trials are {n_tickets:,} trials; at most "
+            f"{MAX_CAMPAIGN_TICKETS:,} are allowed in a campaign."
+        )
 
 
 def _check_reference(spec: StudySpec) -> None:
@@ -280,11 +295,20 @@ def _check_reference(spec: StudySpec) -> None:
             raise BadInput(f"strategy.reference.{key} = {value} is outside the search: {spec.search[key]}.")
 
 
-def _check_corner(spec: StudySpec, corner: Params) -> None:
-    for plan in spec.plans():
-        try:
-            plan.config(corner)
-        except (ValidationError, BadInput) as error:
-            told = one_line(error) if isinstance(error, ValidationError) else str(error)
-            at = ", ".join(f"{key} = {value}" for key, value in {**plan.pair, **corner}.items())
-            raise SpecError(f"{told}" + (f" (at {at})" if at else "")) from None
+def _check_corners(spec: StudySpec) -> None:
+    """All corners of the box for the first pair; for the others as many as MAX_CHECKS allows, at least one each."""
+    first, *others = spec.plans()
+    for corner in corners(spec.search):
+        _check_corner(first, corner)
+    for plan in others:
+        for corner in itertools.islice(corners(spec.search), max(1, MAX_CHECKS // len(others))):
+            _check_corner(plan, corner)
+
+
+def _check_corner(plan: StudyPlan, corner: Params) -> None:
+    try:
+        plan.config(corner)
+    except (ValidationError, BadInput) as error:
+        told = one_line(error) if isinstance(error, ValidationError) else str(error)
+        at = ", ".join(f"{key} = {value}" for key, value in {**plan.pair, **corner}.items())
+        raise SpecError(f"{told}" + (f" (at {at})" if at else "")) from None

@@ -9,12 +9,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rigl_core.errors import BadInput
+from rigl_core.limits import LIMITS
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
     from studies.pruning import Rule
+
+_MOST: Mapping[str, int] = MappingProxyType({"min_early_stopping_rate": 20})
+"""Of options that are exponents: reduction_factor to this power is more epochs than a training may have. Others count
+epochs or trials."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class PrunerRow:
                 raise BadInput(f'pruner "{name}" takes no option "{key}" ({value}); it takes: {allowed}.')
             if not (math.isfinite(value) and value >= 0 and value == int(value)):
                 raise BadInput(f'pruner "{name}": option {key} is {value}; it must be a whole number, at least 0.')
+            if value > (most := _MOST.get(key, LIMITS["epochs"].most)):
+                raise BadInput(f'pruner "{name}": option {key} is {value:g}; it may be at most {most:,}.')
             if key in ("min_resource", "n_min_trials", "interval_steps") and value < 1:
                 raise BadInput(f'pruner "{name}": option {key} is {value}; it must be at least 1.')
             if key == "reduction_factor" and value < 2:

@@ -16,6 +16,8 @@ from rigl_core.errors import DataUnavailable
 from rigl_core.torchvision_compat import import_torchvision_datasets
 
 N_VAL = 5_000
+LARGEST_FILE = 200_000_000
+"Bytes; the largest of all, CIFAR-100's train, has 155 million. A larger file is another, whatever its MD5 sum is."
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ _VARIANTS = {
 
 def _read(dataset_class: Any, root: Path, *, train: bool) -> Split:
     """The training or test images in `root`, in the order of the files."""
+    for path in _files(dataset_class, root):
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise damaged(path, f"has {path.stat().st_size:,} bytes, more than any file of CIFAR")
     try:
         given = dataset_class(root, train=train, download=False)
     except RuntimeError as error:  # torchvision does not say which file it was
@@ -44,11 +49,16 @@ def _read(dataset_class: Any, root: Path, *, train: bool) -> Split:
     return Split(images, torch.tensor(given.targets, dtype=torch.int64))
 
 
+def _files(dataset_class: Any, root: Path) -> dict[Path, str]:
+    """All files of the data set, with their published MD5 sums."""
+    meta = dataset_class.meta
+    listed = (*dataset_class.train_list, *dataset_class.test_list, (meta["filename"], meta["md5"]))
+    return {root / dataset_class.base_folder / name: md5 for name, md5 in listed}
+
+
 def _damaged_file(dataset_class: Any, root: Path, error: RuntimeError) -> DataUnavailable:
     check_integrity = import_torchvision_datasets().utils.check_integrity
-    meta = dataset_class.meta
-    for file_name, md5 in (*dataset_class.train_list, *dataset_class.test_list, (meta["filename"], meta["md5"])):
-        path = root / dataset_class.base_folder / file_name
+    for path, md5 in _files(dataset_class, root).items():
         if not check_integrity(path, md5):
             return damaged(path, "is damaged (its MD5 sum is not the published one)")
     return DataUnavailable(f"torchvision cannot read {root / dataset_class.base_folder}: {error}")

@@ -23,51 +23,53 @@ MEAN, STD = (0.2860,), (0.3530,)
 _IDX_UNSIGNED_BYTE = 0x08
 
 
-def read_idx(path: Path, *, ndim: int) -> Tensor:
+def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     """Read an IDX file of unsigned bytes, gzipped if its name ends in .gz.
 
     The format (LeCun, Cortes & Burges, "The MNIST database"), big-endian: two zero bytes, the element type, the number
-    of dimensions, each dimension as a 32-bit integer, the elements.
+    of dimensions, each dimension as a 32-bit integer, the elements. No more is read, or unpacked, than `shape` takes.
 
     Args:
         path: the file.
-        ndim: how many dimensions it must have.
+        shape: of what it must hold.
 
     Returns:
-        uint8, of the shape the file says.
+        uint8, of that shape.
 
     Raises:
-        DataUnavailable: the file cannot be read, is not such a file, or is cut short.
+        DataUnavailable: the file cannot be read, is not such a file, holds another shape, or is cut short or too long.
     """
+    n_header, n_elements = 4 + 4 * len(shape), math.prod(shape)
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(n_header + n_elements + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, f"cannot be read ({error})") from error
-    header = 4 + 4 * ndim
-    if len(content) < header:
+    if len(content) < n_header:
         raise damaged(path, f"is cut short: {len(content)} bytes, fewer than its header")
     magic = struct.unpack(">I", content[:4])[0]
-    expected_magic = _IDX_UNSIGNED_BYTE << 8 | ndim
+    expected_magic = _IDX_UNSIGNED_BYTE << 8 | len(shape)
     if magic != expected_magic:
         raise damaged(
             path, f"is not the expected IDX file: its magic number is {magic:#010x}, not {expected_magic:#010x}"
         )
-    shape = struct.unpack(f">{ndim}I", content[4:header])
-    if len(content) - header != math.prod(shape):
-        raise damaged(path, f"holds {len(content) - header} bytes of data; its header says {math.prod(shape)}")
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy())
+    there = struct.unpack(f">{len(shape)}I", content[4:n_header])
+    if there != shape:
+        is_labels = len(shape) == 1
+        found = f"{there[0]} labels, not {shape[0]}" if is_labels else f"images of shape {there}, not {shape}"
+        raise damaged(path, f"holds {found}")
+    if len(content) - n_header != n_elements:
+        found = f"{len(content) - n_header:,}" if len(content) - n_header < n_elements else "more"
+        raise damaged(path, f"holds {found} bytes of data; its header says {n_elements:,}")
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=n_header).reshape(shape).copy())
 
 
 def _read(folder: Path, part: str, n_expected: int) -> Split:
     """The images and labels of `part` ("train" or "t10k")."""
     files = FILES["fashion_mnist"]
-    images_path = files.path(folder, f"{part}-images-idx3-ubyte")
     labels_path = files.path(folder, f"{part}-labels-idx1-ubyte")
-    images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
-    if images.shape != (n_expected, 28, 28):
-        raise damaged(images_path, f"holds images of shape {tuple(images.shape)}, not {(n_expected, 28, 28)}")
-    if labels.shape != (n_expected,):
-        raise damaged(labels_path, f"holds {len(labels)} labels, not {n_expected}")
+    images = read_idx(files.path(folder, f"{part}-images-idx3-ubyte"), (n_expected, 28, 28))
+    labels = read_idx(labels_path, (n_expected,))
     if labels.max() >= NUM_CLASSES:
         raise damaged(labels_path, f"holds the label {int(labels.max())}; labels are 0 to {NUM_CLASSES - 1}")
     return Split(images.unsqueeze(1), labels.to(torch.int64))

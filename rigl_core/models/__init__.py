@@ -7,6 +7,7 @@ from typing import Literal
 
 from rigl_core.errors import UnknownName
 from rigl_core.lazy import Lazy
+from rigl_core.models import sizes
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Model(Lazy):
         reads: the kind of data set it learns from. A network that reads text begins with an embedding of its symbols.
         smallest_image: pixels that its images must have on either side; fewer would vanish where it halves them,
             and of exactly as many one is left at the end.
+        size: how large it becomes, so that what no machine could hold is refused before anything is made; None where
+            nobody says.
     """
 
     title: str = ""
@@ -30,6 +33,7 @@ class Model(Lazy):
     takes: Mapping[str, type] = field(default_factory=dict)
     reads: Literal["images", "text"] = "images"
     smallest_image: int = 1
+    size: sizes.SizeOf | None = None
 
 
 _WRN = "rigl_core.models.wide_resnet"
@@ -40,6 +44,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             "lenet_300_100",
             title="LeNet-300-100",
             summary="784-300-100-10 perceptron for small images",
+            size=sizes.lenet_300_100,
         ),
         "wrn_22_2": Model(
             _WRN,
@@ -49,6 +54,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             summary="Wide ResNet of depth 22 and width 2, dropout 0.3",
             takes={"dropout": float},
             smallest_image=4,
+            size=sizes.wide_resnet,
         ),
         "wrn_10_1": Model(
             _WRN,
@@ -58,6 +64,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             summary="the smallest Wide ResNet, for a quick look",
             takes={"dropout": float},
             smallest_image=4,
+            size=sizes.wide_resnet,
         ),
         "resnet50": Model(
             "rigl_core.models.resnet",
@@ -66,6 +73,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             summary="ResNet-50 with a 3×3 stem for small images",
             takes={"width": float},
             smallest_image=8,
+            size=sizes.resnet50,
         ),
         "wrn": Model(
             _WRN,
@@ -75,6 +83,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             summary="Wide ResNet of any depth (6n + 4) and width",
             takes={"depth": int, "width": float, "dropout": float},
             smallest_image=4,
+            size=sizes.wide_resnet,
         ),
         "char_gru": Model(
             "rigl_core.models.char_gru",
@@ -83,6 +92,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             summary="the RigL paper's character-level GRU of 512 units, for text",
             takes={"width": float},
             reads="text",
+            size=sizes.char_gru,
         ),
     }
 )

@@ -17,9 +17,23 @@ def dashboard(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on. Whoever can reach it can change every study.")
     ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME[:PORT]",
+            envvar="RIGL_STUDY_ALLOWED_HOSTS",
+            show_envvar=False,
+            help="Answer requests to this host too, the name of a proxy; repeatable. Also: RIGL_STUDY_ALLOWED_HOSTS, "
+            "with spaces between.",
+        ),
+    ] = None,
     artifacts: Artifacts = None,
 ) -> None:
     """Browse all studies with Optuna's dashboard, on this machine only unless --host says otherwise.
+
+    It answers only to localhost, to the addresses of this machine and to what --host and --allowed-host name: web
+    pages elsewhere cannot reach it through your browser.
 
     It shows what `report --attach` attached: verdicts as notes, pages and figures as artifacts.
     """
@@ -32,8 +46,10 @@ def dashboard(
         ) from None
     from optuna.artifacts import FileSystemArtifactStore
 
+    from studies.dashboard_guard import allowed_hosts
     from studies.dashboard_server import listen
 
+    allowed = allowed_hosts(allowed_host or ())
     folder = artifact_folder(artifacts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +61,7 @@ def dashboard(
         # Handed over as an object: a URL on a command line would show its password to every user of the machine.
         application = wsgi(database, artifact_store=FileSystemArtifactStore(folder))
         try:
-            server = listen(host, port, application)
+            server = listen(host, port, application, allowed)
         except (OSError, UnicodeError) as error:
             raise BadInput(f"cannot listen on {host}:{port}: {error}; choose another --port or --host.") from None
         with server:

@@ -1,6 +1,7 @@
 """The whole database in one file, and back: by Postgres's own programs, or by SQLite's own backup."""
 
 import contextlib
+import re
 import sqlite3
 import stat
 from pathlib import Path
@@ -18,7 +19,9 @@ _NAMES = {"postgresql": "Postgres", "sqlite": "SQLite"}
 
 
 def backup(url: StorageUrl, file: Path, retrier: Retrier) -> None:
-    """Write all that the database holds, as of one moment, to a file that only its owner can read. Workers may go on.
+    """Write all studies, as of one moment, to a file that only its owner can read. Workers may go on.
+
+    Of Postgres that is the schema in which Optuna's tables are.
 
     Arguments:
         url: the database.
@@ -40,13 +43,16 @@ def backup(url: StorageUrl, file: Path, retrier: Retrier) -> None:
                 assert url.path is not None
                 _copy_sqlite(url.path, new)
             else:
-                run_tool("pg_dump", ["--format=custom", "--no-owner", "--no-acl", f"--file={new}"], url, found.server)
+                how = ["--format=custom", "--no-owner", "--no-acl", f"--schema={_exactly(found.schema)}"]
+                run_tool("pg_dump", [*how, f"--file={new}"], url, found.server)
     except OSError as error:
         raise BadInput(f"cannot write the backup {file}: {error.strerror or error}.") from None
 
 
 def restore(url: StorageUrl, file: Path, retrier: Retrier, *, replace: bool) -> Contents:
     """Fill the database with what a backup holds: completely or not at all.
+
+    In Postgres the role needs the right to create tables in its schema, and no right to create schemas.
 
     Arguments:
         url: the database.
@@ -58,7 +64,8 @@ def restore(url: StorageUrl, file: Path, retrier: Retrier, *, replace: bool) -> 
         What it holds now.
 
     Raises:
-        BadInput: the file is no backup, or of another kind of database; the database holds something or is in use.
+        BadInput: the file is no backup, or of another kind of database or another schema; the database holds something
+            or is in use.
         StorageError: the database cannot be reached, or `pg_restore` is missing or failed.
     """
     kind = _kind(file)
@@ -72,15 +79,40 @@ def restore(url: StorageUrl, file: Path, retrier: Retrier, *, replace: bool) -> 
         studies = "1 study" if found.n_studies == 1 else f"{found.n_studies} studies"
         holds = studies if found.n_studies else f"tables ({', '.join(sorted(found.tables))})"
         raise BadInput(f"{url} holds {holds}; restore into an empty database, or replace them for good with --replace.")
+    schema = None if url.kind == "sqlite" else _schema_to_restore(url, file, found)
     refuse_while_in_use(url, found, "restoring", retrier)
     with lock(url, "create tables", retrier):  # as `open_storage`: nobody creates them meanwhile
         if url.path is not None:
             _restore_sqlite(url.path, file)
         else:
-            # One transaction: whatever fails, all is as before.
+            # One transaction: whatever fails, all is as before. With --schema the schema itself is not created: that
+            # takes a right on the whole database, which the role that made the backup need not have.
             how = ["--single-transaction", "--exit-on-error", "--clean", "--if-exists", "--no-owner", "--no-acl"]
+            how += [f"--schema={schema}"]
             run_tool("pg_restore", [*how, file], url, found.server)
     return look(url, retrier)
+
+
+def _exactly(schema: str | None) -> str:
+    """The pattern of pg_dump that this schema alone matches."""
+    return '"' + (schema or "").replace('"', '""') + '"'
+
+
+def _schema_to_restore(url: StorageUrl, file: Path, found: Contents) -> str:
+    """The schema of the backup's tables, in which those of the database must be, or would be made."""
+    if found.schema is None:
+        raise BadInput(f"no schema of the search_path of {url} is there; make it first, with CREATE SCHEMA.")
+    listed = run_tool("pg_restore", ["--list", file], url, found.server, connect=False)
+    # Names stand there as they are, whatever is in them.
+    tables = re.findall(r"^\d+; \d+ \d+ TABLE (.*)$", listed, re.MULTILINE)
+    if not any(table.startswith(f"{found.schema} alembic_version ") for table in tables):
+        held = next((table.partition(" alembic_version ")[0] for table in tables if " alembic_version " in table), None)
+        holds = "no studies" if held is None else f'the schema "{held}"'
+        raise BadInput(
+            f'{file} holds {holds}, and the tables of {url} belong in "{found.schema}"; restore it as a role whose '
+            "search_path begins with the backup's schema."
+        )
+    return found.schema
 
 
 def _kind(file: Path) -> str:

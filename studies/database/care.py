@@ -27,13 +27,16 @@ class Contents:
     """What a database holds.
 
     Attributes:
-        tables: names of all tables of the default schema.
+        schema: that of Optuna's tables; where there are none yet, the first of the role's search_path that exists. None
+            if none of them does, and in SQLite.
+        tables: names of all tables of that schema.
         version: of Optuna's tables; None if there are none.
         n_studies: how many studies are stored.
         connections: the server's processes for others who are connected to it; none in SQLite, where nobody can know.
         server: major version of the Postgres server; 0 in SQLite.
     """
 
+    schema: str | None
     tables: frozenset[str]
     version: str | None
     n_studies: int
@@ -62,21 +65,31 @@ def look(url: StorageUrl, retrier: Retrier) -> Contents:
     return retrier(_look, url)
 
 
+_SCHEMA = sa.text("""
+    SELECT coalesce(
+        (SELECT nspname FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
+            WHERE pg_class.oid = to_regclass('alembic_version')),
+        current_schema()
+    )
+""")
+
+
 def _look(url: StorageUrl) -> Contents:
     with unpooled_engine(url).connect() as connection:
-        tables = frozenset(sa.inspect(connection).get_table_names())
+        schema = None if url.kind == "sqlite" else connection.scalar(_SCHEMA)
+        tables = frozenset(sa.inspect(connection).get_table_names(schema))
         version, n_studies = None, 0
         if "alembic_version" in tables:
             version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
         if "studies" in tables:
             n_studies = connection.scalar(sa.text("SELECT count(*) FROM studies")) or 0
         if url.kind == "sqlite":
-            return Contents(tables, version, n_studies, frozenset(), 0)
+            return Contents(None, tables, version, n_studies, frozenset(), 0)
         # Whoever is not allowed to see what others do still sees that they are connected, and as whom.
         others = "datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL"
         connections = frozenset(connection.scalars(sa.text(f"SELECT pid FROM pg_stat_activity WHERE {others}")))
         server = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int / 10000"))
-        return Contents(tables, version, n_studies, connections, server or 0)
+        return Contents(schema, tables, version, n_studies, connections, server or 0)
 
 
 def refuse_while_in_use(url: StorageUrl, found: Contents, what: str, retrier: Retrier) -> None:

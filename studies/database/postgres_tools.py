@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,14 +21,20 @@ DEBIAN = Path("/usr/lib/postgresql")
 _TLS_ONLY = ("require", "verify-ca", "verify-full")
 
 
-def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server_version: int) -> None:
-    """Run a program of Postgres on the database of `url`.
+def run_tool(
+    name: str, arguments: Sequence[str | Path], url: StorageUrl, server_version: int, *, connect: bool = True
+) -> str:
+    """Run a program of Postgres on the database of `url`, or on a backup of it.
 
     Arguments:
         name: "pg_dump" or "pg_restore".
         arguments: without the database.
         url: the database.
         server_version: major version of its server, which the program's must not be below.
+        connect: whether it is to connect to the database.
+
+    Returns:
+        What it printed.
 
     Raises:
         StorageError: the program is missing or too old, or it failed; the message has its first complaint.
@@ -38,7 +43,7 @@ def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server
     program = find_tool(name, server_version, tls=sa.make_url(url.secret()).query.get("sslmode") in _TLS_ONLY)
     with _login(url) as (connection, environment, descriptors):
         done = subprocess.run(
-            [program, *arguments, "--no-password", f"--dbname={connection}"],
+            [program, *arguments, *(["--no-password", f"--dbname={connection}"] if connect else [])],
             env=environment,
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
@@ -49,12 +54,14 @@ def run_tool(name: str, arguments: Sequence[str | Path], url: StorageUrl, server
         )
     if done.returncode != 0:
         raise StorageError(f"{name} of Postgres failed on {url}: {_first_complaint(done.stderr)}.")
+    return done.stdout
 
 
 def find_tool(name: str, server_version: int, *, tls: bool = False) -> Path:
     """The program that fits the server best: of its own version, else the next newer one.
 
-    It is looked for on PATH, where Debian keeps its versions, and among the programs of the embedded server.
+    It is looked for in all folders of PATH, where Debian keeps its versions, and in the package of the embedded server,
+    which brings the programs of several.
 
     Arguments:
         name: "pg_dump" or "pg_restore".
@@ -64,11 +71,11 @@ def find_tool(name: str, server_version: int, *, tls: bool = False) -> Path:
     Raises:
         StorageError: there is none, or only older ones, which cannot read a newer server's tables.
     """
-    places = [Path(found).parent] if (found := shutil.which(name)) else []
+    places = [Path(folder) for folder in os.get_exec_path() if os.path.isabs(folder)]
     places += sorted(DEBIAN.glob("*/bin"))
     if not tls:
         with contextlib.suppress(StorageError):
-            places.append(package_directory() / "pginstall" / "bin")
+            places += sorted(package_directory().glob("pginstall*/bin"))
     versions = {place / name: version for place in places if (version := _version(place / name)) is not None}
     fitting = {path: version for path, version in versions.items() if version >= server_version}
     if fitting:

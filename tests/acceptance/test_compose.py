@@ -3,6 +3,7 @@
 One test, because one service is built and started for all of it.
 """
 
+import http.client
 import json
 import os
 import re
@@ -96,6 +97,41 @@ def test_nothing_is_published_but_the_dashboard_on_loopback() -> None:
     assert published == {}
 
 
+def test_workers_and_dashboard_share_no_network() -> None:
+    networks = {
+        name: set(one.get("networks", {"default": None})) for name, one in services("docker-compose.yml").items()
+    }
+
+    assert networks["workers"] == networks["migrate"] == {"database"}
+    assert networks["dashboard"] == {"dashboard", "loopback"}
+    assert networks["postgres"] == {"database", "dashboard"}, "each reaches the database by a network of its own"
+    assert "database" not in networks["data"], "it alone has a way out"
+
+
+def test_no_container_takes_all_memory_and_processes() -> None:
+    limits = {name: (one["mem_limit"], one["pids_limit"]) for name, one in services("docker-compose.yml").items()}
+    assert {name: (int(memory), pids) for name, (memory, pids) in limits.items()} == {
+        **dict.fromkeys(("secrets", "migrate", "data", "dashboard"), (4 * 2**30, 1024)),
+        "postgres": (4 * 2**30, 4096),
+        "workers": (16 * 2**30, 4096),
+    }
+    set_by_hand = Compose("defaults", WORKER_MEMORY="64g", WORKER_PIDS="20000", CLI_MEMORY="1g", POSTGRES_PIDS="99")
+    changed = json.loads(set_by_hand("config", "--format=json"))["services"]
+    assert (int(changed["workers"]["mem_limit"]), changed["workers"]["pids_limit"]) == (64 * 2**30, 20_000)
+    assert (int(changed["dashboard"]["mem_limit"]), changed["postgres"]["pids_limit"]) == (2**30, 99)
+
+
+def test_digests_may_pin_the_public_images() -> None:
+    services("docker-compose.yml")
+    digest = f"@sha256:{64 * '0'}"
+    pinned = json.loads(Compose("defaults", POSTGRES_DIGEST=digest, PYTHON_DIGEST=digest)("config", "--format=json"))[
+        "services"
+    ]
+    assert pinned["postgres"]["image"] == f"postgres:16{digest}"
+    for service in ("migrate", "workers"):
+        assert pinned[service]["build"]["args"]["PYTHON_DIGEST"] == digest
+
+
 def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
     without, with_gpus = services("docker-compose.yml"), services("docker-compose.yml", "docker-compose.gpu.yml")
 
@@ -113,7 +149,7 @@ def test_gpus_are_asked_for_in_their_own_file_alone() -> None:
 def test_data_and_secrets_stay_out_of_the_build(image: str, tmp_path: Path) -> None:
     """By the engine's own reading of .dockerignore."""
     shutil.copy(ROOT / ".dockerignore", tmp_path)
-    wanted = {"LICENSE", "pyproject.toml", "studies/cli.py", "deploy/compose/make_password.py"}
+    wanted = {"LICENSE", "pyproject.toml", "studies/cli.py", "deploy/compose/make_password.py", "deploy/locks/cli.txt"}
     secret = {".env", "secrets/password", "data/x.gz", "checkpoints/0.pt", "reports/report.html", ".git/config"}
     secret |= {"deploy/password", "my-question.toml", "studies/__pycache__/cli.pyc", "study.db"}
     for name in wanted | secret:
@@ -159,6 +195,7 @@ def test_a_service_from_build_to_down(compose: Compose, tmp_path: Path) -> None:
     assert (study["complete"], study["failed"], study["waiting"], study["running"]) == (N_TRIALS, 0, 0, 0)
 
     the_dashboard_shows_the_study(compose, tmp_path / "dashboard.png")
+    the_dashboard_answers_to_its_own_names_alone(compose)
     the_report_comes_out(compose, tmp_path / "reports")
     nobody_reads_the_password(compose)
     there_is_little_to_break_into(compose)
@@ -234,6 +271,20 @@ def the_dashboard_shows_the_study(compose: Compose, screenshot: Path) -> None:
     assert screenshot.stat().st_size > 10_000
 
 
+def the_dashboard_answers_to_its_own_names_alone(compose: Compose) -> None:
+    port = int(compose("port", "dashboard", "8080").strip().rpartition(":")[2])
+
+    def status(method: str, host: str, **headers: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request(method, "/api/studies/1", headers={"Host": host, **headers})
+        return connection.getresponse().status
+
+    assert [status("GET", f"{host}:{port}") for host in ("127.0.0.1", "localhost", "dashboard")] == [200, 200, 200]
+    assert [status(method, f"evil.example:{port}") for method in ("GET", "DELETE")] == [421, 421]
+    assert status("DELETE", f"127.0.0.1:{port}", Origin="http://evil.example") == 403
+    assert status("GET", f"127.0.0.1:{port}") == 200, "the study is still there"
+
+
 def the_report_comes_out(compose: Compose, folder: Path) -> None:
     folder.mkdir()
     me = f"--user={os.getuid()}:{os.getgid()}"
@@ -271,11 +322,19 @@ def there_is_little_to_break_into(compose: Compose) -> None:
         service = found["Config"]["Labels"]["com.docker.compose.service"]
         addresses = [bound["HostIp"] for ports in host["PortBindings"].values() for bound in ports]
         assert addresses == (["127.0.0.1"] if service == "dashboard" else []), found["Name"]
+        assert 0 < host["PidsLimit"] <= 4096, found["Name"]
+        assert 0 < host["Memory"] <= 16 * 2**30, found["Name"]
     refused = "touch /x || touch /data/x || command -v gcc || command -v cc || command -v make || command -v ld"
     for service in ("workers", "dashboard"):
         assert compose("exec", "-T", service, "id", "-u") == "10001\n"
         assert compose("exec", "-T", service, "sh", "-c", f"({refused}) 2>/dev/null; exit 0") == ""
         assert compose("exec", "-T", service, "sh", "-c", "ls /opt/venv/bin | grep pip; exit 0") == ""
+    reach = "import socket; socket.create_connection(('{}', {}), timeout={})"
+    compose("exec", "-T", "workers", "python", "-c", reach.format("postgres", 5432, 60))
+    networks = inspect(compose.containers("dashboard")[0])["NetworkSettings"]["Networks"].values()
+    for address in ("dashboard", *(network["IPAddress"] for network in networks)):
+        with pytest.raises(AssertionError, match=r"TimeoutError|gaierror|OSError"):
+            compose("exec", "-T", "workers", "python", "-c", reach.format(address, 8080, 3))
     find_torch = "import importlib.util; print(importlib.util.find_spec('torch'))"
     assert compose("exec", "-T", "dashboard", "python", "-c", find_torch) == "None\n"
 

@@ -19,6 +19,7 @@ from tests.forked import Command
 
 ROOT = Path(__file__).parents[2]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+NAME = "studies.example.org"
 SPEC = """
 name = "tiny"
 [fixed]
@@ -36,7 +37,7 @@ def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
     Path("tiny.toml").write_text(SPEC)
     assert Command("create", "tiny.toml").finish().returncode == 0
-    command = [sys.executable, "-m", "studies", "dashboard", "--port", "0"]
+    command = [sys.executable, "-m", "studies", "dashboard", "--port", "0", "--allowed-host", NAME]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
@@ -86,12 +87,12 @@ def proxy(
         process.terminate()
 
 
-def ask(url: str, password: str | None, method: str = "GET") -> int:
-    """The status that comes back."""
+def ask(url: str, password: str | None, method: str = "GET", **headers: str) -> int:
+    """The status that comes back, after all redirects."""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE  # its certificate is its own
     login = {} if password is None else {"Authorization": "Basic " + base64.b64encode(password.encode()).decode()}
-    request = urllib.request.Request(url, headers=login, method=method)
+    request = urllib.request.Request(url, headers={**login, **headers}, method=method)
     try:
         with urllib.request.urlopen(request, timeout=60, context=unverified) as answer:
             answer.read()
@@ -99,6 +100,15 @@ def ask(url: str, password: str | None, method: str = "GET") -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def test_the_dashboard_answers_to_the_name_of_its_proxy(proxy: str) -> None:
+    studies = f"{proxy}/api/studies"
+    assert ask(studies, "ann:s3cr3t", Host=NAME) == 200
+    assert ask(studies, "ann:s3cr3t", Host="evil.example") == 421
+    assert ask(f"{proxy}/", "ann:s3cr3t") == 200, "it leads to /dashboard, by TLS and at the proxy's port"
+    assert ask(f"{studies}/1", "ann:s3cr3t", "DELETE", Origin="https://evil.example") == 403
+    assert ask(f"{studies}/1", "ann:s3cr3t", "DELETE", Origin=proxy) == 204
 
 
 def test_only_who_has_a_login_reaches_the_dashboard(proxy: str, dashboard: int) -> None:

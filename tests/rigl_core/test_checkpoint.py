@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import stat
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,36 @@ def test_a_malicious_file_is_refused_and_never_run(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
             load_checkpoint(path, CONFIG)
     assert not marker.exists()
+
+
+def test_a_file_that_is_no_checkpoint_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    with path.open("wb") as file:
+        file.truncate(10**12)  # which takes no disk
+    with pytest.raises(CheckpointError, match="it does not begin like one"):
+        load_checkpoint(path, CONFIG)
+    path.write_bytes(checkpoint._header(b"another content"))
+    with path.open("r+b") as file:
+        file.truncate(10**8)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="its SHA-256 is another"):
+        load_checkpoint(path, CONFIG)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10**7
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
+    """As torch never writes them: a gigabyte of weights could be in a megabyte."""
+    buffer, packed = io.BytesIO(), io.BytesIO()
+    torch.save({"config": "{}", "state": {"weight": torch.zeros(10**6)}}, buffer)
+    with zipfile.ZipFile(buffer) as stored, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    path = tmp_path / "run.pt"
+    path.write_bytes(checkpoint._header(packed.getvalue()) + packed.getvalue())
+    with pytest.raises(CheckpointError, match="it is no archive of stored files"):
+        load_checkpoint(path, CONFIG)
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text"])

@@ -77,6 +77,16 @@ def test_a_damaged_file_is_named_and_never_unpickled(small):
     assert not (folder / "pwned").exists()
 
 
+def test_a_file_of_another_size_is_not_even_read(small):
+    name, folder = small
+    path = folder / ("data_batch_3" if name == "cifar10" else "train")
+    with path.open("r+b") as file:
+        file.truncate(10**12)  # which takes no disk; its MD5 sum would take hours
+    with pytest.raises(DataUnavailable, match="has 1,000,000,000,000 bytes, more than any file of CIFAR") as error:
+        DATASETS[name](data_dir=folder.parent, download=False)
+    assert str(path) in str(error.value)
+
+
 def test_damaged_class_names_are_named(small):
     name, folder = small
     path = folder / ("batches.meta" if name == "cifar10" else "meta")

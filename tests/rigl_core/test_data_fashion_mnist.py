@@ -1,5 +1,6 @@
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -89,6 +90,28 @@ def test_damaged_gzip_files_are_named(small, change, complaint):
     with pytest.raises(DataUnavailable, match=complaint) as error:
         load(small)
     assert str(path) in str(error.value)
+
+
+def test_no_more_is_unpacked_than_the_images_take(small):
+    """A gigabyte in a megabyte: after the right header, zeros in a thousand gzip members."""
+    plain = small / "train-images-idx3-ubyte"
+    path = plain.with_name("train-images-idx3-ubyte.gz")
+    path.write_bytes(gzip.compress(plain.read_bytes()) + 1000 * gzip.compress(bytes(10**6)))
+    plain.unlink()
+    tracemalloc.start()
+    with pytest.raises(DataUnavailable, match="holds more bytes of data; its header says 23,520"):
+        load(small)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10**7
+
+
+def test_no_more_is_read_than_the_images_take(small):
+    path = small / "train-images-idx3-ubyte"
+    with path.open("r+b") as file:
+        file.truncate(10**12)  # which takes no disk
+    with pytest.raises(DataUnavailable, match="holds more bytes of data; its header says 23,520"):
+        load(small)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,14 @@ def test_a_file_that_is_missing_or_another_is_said_to_be(tmp_path: Path) -> None
     with pytest.raises(BadInput, match="`rigl-study create` plans one"):
         load_masks(config, None)
     path.write_bytes(b"another")
+    with path.open("r+b") as file:
+        file.truncate(10**8)  # which takes no disk
+    tracemalloc.start()
     with pytest.raises(DataUnavailable, match="does not hold the masks this run was planned with"):
         load_masks(config, tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10**7, "a file of another content is not kept in memory"
     path.unlink()
     with pytest.raises(DataUnavailable, match=r"are not at .*3\.masks\.pt .*--checkpoints"):
         load_masks(config, tmp_path)

@@ -184,6 +184,22 @@ def test_json_brings_back_every_way_to_write(changes: dict[str, Any]) -> None:
         ({"strategy.pruner": {"name": "median", "n_startup_trials": math.nan}}, "is nan; it must be a whole number"),
         ({"strategy.pruner": {"name": "median", "n_startup_trials": math.inf}}, "is inf; it must be a whole number"),
         ({"strategy.pruner": {"name": "asha", "reduction_factor": 1}}, "at least 2"),
+        ({"strategy.pruner": {"name": "asha", "min_early_stopping_rate": 21}}, "is 21; it may be at most 20"),
+        ({"strategy.pruner": {"name": "hyperband", "min_resource": 1e18}}, "is 1e+18; it may be at most 1,000,000"),
+        (
+            {"pairs.sparsity": [n / 501 for n in range(501)]},
+            "[pairs] makes 1,002 studies; at most 1,000 are allowed",
+        ),
+        (
+            {"pairs.sparsity": [n / 10 for n in range(1, 7)], "strategy.n_trials": 100_000},
+            "are 1,200,000 trials; at most",
+        ),
+        ({"fixed.epochs": 10**23}, "a trial would need at least 1.1e+24 steps"),
+        ({"strategy.seeds": list(range(10_000))}, "10,000 seeds (0 to 9999); at most 1,000 are allowed"),
+        (
+            {"fixed.batch_size": None, "search.batch_size": {"low": 1, "high": 10**18}, "strategy.reference": None},
+            "1e+18 items in a batch",
+        ),
         (
             {"strategy.pruner": {"name": "median", "interval_steps": 0}},
             'pruner "median": option interval_steps is 0.0; it must be at least 1',
