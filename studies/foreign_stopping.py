@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping_by_step, verdict
@@ -17,6 +18,7 @@ from studies.reporting.wording import count, duration
 TITLE = "Early stopping"
 
 
+@contained.section("stopping", "Early stopping")
 def section(finding: Finding) -> Section | None:
     """Verdict, rank correlations and the likeliest lost winners; None where no trial reported on its way."""
     study, measure = finding.study, finding.study.measure

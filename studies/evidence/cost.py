@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from studies.reporting import contained
 from studies.analysis import params_of
 from studies.evidence.arms import arms_of, finite
 from studies.evidence.cost_figure import costs_figure
@@ -70,6 +71,7 @@ def pareto(frame: pd.DataFrame, analysis: Analysis, cost: Cost) -> tuple[Efficie
     )
 
 
+@contained.section("cost", "Cost")
 def section(evidence: Evidence) -> Section:
     """What reference and best cost, what is efficient, and whether a distribution wins at equal cost."""
     frame, analysis, spec = evidence.frame, evidence.analysis, evidence.provenance.spec

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.timeline import timeline
 from studies.reporting.health import device_words, first_line
@@ -103,6 +104,7 @@ def _reasons(failed: pd.DataFrame) -> tuple[Reason, ...]:
     return tuple(sorted(found, key=lambda reason: (-reason.n_trials, reason.text)))
 
 
+@contained.section("health", "Health")
 def section(evidence: Evidence) -> Section:
     """States, timeline, failures, epochs trained twice, speed by device."""
     frame, health = evidence.frame, health_of(evidence.frame)

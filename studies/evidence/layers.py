@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from studies.reporting import contained
 from studies.coordinates import Array
 from studies.evidence.arms import finite, longer
 from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
@@ -77,6 +78,7 @@ def _by_epoch(told: "pd.Series[Any]") -> Array:
     return np.stack([values.min(axis=0), values.mean(axis=0), values.max(axis=0)])
 
 
+@contained.section("layers", "Where the weights went")
 def section(evidence: Evidence) -> Section | None:
     """Layers, exploration and cost by method; None for campaigns of dense networks and of trials that told nothing."""
     every = trajectories(evidence.frame, evidence.analysis)

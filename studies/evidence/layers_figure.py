@@ -12,7 +12,7 @@ from matplotlib.typing import LineStyleType
 from studies.coordinates import Array
 from studies.evidence.method_looks import LINES, Look, looks_of
 from studies.evidence.trajectories import Trajectory
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, multiple
 
@@ -27,6 +27,7 @@ _NAMED_LAYERS = 14
 _BEGAN: LineStyleType = (0, (2, 2))
 
 
+@contained.figure("layers")
 def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
     """Sparsity of each layer: at the start, and at the end for methods that moved weights between layers."""
     places = list(dict.fromkeys(one.place for one in shown))
@@ -109,6 +110,7 @@ def _layer_axis(ax: Axes, names: Sequence[str]) -> None:
     ax.tick_params(axis="x", labelsize=7.5)
 
 
+@contained.figure("explored")
 def explored(shown: Sequence[Trajectory]) -> Drawing | None:
     """R_s by epoch; None where nobody told, or after one epoch only."""
     told = [one for one in shown if one.explored.shape[1] > 1]
@@ -116,6 +118,7 @@ def explored(shown: Sequence[Trajectory]) -> Drawing | None:
     return _over_training(told, lambda one: one.explored, "explored", title, what, _percent)
 
 
+@contained.figure("flops")
 def moving_flops(shown: Sequence[Trajectory]) -> Drawing | None:
     """Inference FLOPs by epoch, of those whose weights move between layers; None where none do."""
     told = [one for one in shown if one.flops.shape[1] > 1 and np.ptp(one.flops[1]) > 1e-3 * one.flops[1].max()]

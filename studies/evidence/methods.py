@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from studies.reporting import contained
 from studies.evidence.arms import Arm, finite, unequal_luck
 from studies.evidence.methods_compared import Comparison, MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
@@ -22,6 +23,7 @@ def is_question(spec: StudySpec) -> bool:
     return bool({"method", "train_multiplier"} & spec.search.keys())
 
 
+@contained.section("methods", "Methods side by side")
 def section(evidence: Evidence) -> Section | None:
     """Which method is better where; None for campaigns with one method."""
     spec = evidence.provenance.spec

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from studies.evidence.method_looks import LINES
 from studies.evidence.response import Curve, Line, spans
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
@@ -26,6 +26,7 @@ MOST_COLUMNS, MOST_ALONE = 5, 12
 MOST_LINES = 6
 
 
+@contained.figure("response")
 def curves_figure(
     curves: Mapping[str, Sequence[Curve]],
     pairs: Sequence[PairResult],
@@ -170,6 +171,7 @@ def _of_how_many(settings: Sequence[str]) -> str:
     return f", the best {MOST_LINES} of {len(settings)}" if len(settings) > MOST_LINES else ""
 
 
+@contained.figure("lr")
 def lr_figure(
     lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], measure: Measure, description: str
 ) -> Drawing:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.finished import MOST_PAIRS, Model, conditional, finished, models_of
 from studies.evidence.response import FEWEST_BINNED, Curve, Line, curves_of_pair, lines_of_pair, spans
@@ -32,6 +33,7 @@ KEYS: Mapping[str, str] = {
 }
 
 
+@contained.section("response", "Response")
 def section(evidence: Searched) -> Section | None:
     """Curves, surface and lines; None where nothing was searched."""
     frame, analysis, measure = evidence.frame, evidence.analysis, evidence.analysis.measure

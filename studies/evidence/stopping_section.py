@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping, verdict
@@ -33,6 +34,7 @@ _HOW = (
 )
 
 
+@contained.section("stopping", "Early stopping")
 def section(evidence: Evidence) -> Section | None:
     """Verdict, savings, rank correlations and the likeliest lost winners; None where nothing could be stopped."""
     pairs = stopping(

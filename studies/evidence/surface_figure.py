@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from studies.reporting import contained
 from studies.evidence.surfaces import Surface
 from studies.frame import param_columns
 from studies.reporting.findings import PairResult
@@ -22,6 +23,7 @@ ON_COLOURS = ("#101010", "#fefefe")
 """Dark and light marks over colours that are the same in every theme."""
 
 
+@contained.figure("surface")
 def surface_figure(
     surfaces: Mapping[str, Sequence[Surface]],
     pairs: Sequence[PairResult],

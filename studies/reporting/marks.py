@@ -122,10 +122,10 @@ def marked(pair: PairResult) -> dict[int, str]:
     """The trials of a pair that stand out, by number, with their role."""
     roles: dict[int, str] = {}
     if pair.reference:
-        roles[pair.reference.number] = "reference"
+        roles |= dict.fromkeys(pair.reference.runs or (pair.reference.number,), "reference")
     if pair.best:
         both = pair.best.number in roles
-        roles[pair.best.number] = "reference, also best" if both else "best"
+        roles |= dict.fromkeys(pair.best.runs or (pair.best.number,), "reference, also best" if both else "best")
     return roles
 
 

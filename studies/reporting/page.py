@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from studies import tables
 from studies.reporting.health import Concern
-from studies.reporting.section import Block, Section
+from studies.reporting.section import Block, Section, Text
 from studies.reporting.svg import Drawing, css_variables, inline
 
 
@@ -44,8 +44,17 @@ class Page:
     @property
     def drawings(self) -> tuple[Drawing, ...]:
         """Its figures."""
-        blocks = [*self.first, *(block for section in self.sections for block in section.blocks)]
-        return tuple(block for block in blocks if isinstance(block, Drawing))
+        return tuple(block for block in self._blocks if isinstance(block, Drawing))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What could not be made, a sentence each."""
+        texts = (block for block in self._blocks if isinstance(block, Text))
+        return tuple(dict.fromkeys(text.text for text in texts if text.role == "failed"))
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [*self.first, *(block for section in self.sections for block in section.blocks)]
 
     def files(self) -> dict[str, str | bytes]:
         """The page as HTML and as Markdown, and its figures, by name relative to the report's folder."""

@@ -13,7 +13,7 @@ from matplotlib.typing import LineStyleType
 
 from studies.analysis import params_of
 from studies.frame import param_columns
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import Analysis, PairResult, Setting
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
@@ -37,6 +37,7 @@ _ROLE_LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
+@contained.figure("parameters")
 def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axis | None]) -> Drawing | None:
     """Each searched parameter against validation accuracy, one panel a parameter; `search` has their axes."""
     trials = frame[frame["state"].isin(["complete", "pruned"]) & np.isfinite(frame["value"])]
@@ -78,6 +79,7 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
         return finish(figure, name="parameters", title=title, caption=caption, description=description, hover=hover)
 
 
+@contained.figure("curves")
 def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     """Validation accuracy by epoch, one panel a study."""
     has_curve = frame["curve"].map(lambda curve: any(map(math.isfinite, curve.values()))).astype(bool)
