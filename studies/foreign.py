@@ -20,6 +20,7 @@ import pandas as pd
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
 from studies.attributes import CAMPAIGN_ATTR, METRIC_NAMES_ATTR
 from studies.errors import BadInput, NotFound, nearest
 from studies.foreign_params import Parameter, asked, parameters
@@ -42,7 +43,7 @@ class ForeignStudy:
     """A study of another program.
 
     Attributes:
-        name: of the study, as it is stored.
+        name: of the study; in all names control characters are written out.
         minimises: whether its smaller values are the better ones.
         measure: what its values are called and how they are written.
         search: axis of every parameter, in the order in which trials first had them; None where it changed.
@@ -100,16 +101,17 @@ def load_foreign(
         wanted = named_reference(reference, known) or None
     else:
         wanted = _params(_numbered(trials, reference_trial, name), known)
-    rows = [_row(name, trial, known, sign=-1 if minimises else 1) for trial in trials]
+    shown = visible(name)
+    rows = [_row(shown, trial, known, sign=-1 if minimises else 1) for trial in trials]
     for row in rows:
         params = row.pop("params")
         row["is_reference"] = row["number"] == reference_trial or same_params(params, wanted or {})
     if wanted and not any(row["is_reference"] for row in rows):
         raise BadInput(not_among(reference, wanted, trials, known))
-    frame = build_frame(rows, studies=[name], search=list(search), states=FOREIGN_STATES)
+    frame = build_frame(rows, studies=[shown], search=list(search), states=FOREIGN_STATES)
     metric = visible((study.system_attrs.get(METRIC_NAMES_ATTR) or ["value"])[0])
     return ForeignStudy(
-        name=name,
+        name=shown,
         minimises=minimises,
         measure=_measure(metric, frame, minimises=minimises),
         search=search,

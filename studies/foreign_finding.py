@@ -1,8 +1,9 @@
 """What the trials of an Optuna study of some other program say about its best and its reference. Pure functions.
 
 Such a study has one value a trial. It has no seeds, so chance is only seen in how neighbouring trials differ, or the
-runs of a setting that was repeated, which counts with their mean; and nothing was held out, so the best is judged by the very values that it was chosen for. The gain without the winner's
-luck (`studies.gain`) takes care of both, as far as it can be done.
+runs of a setting that was repeated, which counts with their mean. Nothing was held out, so the best is judged by the
+very values that it was chosen for. The gain without the winner's luck (`studies.gain`) takes care of both, as far as it
+can be done.
 """
 
 import dataclasses

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping_by_step, verdict
 from studies.evidence.stopping_figure import stopping_figure
 from studies.evidence.stopping_words import whether_misled
 from studies.foreign_finding import Finding
+from studies.reporting import contained
 from studies.reporting.measure import Measure
 from studies.reporting.section import Section, Text
 from studies.reporting.wording import count, duration

@@ -47,8 +47,9 @@ def by_setting(frame: pd.DataFrame) -> Settings:
     for rows in groups.values():
         own = frame.loc[rows, "value"].tolist()
         best = rows[own.index(max(own))]
-        number = int(frame.loc[best, "number"])
-        runs[number], reached[number] = tuple(map(int, frame.loc[rows, "number"])), tuple(own)
+        numbers = [int(number) for number in frame.loc[rows, "number"]]
+        number = numbers[own.index(max(own))]
+        runs[number], reached[number] = tuple(numbers), tuple(own)
         kept.append(best)
         if len(rows) > 1:
             means[best] = statistics.mean(own)  # exact: the mean of equal values is that value

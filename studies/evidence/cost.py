@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from studies.reporting import contained
 from studies.analysis import params_of
 from studies.evidence.arms import arms_of, finite
 from studies.evidence.cost_figure import costs_figure
@@ -16,6 +15,7 @@ from studies.evidence.equal_cost import EqualCost, OutOfReach, equal_costs
 from studies.evidence.equal_cost_tables import at_equal_cost
 from studies.evidence.finished import finished
 from studies.frame import param_columns
+from studies.reporting import contained
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, duration, multiple, percent, setting

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.timeline import timeline
+from studies.reporting import contained
 from studies.reporting.health import device_words, first_line
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import count, duration

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.reporting import contained
 from studies.coordinates import Array
 from studies.evidence.arms import finite, longer
 from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
 from studies.evidence.trajectories import Trajectory
 from studies.frame import param_columns
+from studies.reporting import contained
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, multiple

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from studies.reporting import contained
 from studies.evidence.arms import Arm, finite, unequal_luck
 from studies.evidence.methods_compared import Comparison, MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
+from studies.reporting import contained
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, count, in_points, listed, multiple, percent, points
 from studies.spec import StudySpec

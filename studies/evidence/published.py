@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from studies.reporting import contained
 from studies.evidence.arms import Arm, arms_of, finite, longer
 from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
+from studies.reporting import contained
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import count, listed, multiple, percent, setting, signed

@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.finished import MOST_PAIRS, Model, conditional, finished, models_of
 from studies.evidence.response import FEWEST_BINNED, Curve, Line, curves_of_pair, lines_of_pair, spans
 from studies.evidence.response_figures import curves_figure, lr_figure
 from studies.evidence.surface_figure import surface_figure
 from studies.evidence.surfaces import Surface, surface_params, surfaces
+from studies.reporting import contained
 from studies.reporting.findings import Analysis, PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.section import Block, Searched, Section, Text

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping, verdict
 from studies.evidence.stopping_figure import chance, likeliest, stopping_figure
 from studies.evidence.stopping_words import whether_misled
+from studies.reporting import contained
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, correlation, count, duration
 from studies.tables import Table

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from studies.reporting import contained
 from studies.evidence.surfaces import Surface
 from studies.frame import param_columns
+from studies.reporting import contained
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis

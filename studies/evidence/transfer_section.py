@@ -7,9 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from studies.reporting import contained
 from studies.evidence.arms import finite
 from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
+from studies.reporting import contained
 from studies.reporting.figure_style import current_style
 from studies.reporting.findings import MARGIN
 from studies.reporting.section import Block, Evidence, Section, Text

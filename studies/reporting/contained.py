@@ -13,7 +13,6 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from studies.reporting.section import Section, Text
-from studies.reporting.svg import Drawing
 
 logger = logging.getLogger("rigl_study.report")
 
@@ -27,7 +26,7 @@ T = TypeVar("T")
 def attempt(what: str, make: Callable[[], T]) -> T | Text:
     """What `make` returns, or the text that it could not be made.
 
-    A number that is too large for its arithmetic is an error here: what follows from it would be wrong, not just inexact.
+    A number that is too large for its arithmetic is an error here: all that follows from it would be wrong.
     """
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -68,5 +67,3 @@ def section(name: str, title: str) -> Callable[[Callable[P, Section | None]], Ca
         return made
 
     return wrap
-
-

@@ -1,7 +1,7 @@
 """The sections that every report has: the pairs, the trials one by one, and where they come from."""
 
-from studies.reporting import contained
 from studies import tables
+from studies.reporting import contained
 from studies.reporting.result_words import sentence
 from studies.reporting.section import Block, Evidence, Section, Source, Terms, Text
 from studies.reporting.trial_figures import curves, parameters
