@@ -61,16 +61,14 @@ class ForeignStudy:
     versions: Mapping[str, str]
 
 
-def load_foreign(
-    storage: BaseStorage, name: str, reference: Sequence[str] = (), reference_trial: int | None = None
-) -> ForeignStudy:
+def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] | int | None = None) -> ForeignStudy:
     """Read a study. Nothing is written.
 
     Args:
         storage: from `studies.storage.open_read_only`.
         name: of the study.
-        reference: KEY=VALUE, or several with commas between them: the parameters to compare the best with.
-        reference_trial: instead, the number of a trial that had them.
+        reference: the parameters to compare the best with: texts of KEY=VALUE, or several with commas between them; or
+            the number of a trial that had them; nothing to compare with none.
 
     Raises:
         NotFound: there is no such study, or no trial of that number.
@@ -97,17 +95,18 @@ def load_foreign(
     trials = sorted(trials, key=lambda trial: trial.number)
     known = parameters(trials)
     search = {parameter.name: parameter.axis for parameter in known.values()}
-    if reference_trial is None:
-        wanted = named_reference(reference, known) or None
+    wanted: Params | None
+    if isinstance(reference, int):
+        wanted = _params(_numbered(trials, reference, name), known)
     else:
-        wanted = _params(_numbered(trials, reference_trial, name), known)
+        wanted = named_reference(reference, known) if reference else None
     shown = visible(name)
     rows = [_row(shown, trial, known, sign=-1 if minimises else 1) for trial in trials]
     for row in rows:
         params = row.pop("params")
-        row["is_reference"] = row["number"] == reference_trial or same_params(params, wanted or {})
-    if wanted and not any(row["is_reference"] for row in rows):
-        raise BadInput(not_among(reference, wanted, trials, known))
+        row["is_reference"] = row["number"] == reference or same_params(params, wanted or {})
+    if not isinstance(reference, int) and wanted and not any(row["is_reference"] for row in rows):
+        raise BadInput(not_among(reference or (), wanted, trials, known))
     frame = build_frame(rows, studies=[shown], search=list(search), states=FOREIGN_STATES)
     metric = visible((study.system_attrs.get(METRIC_NAMES_ATTR) or ["value"])[0])
     return ForeignStudy(
