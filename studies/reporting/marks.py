@@ -95,8 +95,8 @@ def reach(seeds: Sequence[float], ends: Sequence[float]) -> float:
 def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]", measure: Measure = ACCURACY) -> float:
     """Where the axis of accuracies ends below, so that a few hopeless trials do not flatten all others."""
     typical = complete if len(complete) else every
-    low, middle = np.quantile(typical, [0.25, 0.5])
-    fence = low - 3 * max(middle - low, measure.grain)
+    low, middle = map(float, np.quantile(typical, [0.25, 0.5]))
+    fence = low - 3 * max(middle - low, measure.grain)  # of Python's floats: the largest of all is a usual penalty
     return float(max(min(fence, typical.max() - measure.grain), every.min()))
 
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from studies import tables
+from studies.printable import printable
 from studies.reporting.health import Concern
 from studies.reporting.section import Block, Section, Text
 from studies.reporting.svg import Drawing, css_variables, inline
@@ -74,6 +75,7 @@ def _environment(*, html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_printable,
     )
     environment.filters["md"] = tables.markdown_text
     environment.filters["inline_svg"] = _inline_svg
@@ -82,6 +84,11 @@ def _environment(*, html: bool) -> Environment:
     environment.globals["light"] = Markup(css_variables(dark=False))
     environment.globals["dark"] = Markup(css_variables(dark=True))
     return environment
+
+
+def _printable(value: object) -> object:
+    """What is put into a page: HTML has no control characters, and a reader should see that a text has them."""
+    return printable(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _linked(text: str) -> Markup:
