@@ -144,7 +144,7 @@ def _number(text: str) -> int | float | None:
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value if _PLAIN.fullmatch(value) and _reads_as_text(value) else json.dumps(value)
-    return str(value)
+    return "null" if value is None else str(value)
 
 
 def _reads_as_text(value: str) -> bool:

@@ -74,7 +74,7 @@ def answer(finding: Finding) -> str:
     if study.reference is None:
         return f"{best}. No reference was named (--reference KEY=VALUE,...), so there is nothing to compare it with."
     if pair.reference is None:
-        if pair.reference_state == INFEASIBLE:
+        if (study.frame["is_reference"] & (study.frame["state"] == INFEASIBLE)).any():
             return f"{best}. The reference violates a constraint, so there is nothing to compare it with."
         return f"{best}. Without a finished reference there is nothing to compare it with."
     if pair.best.number == pair.reference.number:

@@ -97,7 +97,7 @@ def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]", measure: M
     typical = complete if len(complete) else every
     low, middle = map(float, np.quantile(typical, [0.25, 0.5]))
     fence = low - 3 * max(middle - low, measure.grain)  # of Python's floats: the largest of all is a usual penalty
-    return float(max(min(fence, typical.max() - measure.grain), every.min()))
+    return max(min(fence, float(typical.max()) - measure.grain), float(every.min()))
 
 
 def accuracy_axis(ax: Axes, floor: float, top: float, measure: Measure = ACCURACY) -> None:
