@@ -22,7 +22,7 @@ MARKER = "summary.json"
 def default_folder(name: str) -> Path:
     """Where the report of what has this name goes, if the user does not say it: no two names share a folder."""
     cleaned = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip(".-")[:MOST_LETTERS]
-    if cleaned != name:
+    if cleaned != name or not cleaned:
         cleaned = f"{cleaned or 'study'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return Path("reports") / cleaned
 

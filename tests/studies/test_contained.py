@@ -71,7 +71,7 @@ def test_the_command_says_once_what_is_missing(tmp_path: Path, monkeypatch: pyte
 
 def test_a_gain_that_cannot_be_computed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign_finding, "estimate_gain", broken)
-    trials = [({"C": 10.0**-i, "units": 64}, float(i)) for i in range(12)]
+    trials = [({"C": 1.0 + i, "units": 64}, float(i)) for i in range(12)]
     finding = foreign_finding.find(load_foreign(make_study(trials), "other/svm", 5))
     page = str(foreign_report.render_foreign(finding)["report.html"])
 

@@ -95,9 +95,8 @@ def check(study: Hostile, folder: Path) -> None:
 
 def steering(text: str) -> list[str]:
     """Control characters in a text, but for the ends of its lines."""
-    return [
-        c for c in text if c != "\n" and (unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in "\u202e\u202d")
-    ]
+    kinds = ("Cc", "Cs", "Zl", "Zp")
+    return [c for c in text if c != "\n" and (unicodedata.category(c) in kinds or c in "\u202e\u202d")]
 
 
 @settings(max_examples=12)
