@@ -124,7 +124,8 @@ def _measure(metric: str, frame: pd.DataFrame, *, minimises: bool) -> Measure:
     finite = frame.loc[(frame["state"] != INFEASIBLE) & frame["value"].map(math.isfinite).astype(bool), "value"]
     best, middle, worst = finite.quantile([1.0, 0.5, 0.0]) if len(finite) else (0.0, 0.0, 0.0)
     # A single trial that went wrong must not make all others look alike.
-    grain = 0.01 * float((best - middle) or (best - worst) or abs(best) or 1.0)
+    spreads = (float(best) - float(middle), float(best) - float(worst), abs(float(best)))
+    grain = 0.01 * next((spread for spread in spreads if spread and math.isfinite(spread)), 1.0)
     told = f"{metric[:1].upper()}{metric[1:]} as the trials reported it on their way; up is better."
     return Measure(metric, step="step", first=0, course=told, grain=grain, sign=-1 if minimises else 1)
 

@@ -26,6 +26,9 @@ PAIR_COLOURS = tuple(LIGHT[name] for name in ("blue", "vermilion", "green", "pur
 PAIR_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Another number than colours, so that the first 42 pairs all differ in one of the two."""
 
+PENALTY = 1e150
+"""What is larger has no square, and says of a trial no more than that it went wrong."""
+
 PERCENT = ACCURACY.ticks()
 POINTS = ACCURACY.difference_ticks()
 
@@ -95,8 +98,10 @@ def reach(seeds: Sequence[float], ends: Sequence[float]) -> float:
 def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]", measure: Measure = ACCURACY) -> float:
     """Where the axis of accuracies ends below, so that a few hopeless trials do not flatten all others."""
     typical = complete if len(complete) else every
+    # The largest number of all is a usual penalty, and a quarter of the trials may have it.
+    typical = typical[typical.abs() < PENALTY] if (typical.abs() < PENALTY).any() else typical
     low, middle = map(float, np.quantile(typical, [0.25, 0.5]))
-    fence = low - 3 * max(middle - low, measure.grain)  # of Python's floats: the largest of all is a usual penalty
+    fence = low - 3 * max(middle - low, measure.grain)
     return max(min(fence, float(typical.max()) - measure.grain), float(every.min()))
 
 
