@@ -223,6 +223,7 @@ def setting_of(trials: pd.DataFrame, row: int) -> Setting:
         test_by_seed=_by_seed(trial["seeds"], trial["test_accuracy"]),
         bits_by_seed=_by_seed(trial["seeds"], trial["bits_per_character"]),
         test_bits_by_seed=_by_seed(trial["seeds"], trial["test_bits_per_character"]),
+        runs=(),
         **{key: float(trial[key]) for key in ("inference_flops", "train_flops", "realised_sparsity", "seconds")},
     )
 

@@ -9,12 +9,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from studies.comparing import ROLES, Comparison, Gap
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import Setting
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import in_points, percent, setting
 
 
+@contained.figure("differences")
 def gaps_figure(found: Comparison) -> Drawing | None:
     """Differences from the first campaign with their intervals, a panel a campaign and a row a pair."""
     others = [m.name for m in found.members[1:] if any(gap.campaign == m.name for gap in found.gaps)]
@@ -105,6 +106,7 @@ def _rows(ax: Axes, labels: Sequence[str], *, named: bool) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(5))
 
 
+@contained.figure("comparison")
 def reached_figure(found: Comparison) -> Drawing | None:
     """Test accuracies of reference and best, a panel each; a row a pair, in which the campaigns lie side by side."""
     trained = {

@@ -38,18 +38,23 @@ def write_comparison(
     """Write, or write anew, the report that compares these campaigns with the first of them; see `write_report`."""
     with computing():
         found = compare(campaigns, margin)
-    folder = replace_files(out_dir, render_comparison(found, form))
-    return WrittenReport(folder, folder / "report.html", answer(found))
+    page, files = _rendered(found, form)
+    folder = replace_files(out_dir, files)
+    return WrittenReport(folder, folder / "report.html", answer(found), failures=page.failures)
 
 
 def render_comparison(found: Comparison, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
+    return _rendered(found, form)[1]
+
+
+def _rendered(found: Comparison, form: Form) -> tuple[Page, dict[str, str | bytes]]:
     with computing(), drawn_in(form.style):
         page = _page(found, form)
     trials = pd.concat([member.frame.astype({"study": "string"}) for member in found.members], ignore_index=True)
     files = {**page.files(), "trials.csv": trials_csv(trials)}
     summary = _summary(found, page, [*files, "summary.json"])
-    return {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
+    return page, {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
 
 
 def answer(found: Comparison) -> str:

@@ -18,8 +18,8 @@ LOG_SPAN = 10.0
 class Side:
     """One searched parameter as a side of the cube.
 
-    Not to have a parameter, which some programs' trials do, is a choice of its own; a number that is not there is put
-    in the middle and has a second coordinate, on which it is 1 away from those that are.
+    Not to have a parameter, which some programs' trials do, is a choice of its own; a number that is not there, or is
+    not finite, is put in the middle and has a second coordinate, on which it is 1 away from those that are.
 
     Attributes:
         name: the parameter.
@@ -44,7 +44,7 @@ class Side:
     @classmethod
     def of(cls, name: str, column: str, values: "pd.Series[Any]") -> Self:
         """The side on which these values lie."""
-        missing = np.asarray(values.isna())
+        missing = _missing(values)
         if not pd.api.types.is_numeric_dtype(values) or values.dtype == "boolean":
             choices = tuple(sorted({str(value) for value in values[~missing]}))
             return cls(name, column, choices, has_missing=bool(missing.any()))
@@ -64,7 +64,7 @@ class Side:
 
     def coordinates(self, values: "pd.Series[Any]") -> Array:
         """Values by coordinates; a choice that was not tried is 0 everywhere, as far from all others as they are."""
-        missing = np.asarray(values.isna())
+        missing = _missing(values)
         if self.choices is not None:
             names = np.array(["" if lacks else str(value) for value, lacks in zip(values, missing, strict=True)])
             own = [~missing & (names == choice) for choice in self.choices] + [missing] * self.has_missing
@@ -97,6 +97,12 @@ def _unevenness(ascending: Array) -> float:
     """How far values are on average from as many evenly spread ones, as a share of their span."""
     placed = (ascending - ascending[0]) / (ascending[-1] - ascending[0])
     return float(np.abs(placed - np.linspace(0, 1, len(placed))).mean())
+
+
+def _missing(values: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """Which values have no place."""
+    missing = np.asarray(values.isna())
+    return missing | np.isinf(_numbers(values)) if values.dtype == "float64" else missing
 
 
 def _numbers(values: "pd.Series[Any]") -> Array:

@@ -24,6 +24,7 @@ __all__ = [
     "LaunchError",
     "NotFound",
     "NotInstalled",
+    "ReportIncomplete",
     "RiglStudyError",
     "SpecError",
     "SpecVersionError",
@@ -63,6 +64,10 @@ class LaunchError(RiglStudyError):
 
 class NotInstalled(RiglStudyError):
     """What was asked for needs a package that this installation does without."""
+
+
+class ReportIncomplete(RiglStudyError):
+    """A report was written, but a part of it could not be made."""
 
 
 class SpecVersionError(RiglStudyError):

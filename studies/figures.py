@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import Analysis, PairResult, Verdict
 from studies.reporting.result_words import verdict
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
@@ -16,6 +16,7 @@ WHY_NO_GAIN = {Verdict.REFERENCE_IS_BEST: "reference is best", Verdict.ONLY_REFE
 """What stands where a gain would."""
 
 
+@contained.figure("comparison")
 def comparison(analysis: Analysis) -> Drawing | None:
     """Reference and best of every pair on test, and their difference with its interval where there is a reference."""
     shown = [pair for pair in analysis.pairs if pair.best and np.isfinite(pair.best.test_accuracy.mean)]

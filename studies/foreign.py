@@ -4,26 +4,35 @@ Its parameters have any names and kinds, and its trials one value each, of which
 better. Nothing is known of test sets or networks, and nothing is pretended: those columns are empty. A trial's value
 stands in the columns of a single seed. Where the study minimises, `value` and `curve` are turned around (more is
 better, as everywhere in a report), which the study's measure undoes before anybody sees a number.
+
+A trial that violates one of its constraints is no candidate for anything. It has a state of its own, so that all that
+looks at complete or stopped trials passes it by.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
-from pydantic import ValidationError
+from optuna.trial import FrozenTrial, TrialState
 
-from studies.attributes import CAMPAIGN_ATTR, FIXED_PARAMS_ATTR, METRIC_NAMES_ATTR
-from studies.errors import BadInput, NotFound, UnknownName, nearest
-from studies.frame import STATE_OF, build_frame, param_column
+from studies.attributes import CAMPAIGN_ATTR, METRIC_NAMES_ATTR
+from studies.errors import BadInput, NotFound, nearest
+from studies.foreign_params import Parameter, asked, parameters
+from studies.foreign_reference import named_reference, not_among
+from studies.frame import STATE_OF, STATES, build_frame, param_column
+from studies.printable import visible
 from studies.reporting.measure import Measure
-from studies.search_space import Axis, Choice, Params, Range, Value, same_params
+from studies.search_space import Axis, Params, same_params
+
+INFEASIBLE = "infeasible"
+FOREIGN_STATES = (*STATES, INFEASIBLE)
+"""Where a trial of such a study may stand: an infeasible one has ended, and one of its constraints is above 0."""
 
 SHOWN = 10
 """An error names at most so many of the studies that there are."""
@@ -34,11 +43,11 @@ class ForeignStudy:
     """A study of another program.
 
     Attributes:
-        name: of the study.
+        name: of the study; in all names control characters are written out.
         minimises: whether its smaller values are the better ones.
         measure: what its values are called and how they are written.
         search: axis of every parameter, in the order in which trials first had them; None where it changed.
-        reference: the parameters to compare with; None if none were named.
+        reference: the parameters to compare with; None if none were named, empty for a trial without any.
         frame: its trials, of the schema of `studies.frame`.
         versions: of the programs that read it.
     """
@@ -52,16 +61,17 @@ class ForeignStudy:
     versions: Mapping[str, str]
 
 
-def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ()) -> ForeignStudy:
+def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] | int | None = None) -> ForeignStudy:
     """Read a study. Nothing is written.
 
     Args:
         storage: from `studies.storage.open_read_only`.
         name: of the study.
-        reference: KEY=VALUE, or several with commas between them: the parameters to compare the best with.
+        reference: the parameters to compare the best with: texts of KEY=VALUE, or several with commas between them; or
+            the number of a trial that had them; nothing to compare with none.
 
     Raises:
-        NotFound: there is no such study.
+        NotFound: there is no such study, or no trial of that number.
         BadInput: it has several objectives, or is part of a campaign; or the reference is malformed or of no trial.
         UnknownName: a parameter of the reference that no trial has.
     """
@@ -77,16 +87,30 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
     if len(study.directions) != 1:
         raise BadInput(f"{name} has {len(study.directions)} objectives; a report compares by one.")
     minimises = study.directions[0] == StudyDirection.MINIMIZE
-    trials = sorted(storage.get_all_trials(study._study_id, deepcopy=False), key=lambda trial: trial.number)
-    search = _search(trials)
-    wanted = _reference(reference, search)
-    rows = [_row(name, trial, wanted or {}, sign=-1 if minimises else 1) for trial in trials]
-    if wanted and not any(row["is_reference"] for row in rows):
-        raise BadInput(_not_among(wanted, trials))
-    frame = build_frame(rows, studies=[name], search=list(search))
-    metric = (study.system_attrs.get(METRIC_NAMES_ATTR) or ["value"])[0]
+    with warnings.catch_warnings():
+        # What Optuna thinks of another program's choices, or of how an older version wrote them: nothing for readers.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    trials = sorted(trials, key=lambda trial: trial.number)
+    known = parameters(trials)
+    search = {parameter.name: parameter.axis for parameter in known.values()}
+    wanted: Params | None
+    if isinstance(reference, int):
+        wanted = _params(_numbered(trials, reference, name), known)
+    else:
+        wanted = named_reference(reference, known) if reference else None
+    shown = visible(name)
+    rows = [_row(shown, trial, known, sign=-1 if minimises else 1) for trial in trials]
+    for row in rows:
+        params = row.pop("params")
+        row["is_reference"] = row["number"] == reference or same_params(params, wanted or {})
+    if not isinstance(reference, int) and wanted and not any(row["is_reference"] for row in rows):
+        raise BadInput(not_among(reference or (), wanted, trials, known))
+    frame = build_frame(rows, studies=[shown], search=list(search), states=FOREIGN_STATES)
+    metric = visible((study.system_attrs.get(METRIC_NAMES_ATTR) or ["value"])[0])
     return ForeignStudy(
-        name=name,
+        name=shown,
         minimises=minimises,
         measure=_measure(metric, frame, minimises=minimises),
         search=search,
@@ -97,33 +121,48 @@ def load_foreign(storage: BaseStorage, name: str, reference: Sequence[str] = ())
 
 
 def _measure(metric: str, frame: pd.DataFrame, *, minimises: bool) -> Measure:
-    finite = frame.loc[frame["value"].map(math.isfinite), "value"]
+    finite = frame.loc[(frame["state"] != INFEASIBLE) & frame["value"].map(math.isfinite).astype(bool), "value"]
     best, middle, worst = finite.quantile([1.0, 0.5, 0.0]) if len(finite) else (0.0, 0.0, 0.0)
     # A single trial that went wrong must not make all others look alike.
-    grain = 0.01 * float((best - middle) or (best - worst) or abs(best) or 1.0)
+    spreads = (float(best) - float(middle), float(best) - float(worst), abs(float(best)))
+    grain = 0.01 * next((spread for spread in spreads if spread and math.isfinite(spread)), 1.0)
     told = f"{metric[:1].upper()}{metric[1:]} as the trials reported it on their way; up is better."
     return Measure(metric, step="step", first=0, course=told, grain=grain, sign=-1 if minimises else 1)
 
 
-def _row(study: str, trial: FrozenTrial, reference: Params, *, sign: int) -> dict[str, Any]:
+def _numbered(trials: Sequence[FrozenTrial], number: int, study: str) -> FrozenTrial:
+    found = next((trial for trial in trials if trial.number == number), None)
+    if found is None:
+        raise NotFound(f"{study} has no trial {number}; it has {len(trials)}, numbered from 0.")
+    return found
+
+
+def _params(trial: FrozenTrial, known: Mapping[str, Parameter]) -> Params:
+    """The parameters of a trial by the names under which they are shown."""
+    return {known[key].name: known[key].value(value) for key, value in asked(trial).items() if key in known}
+
+
+def _row(study: str, trial: FrozenTrial, known: Mapping[str, Parameter], *, sign: int) -> dict[str, Any]:
     state = STATE_OF[trial.state]
+    if state in ("complete", "pruned") and any(not limit <= 0 for limit in trial.constraints.values()):
+        state = INFEASIBLE
     curve = {int(step): sign * float(value) for step, value in sorted(trial.intermediate_values.items())}
-    asked = trial.params or trial.system_attrs.get(FIXED_PARAMS_ATTR, {})
-    params: Params = {name: _plain(value) for name, value in asked.items()}
-    reached = trial.value if state == "complete" else None
-    if state == "pruned" and curve:
-        reached = sign * curve[max(curve)]
-    value = math.nan if reached is None else sign * reached
-    is_complete = state == "complete"
+    params = _params(trial, known)
+    reached = math.nan
+    if trial.state == TrialState.PRUNED and curve:
+        reached = curve[max(curve)]
+    elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None:
+        reached = sign * trial.value
+    is_complete = trial.state == TrialState.COMPLETE
     return {
         "campaign": study,
         "study": study,
         "number": trial.number,
         "state": state,
-        "is_reference": same_params(params, reference),
-        "value": value,
+        "params": params,
+        "value": reached,
         "seeds": (0,) if is_complete else (),
-        "val_accuracy": (value,) if is_complete else (),
+        "val_accuracy": (reached,) if is_complete else (),
         "curve": curve,
         "started": trial.datetime_start,
         "finished": trial.datetime_complete,
@@ -133,80 +172,3 @@ def _row(study: str, trial: FrozenTrial, reference: Params, *, sign: int) -> dic
         **{column: {} for column in ("layer_sparsity", "environment")},
         **{param_column(name): value for name, value in params.items()},
     }
-
-
-def _plain(value: Any) -> Value:
-    """A parameter's value; None is a choice in Optuna, and would look like a parameter that the trial did not have."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _search(trials: Iterable[FrozenTrial]) -> dict[str, Axis | None]:
-    found: dict[str, list[BaseDistribution]] = {}
-    for trial in trials:
-        for name, distribution in trial.distributions.items():
-            own = found.setdefault(name, [])
-            if distribution not in own:
-                own.append(distribution)
-    return {name: _axis(own[0]) if len(own) == 1 else None for name, own in found.items()}
-
-
-def _axis(distribution: BaseDistribution) -> Axis | None:
-    """An axis of the search box; None where it has none of our kinds, and the values seen must do."""
-    try:
-        if isinstance(distribution, CategoricalDistribution):
-            return Choice(values=tuple(map(_plain, distribution.choices)))
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
-        low, high, log = distribution.low, distribution.high, distribution.log
-        if low == high:
-            return Choice(values=(low,))
-        step = None if log or distribution.step == 1 else distribution.step
-        return Range(low=low, high=high, step=step, log=log)
-    except (BadInput, ValidationError):
-        return None
-
-
-def _reference(texts: Sequence[str], search: Mapping[str, Axis | None]) -> Params | None:
-    found: Params = {}
-    for text in texts:
-        for part in text.split(","):
-            key, equals, value = (word.strip() for word in part.partition("="))
-            if not key or not equals:
-                raise BadInput(
-                    f'--reference "{text}" is not KEY=VALUE,KEY=VALUE,...; write for example lr=0.1,alpha=0.3.'
-                )
-            if key not in search:
-                raise UnknownName("parameter of the study", key, list(search))
-            found[key] = _value(key, value, search[key])
-    return found or None
-
-
-def _not_among(reference: Params, trials: Sequence[FrozenTrial]) -> str:
-    """That no trial has these parameters, and what a trial that comes close has, as --reference takes it."""
-
-    def alike(trial: FrozenTrial) -> int:
-        return sum(key in trial.params and trial.params[key] == value for key, value in reference.items())
-
-    asked = ",".join(f"{key}={value}" for key, value in reference.items())
-    closest = max(trials, key=alike)
-    has = ",".join(f"{key}={value}" for key, value in closest.params.items())
-    return f"--reference {asked}: no trial has exactly these parameters; trial {closest.number} has {has}."
-
-
-def _value(key: str, text: str, axis: Axis | None) -> Value:
-    """What the user means by `text`: the choice that is written so, or a number."""
-    if isinstance(axis, Choice):
-        for choice in axis.values:
-            if text in (str(choice), str(choice).lower()) or _number(text) == choice:
-                return choice
-        raise BadInput(f"--reference {key}={text} is none of the study's choices: {axis}.")
-    number = _number(text)
-    if number is None and axis is not None:
-        raise BadInput(f"--reference {key}={text} is no number, and the study searched {axis}.")
-    return text if number is None else number
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

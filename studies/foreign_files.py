@@ -1,5 +1,6 @@
 """trials.csv and summary.json of an Optuna study of some other program, in its own units and direction."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,15 +8,16 @@ import pandas as pd
 
 from studies import foreign_stopping
 from studies.evidence import importance_section, response_section
-from studies.foreign import ForeignStudy
+from studies.foreign import FOREIGN_STATES, ForeignStudy
 from studies.foreign_finding import Finding
-from studies.frame import STATES, param_columns
+from studies.frame import param_columns
 from studies.reporting.findings import Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.section import Section
 from studies.reporting.summary import GENERATOR, SCHEMA_VERSION
 from studies.reporting.summary_schema import Key, object_schema
 from studies.reporting.trials_csv import json_cell, text_cell
+from studies.search_space import Value
 
 
 def foreign_csv(study: ForeignStudy) -> str:
@@ -35,9 +37,10 @@ def foreign_csv(study: ForeignStudy) -> str:
 EVIDENCE_KEYS = {**importance_section.KEYS, **response_section.KEYS, **foreign_stopping.KEYS}
 
 _TRIAL = {
-    "number": Key("integer", "of the trial"),
-    "params": Key("settings", "its parameters by name"),
-    "value": Key("number", "what it reached, in the study's own units and direction"),
+    "number": Key("integer", "of the trial; of several runs of the same parameters the best run"),
+    "params": Key("settings", "its parameters by name; a number that is not finite as text"),
+    "value": Key("number", "what it reached, in the study's own units and direction; the mean of its runs"),
+    "runs": Key("integers", "numbers of the trials that ran these parameters to the end"),
 }
 _GAIN = {
     "mean": Key("number", "the expected gain in units of the study's value; more is better"),
@@ -50,7 +53,7 @@ _GAIN = {
 KEYS: Mapping[str, Key | str] = {
     "generator": Key("text", "what wrote the file", (GENERATOR,)),
     "schema_version": Key("integer", f"{SCHEMA_VERSION}; raised when a key changes its meaning or goes away"),
-    "optuna_study": Key("text", "name of the study"),
+    "optuna_study": Key("text", "name of the study; in all names control characters are written out, as \\x1b"),
     "metric": Key("text", "what its values are called"),
     "direction": Key("text", "which values are better", ("minimize", "maximize")),
     "answer": Key("text", "the result in a sentence or two"),
@@ -59,7 +62,7 @@ KEYS: Mapping[str, Key | str] = {
     "concerns[].text": Key("text", "what makes the result less trustworthy"),
     "params": Key("texts", "names of the parameters"),
     "margin": Key("number", "the gain below which tuning does not pay"),
-    **{f"counts.{state}": Key("integer", f"trials {state}") for state in STATES},
+    **{f"counts.{state}": Key("integer", f"trials {state}") for state in FOREIGN_STATES},
     **{f"reference.{name}": key.about("the reference") for name, key in _TRIAL.items()},
     **{f"best.{name}": key.about("the best") for name, key in _TRIAL.items()},
     **{f"gain.{name}": key.about("without luck") for name, key in _GAIN.items()},
@@ -87,8 +90,12 @@ def foreign_summary(
     def trial(trained: Setting | None) -> dict[str, Any] | None:
         if trained is None:
             return None
-        value = study.measure.sign * trained.val_accuracy.mean
-        return {"number": trained.number, "params": dict(trained.params), "value": value}
+        return {
+            "number": trained.number,
+            "params": {name: _in_json(value) for name, value in trained.params.items()},
+            "value": study.measure.sign * trained.val_accuracy.mean,
+            "runs": list(trained.runs or (trained.number,)),
+        }
 
     return {
         "generator": GENERATOR,
@@ -109,3 +116,8 @@ def foreign_summary(
         "versions": dict(study.versions),
         "files": list(files),
     }
+
+
+def _in_json(value: Value) -> Value:
+    """A parameter's value; JSON has no infinite numbers."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,8 +1,9 @@
 """What the trials of an Optuna study of some other program say about its best and its reference. Pure functions.
 
-Such a study has one value a trial. It has no seeds, so chance is only seen in how neighbouring trials differ; and
-nothing was held out, so the best is judged by the very values that it was chosen for. The gain without the winner's
-luck (`studies.gain`) takes care of both, as far as it can be done.
+Such a study has one value a trial. It has no seeds, so chance is only seen in how neighbouring trials differ, or the
+runs of a setting that was repeated, which counts with their mean. Nothing was held out, so the best is judged by the
+very values that it was chosen for. The gain without the winner's luck (`studies.gain`) takes care of both, as far as it
+can be done.
 """
 
 import dataclasses
@@ -11,18 +12,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from studies.analysis import analyse
 from studies.coordinates import coordinates
-from studies.foreign import ForeignStudy
+from studies.foreign import FOREIGN_STATES, ForeignStudy
 from studies.frame import param_columns
 from studies.gain import MOST, Gain, estimate_gain, typical_reach
-from studies.reporting.findings import Analysis, PairResult, Verdict
+from studies.repeats import Settings, by_setting
+from studies.reporting.contained import attempt
+from studies.reporting.findings import Analysis, PairResult, Setting, Verdict
+from studies.reporting.section import Text
+from studies.reporting.wording import cut
 from studies.search_space import Axis
 
 FEWEST = 10
 """With fewer complete trials, each run once, the response and its noise cannot be told apart."""
+
+MOST_LETTERS = 60
+"""Of the study's name in figures and beside values."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,20 @@ class Finding:
 
     Attributes:
         study: where they are from.
-        analysis: its trials as one pair, with best and reference.
+        settings: its trials, those that ran the same setting to the end as one.
+        analysis: these as one pair, with best and reference.
         gain: from reference to best without the winner's luck; None where nothing can be said.
+        failed: why the gain could not be computed, if it should have been.
         margin: the gain below which tuning does not pay, in units of the study's value.
         memo: see `studies.reporting.section.Searched`, which this is, too.
     """
 
     study: ForeignStudy
+    settings: Settings
     analysis: Analysis
     gain: Gain | None
     margin: float
+    failed: Text | None = None
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -72,20 +85,41 @@ class Finding:
 
 def find(study: ForeignStudy, margin: float = 0.0) -> Finding:
     """What the trials of a study say about its best and its reference."""
-    found = analyse(study.frame, study.name, not_tuned=())  # whatever the other program searched, it tuned
-    pair = dataclasses.replace(found.pairs[0], label=study.name)
+    settings = by_setting(study.frame)
+    found = analyse(settings.frame, study.name, not_tuned=())  # whatever the other program searched, it tuned
+    pair = dataclasses.replace(
+        found.pairs[0],
+        label=cut(study.name, MOST_LETTERS),
+        counts={state: int((study.frame["state"] == state).sum()) for state in FOREIGN_STATES},
+        reference=_with_runs(found.pairs[0].reference, settings),
+        best=_with_runs(found.pairs[0].best, settings),
+    )
     analysis = Analysis(study.name, found.params, (pair,), None, margin, study.measure)
-    return Finding(study, analysis, _gain(study.frame, pair), margin)
+    gain = attempt("The gain", lambda: _gain(study.frame, pair, settings))
+    if isinstance(gain, Text):
+        return Finding(study, settings, analysis, None, margin, gain)
+    return Finding(study, settings, analysis, gain, margin)
 
 
-def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
-    """The gain that the response of the better trials supports; `studies.analysis` does the same with seeds."""
+def _with_runs(setting: Setting | None, settings: Settings) -> Setting | None:
+    if setting is None or len(settings.runs[setting.number]) == 1:
+        return setting
+    return dataclasses.replace(setting, runs=settings.runs[setting.number])
+
+
+def _gain(frame: pd.DataFrame, pair: PairResult, settings: Settings) -> Gain | None:
+    """The gain that the response of the better trials supports; `studies.analysis` does the same with seeds.
+
+    Where all settings ran equally often, their runs tell the noise as seeds do. Else each run is a look of its own.
+    """
     best, reference = pair.best, pair.reference
     if best is None or reference is None or best.number == reference.number:
         return None
-    complete = frame[(frame["state"] == "complete") & frame["value"].map(math.isfinite)]
-    if len(complete) < FEWEST:
+    if sum(map(len, settings.runs.values())) < FEWEST:
         return None
+    evenly = settings.evenly_repeated
+    complete = settings.frame if evenly else frame
+    complete = complete[(complete["state"] == "complete") & complete["value"].map(math.isfinite)]
     complete = complete.set_axis(complete["number"].astype(int).to_list())
     ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable")
     values = ranked["value"].to_numpy(float)
@@ -93,9 +127,12 @@ def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
     thinned = near.index[:: math.ceil(len(near) / MOST)]
     chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
     points, groups = coordinates(complete.loc[chosen], param_columns(frame))
-    looks = complete.loc[chosen, "value"].to_numpy(float)
-    spread = float(looks.std())
+    if evenly:
+        looks = np.array([settings.values[number] for number in chosen])
+    else:
+        looks = complete.loc[chosen, "value"].to_numpy(float)[:, None]
+    spread = float(looks.mean(1).std())
     if not spread:
         return None
-    found = estimate_gain(points, (looks / spread)[:, None], best=0, reference=1, groups=groups)
+    found = estimate_gain(points, looks / spread, best=0, reference=1, groups=groups)
     return found and found.times(spread)

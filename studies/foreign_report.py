@@ -12,22 +12,21 @@ from pathlib import Path
 
 from studies import foreign_stopping
 from studies.evidence import importance_section, response_section
-from studies.foreign import ForeignStudy
+from studies.foreign import FOREIGN_STATES, INFEASIBLE, ForeignStudy
 from studies.foreign_files import foreign_csv, foreign_summary
 from studies.foreign_finding import Finding, find
-from studies.frame import STATES
 from studies.gain import Gain
 from studies.names import as_they_are
 from studies.report import FORM, Form, WrittenReport
 from studies.reporting.computing import computing
 from studies.reporting.figure_style import drawn_in
-from studies.reporting.findings import PairResult, Verdict
+from studies.reporting.findings import Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.page import Page
 from studies.reporting.report_folder import replace_files
 from studies.reporting.section import Block, Section, Text
 from studies.reporting.trial_figures import curves, parameters
-from studies.reporting.wording import NOT_KNOWN, count, searched, setting
+from studies.reporting.wording import NOT_KNOWN, count, listed, searched, setting
 from studies.tables import Table, ranking_table
 
 EVIDENCE: tuple[Callable[[Finding], Section | None], ...] = (
@@ -37,24 +36,32 @@ EVIDENCE: tuple[Callable[[Finding], Section | None], ...] = (
 )
 """What such a study has evidence of, too; the first two are those of a campaign's report."""
 
+MOST_NAMED = 3
+"""Of the trials that ran a setting so many are named."""
+
 
 @as_they_are()
 def write_foreign(study: ForeignStudy, out_dir: Path, margin: float = 0.0, form: Form = FORM) -> WrittenReport:
     """Write, or write anew, the report of a study of another program; see `studies.report.write_report`."""
     with computing():
         finding = find(study, margin)
-    folder = replace_files(out_dir, render_foreign(finding, form))
-    return WrittenReport(folder, folder / "report.html", answer(finding))
+    page, files = _rendered(finding, form)
+    folder = replace_files(out_dir, files)
+    return WrittenReport(folder, folder / "report.html", answer(finding), failures=page.failures)
 
 
 @as_they_are()
 def render_foreign(finding: Finding, form: Form = FORM) -> dict[str, str | bytes]:
     """The contents of the report's files by their names, relative to its folder."""
+    return _rendered(finding, form)[1]
+
+
+def _rendered(finding: Finding, form: Form) -> tuple[Page, dict[str, str | bytes]]:
     with computing(), drawn_in(form.style):
         page = _page(finding, form)
     files = {**page.files(), "trials.csv": foreign_csv(finding.study)}
     summary = foreign_summary(finding, page.answer, page.concerns, page.sections, [*files, "summary.json"])
-    return {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
+    return page, {**files, "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
 
 
 @as_they_are()
@@ -63,21 +70,28 @@ def answer(finding: Finding) -> str:
     study, pair, measure = finding.study, finding.pair, finding.study.measure
     if pair.best is None:
         counts = ", ".join(f"{n} {state}" for state, n in pair.counts.items() if n) or "no trials"
-        return f"No trial has finished with a value, so there is nothing to compare ({counts})."
-    best = f"The best of {pair.n_compared} (trial {pair.best.number}: {setting(pair.best.params) or 'no parameters'})"
-    best += f" has {measure.name} {measure.text(pair.best.val_accuracy.mean)}"
+        who = "No trial that keeps the constraints" if pair.counts[INFEASIBLE] else "No trial"
+        return f"{who} has finished with a value, so there is nothing to compare ({counts})."
+    of_what = f"{pair.n_compared} settings" if finding.settings.repeated else str(pair.n_compared)
+    best = f"The best of {of_what} ({_trials(pair.best)}: {setting(pair.best.params) or 'no parameters'})"
+    best += f" has {measure.name} {_reached(pair.best, study)}"
     if study.reference is None:
         return f"{best}. No reference was named (--reference KEY=VALUE,...), so there is nothing to compare it with."
     if pair.reference is None:
+        if (study.frame["is_reference"] & (study.frame["state"] == INFEASIBLE)).any():
+            return f"{best}. The reference violates a constraint, so there is nothing to compare it with."
         return f"{best}. Without a finished reference there is nothing to compare it with."
     if pair.best.number == pair.reference.number:
-        among = count(pair.n_compared, "trial")
-        return f"Nothing beat the reference, which has {measure.name} {_reached(pair, study)}, among {among}."
+        among = count(pair.n_compared, "setting" if finding.settings.repeated else "trial")
+        reached = _reached(pair.reference, study)
+        return f"Nothing beat the reference, which has {measure.name} {reached}, among {among}."
     lead = pair.best.val_accuracy.mean - pair.reference.val_accuracy.mean
     better = measure.difference(lead).removeprefix("+")
-    sentence = f"{best}, the reference {_reached(pair, study)}: better by {better}."
+    sentence = f"{best}, the reference {_reached(pair.reference, study)}: better by {better}."
     if finding.gain is None:
-        return f"{sentence} How much of that is luck cannot be told: each setting ran once, and the trials are too few."
+        once = "" if finding.settings.repeated else "each setting ran once, and "
+        why = "it could not be computed" if finding.failed else f"{once}the trials are too few"
+        return f"{sentence} How much of that is luck cannot be told: {why}."
     return f"{sentence} {_claim(finding, finding.gain)}"
 
 
@@ -98,9 +112,18 @@ def _interval(finding: Finding, gain: Gain) -> str:
     return f"95 % interval {difference(gain.low)} to {difference(gain.high)}"
 
 
-def _reached(pair: PairResult, study: ForeignStudy) -> str:
-    assert pair.reference is not None
-    return study.measure.text(pair.reference.val_accuracy.mean)
+def _reached(trained: Setting, study: ForeignStudy) -> str:
+    runs = f" (mean of {count(len(trained.runs), 'run')})" if trained.runs else ""
+    return f"{study.measure.text(trained.val_accuracy.mean)}{runs}"
+
+
+def _trials(trained: Setting) -> str:
+    """The trials that ran a setting: "trial 8", "trials 2, 7, 12 and 3 more"."""
+    if not trained.runs:
+        return f"trial {trained.number}"
+    others = len(trained.runs) - MOST_NAMED
+    named = [*map(str, trained.runs[:MOST_NAMED]), *([f"{others} more"] if others > 0 else [])]
+    return f"trials {listed(named)}"
 
 
 def _page(finding: Finding, form: Form) -> Page:
@@ -144,16 +167,29 @@ def _concerns(finding: Finding) -> list[Concern]:
     infinite = int((~frame.loc[frame["state"] == "complete", "value"].map(math.isfinite).astype(bool)).sum())
     if infinite:
         found.append(Concern("warning", f"{count(infinite, 'complete trial')} with a value that is not finite."))
-    if pair.best is not None:
-        found.append(
-            Concern(
-                "note",
-                "Each setting ran once, and the best is judged by the values it was chosen for: chance is only seen in "
-                f"how trials with similar parameters differ. {_worth(finding)}New runs of both settings would say "
-                "more.",
-            )
+    if infeasible := pair.counts[INFEASIBLE]:
+        told = (
+            f"{count(infeasible, 'trial')} of {len(frame)} {'violates' if infeasible == 1 else 'violate'} a constraint"
         )
+        left_out = "neither the best nor what the page says of parameters and gain rests on them"
+        found.append(Concern("warning", f"{told}: {left_out}."))
+    if pair.best is not None:
+        found.append(Concern("note", f"{_chance(finding)} {_worth(finding)}New runs of both settings would say more."))
     return found
+
+
+def _chance(finding: Finding) -> str:
+    """How chance is seen, in a sentence."""
+    if not finding.settings.repeated:
+        return (
+            "Each setting ran once, and the best is judged by the values it was chosen for: chance is only seen in how "
+            "trials with similar parameters differ."
+        )
+    n_repeated = sum(len(own) > 1 for own in finding.settings.runs.values())
+    return (
+        f"{count(n_repeated, 'setting')} of {len(finding.settings.runs)} ran more than once and count with the mean of "
+        "their runs; the best is judged by the values it was chosen for."
+    )
 
 
 def _worth(finding: Finding) -> str:
@@ -177,17 +213,21 @@ def _first_screen(finding: Finding) -> tuple[Block, ...]:
             continue
         gain = finding.gain if role == "best" else None
         told = NOT_KNOWN if gain is None else f"{measure.difference(gain.mean)} ({_interval(finding, gain)})"
-        rows.append((role, str(trained.number), setting(trained.params), measure.text(trained.val_accuracy.mean), told))
+        trials = _trials(trained).partition(" ")[2]
+        rows.append((role, trials, setting(trained.params), _reached(trained, finding.study), told))
     header = ("", "trial", "parameters", measure.name, "gain without luck, more is better")
     table = Table("answer", "Reference and best", header, tuple(rows), frozenset({1, 3, 4}), stacks=True)
     note = "The winner of many trials is partly the luckiest: the gain is what the trials around it leave of its lead."
-    return (table, Text(note, "note"))
+    return (table, *([finding.failed] if finding.failed else []), Text(note, "note"))
 
 
 def _ranking(finding: Finding) -> Table:
     """The best trials; which study they are of, nobody has to be told."""
-    table = ranking_table(finding.study.frame, finding.analysis)
+    table = ranking_table(finding.settings.frame, finding.analysis)
     rows = tuple(row[1:] for row in table.rows)
+    if finding.settings.repeated:
+        n_runs = {str(number): count(len(own), "run") for number, own in finding.settings.runs.items()}
+        rows = tuple((f"{trial}, mean of {n_runs[trial.split()[0]]}", *others) for trial, *others in rows)
     is_numeric = frozenset(i - 1 for i in table.numeric)
     return dataclasses.replace(
         table, title=f"The best {len(rows)}", header=table.header[1:], rows=rows, numeric=is_numeric
@@ -202,7 +242,7 @@ def _sections(finding: Finding) -> tuple[Section, ...]:
     if (ranking := _ranking(finding)).rows:
         blocks.append(ranking)
     course = curves(study.frame, analysis) or Text("No trial reported more than one value on its way.", "missing")
-    counts = [(state, str(finding.pair.counts[state])) for state in STATES if finding.pair.counts[state]]
+    counts = [(state, str(finding.pair.counts[state])) for state in FOREIGN_STATES if finding.pair.counts[state]]
     trials = Table("counts", "Trials by state", ("state", "trials"), tuple(counts), frozenset({1}))
     told = Text("All trials are in trials.csv; the numbers of this page are in summary.json.", "note")
     rows = [

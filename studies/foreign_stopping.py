@@ -10,6 +10,7 @@ from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping_b
 from studies.evidence.stopping_figure import stopping_figure
 from studies.evidence.stopping_words import whether_misled
 from studies.foreign_finding import Finding
+from studies.reporting import contained
 from studies.reporting.measure import Measure
 from studies.reporting.section import Section, Text
 from studies.reporting.wording import count, duration
@@ -17,6 +18,7 @@ from studies.reporting.wording import count, duration
 TITLE = "Early stopping"
 
 
+@contained.section("stopping", "Early stopping")
 def section(finding: Finding) -> Section | None:
     """Verdict, rank correlations and the likeliest lost winners; None where no trial reported on its way."""
     study, measure = finding.study, finding.study.measure

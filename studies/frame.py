@@ -76,6 +76,7 @@ COLUMNS = (
     Column("inference_flops_by_epoch", "object", "tuple of inference_flops after each epoch, the mean over the seeds"),
     Column("environment", "object", "dict of versions, device and host"),
 )
+_PREFIX = "params_"
 DECLARED = tuple(column.name for column in COLUMNS)
 
 _FROM_RESULT = (
@@ -115,8 +116,11 @@ class Provenance:
 
 
 def param_column(name: str) -> str:
-    """The column of a searched parameter: its name, behind "params_" where a declared column has that name already."""
-    return f"params_{name}" if name in DECLARED else name
+    """The column of a searched parameter: its name, behind "params_" where a declared column has that name already.
+
+    So has a name that begins with "params_" and goes on like a declared column: no two parameters share a column.
+    """
+    return f"{_PREFIX}{name}" if _is_declared(name) else name
 
 
 def param_columns(frame: pd.DataFrame) -> dict[str, str]:
@@ -126,8 +130,15 @@ def param_columns(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _param_of(column: str) -> str:
-    name = column.removeprefix("params_")
-    return name if name in DECLARED else column
+    name = column.removeprefix(_PREFIX)
+    return name if name != column and _is_declared(name) else column
+
+
+def _is_declared(name: str) -> bool:
+    """Whether a column has the name, with "params_" before it any number of times."""
+    while name.startswith(_PREFIX):
+        name = name.removeprefix(_PREFIX)
+    return name in DECLARED
 
 
 @uncollected()
@@ -146,7 +157,9 @@ def load_frame(storage: BaseStorage, campaign: str) -> pd.DataFrame:
     return build_frame(rows, studies=[queue.name for queue in stored.queues], search=list(stored.spec.search))
 
 
-def build_frame(rows: Sequence[Mapping[str, Any]], *, studies: Sequence[str], search: Sequence[str]) -> pd.DataFrame:
+def build_frame(
+    rows: Sequence[Mapping[str, Any]], *, studies: Sequence[str], search: Sequence[str], states: Sequence[str] = STATES
+) -> pd.DataFrame:
     """Rows (values by column name, missing where absent) as a frame of the declared schema."""
     data: dict[str, pd.Series[Any]] = {}
     for column in COLUMNS:
@@ -155,7 +168,7 @@ def build_frame(rows: Sequence[Mapping[str, Any]], *, studies: Sequence[str], se
         if column.name == "study":
             dtype = pd.CategoricalDtype(list(studies), ordered=True)
         elif column.name == "state":
-            dtype = pd.CategoricalDtype(list(STATES))
+            dtype = pd.CategoricalDtype(list(states))
         data[column.name] = pd.Series(values, dtype=dtype)
     for name in search:
         values = [row.get(param_column(name)) for row in rows]

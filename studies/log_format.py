@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from studies.printable import printable, printable_json
+
 FIELDS = ("campaign", "study", "trial", "epoch", "device", "worker")
 """What a JSON line says besides time, level, logger and message, where it is known; also as `extra` of a log call."""
 
@@ -51,7 +53,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         told = f"{self._prefix}{one_clean_line(record.getMessage())}"
-        return f"{told}\n{hide_passwords(self.formatException(record.exc_info))}" if record.exc_info else told
+        if not record.exc_info:
+            return told
+        return f"{told}\n{hide_passwords(printable(self.formatException(record.exc_info), keep=chr(10)))}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -69,7 +73,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             content["traceback"] = hide_passwords(self.formatException(record.exc_info))
-        return json.dumps(content, ensure_ascii=False)
+        return printable_json(json.dumps(content, ensure_ascii=False))
 
 
 def log_to_stderr(formatter: logging.Formatter, logger: str, level: int) -> None:
@@ -83,7 +87,7 @@ def log_to_stderr(formatter: logging.Formatter, logger: str, level: int) -> None
 
 def one_clean_line(text: str) -> str:
     """`text` without line breaks, control characters and passwords of URLs."""
-    return hide_passwords("".join(c if c.isprintable() else "?" for c in " ".join(text.split())))
+    return hide_passwords(printable(" ".join(text.split())))
 
 
 def hide_passwords(text: str) -> str:

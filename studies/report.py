@@ -48,12 +48,14 @@ class WrittenReport:
         html: the page to open.
         headline: its result, as plain text: of methods compared a sentence, then one line a pair.
         analysis: what it is about; None for reports of anything else than one campaign.
+        failures: a sentence for each part that could not be made; the page says so in its place.
     """
 
     folder: Path
     html: Path
     headline: str
     analysis: Analysis | None = None
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ def write_report(
     """
     with computing():
         known = _known(frame, provenance, margin)
-        files = _render(known, form)
+        page, files = _rendered(known, form)
     folder = replace_files(out_dir, files)
     headline = "\n".join(filter(None, [methods_first.answer(known), result_words.headline(known.analysis)]))
-    return WrittenReport(folder, folder / "report.html", headline, known.analysis)
+    return WrittenReport(folder, folder / "report.html", headline, known.analysis, page.failures)
 
 
 def render_report(
@@ -105,7 +107,7 @@ def render_report(
 ) -> dict[str, str | bytes]:
     """The contents of a report's files by their names, relative to its folder."""
     with computing():
-        return _render(_known(frame, provenance, margin), form)
+        return _rendered(_known(frame, provenance, margin), form)[1]
 
 
 def _known(frame: pd.DataFrame, provenance: Provenance, margin: float) -> Evidence:
@@ -154,7 +156,7 @@ def make_sections(known: Evidence, style: str = FORM.style) -> tuple[Section, ..
         return sections()
 
 
-def _render(known: Evidence, form: Form) -> dict[str, str | bytes]:
+def _rendered(known: Evidence, form: Form) -> tuple[Page, dict[str, str | bytes]]:
     with sections_begun(known, form.style) as sections:
         table = trials_csv(known.frame)  # takes seconds, too, which are better spent here than after a wait
         page = _page(known, form, sections)
@@ -162,7 +164,7 @@ def _render(known: Evidence, form: Form) -> dict[str, str | bytes]:
     if form.parquet:
         files["trials.parquet"] = trials_parquet(known.frame)
     summary = summarise(known, page.answer, page.concerns, page.sections, [*files, "summary.json"])
-    return {**files, "summary.json": _json(summary)}
+    return page, {**files, "summary.json": _json(summary)}
 
 
 def _page(known: Evidence, form: Form, sections: Callable[[], tuple[Section, ...]]) -> Page:

@@ -174,6 +174,8 @@ def same_value(one: Value, other: Value) -> bool:
     """Whether two values of a parameter are the same, but for rounding."""
     if isinstance(one, bool | str) or isinstance(other, bool | str):
         return one == other
+    if isinstance(one, int) and isinstance(other, int):
+        return one == other
     return math.isclose(one, other, rel_tol=1e-9)  # a float may have passed through the database as text
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from studies import names
@@ -179,11 +180,12 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
     columns, measure = param_columns(frame), analysis.measure
     rows: list[tuple[str, ...]] = []
     for pair in analysis.pairs:
-        complete = frame[(frame["study"] == pair.study) & (frame["state"] == "complete") & frame["value"].notna()]
+        is_ranked = (frame["state"] == "complete") & np.isfinite(frame["value"])
+        complete = frame[(frame["study"] == pair.study) & is_ranked]
         ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable").head(RANKED)
         for _, trial in ranked.iterrows():
             params = params_of(trial, columns)
-            name = f"{trial['number']}" + (" (reference)" if trial["is_reference"] else "")
+            name = f"{trial['number']}{_reference_word(trial, pair)}"
             estimate = Estimate.of(trial["val_accuracy"] or (trial["value"],))
             reached = percent(estimate, digits=2) if measure.is_fraction else measure.text(estimate.mean)
             shown = [number(names.title(key, params[key])) if key in params else NOT_KNOWN for key in columns]
@@ -192,6 +194,14 @@ def ranking_table(frame: pd.DataFrame, analysis: Analysis) -> Table:
     title = f"The best {RANKED} of each pair on validation"
     texts = {2 + i for i, column in enumerate(columns.values()) if not _is_number(frame[column])}
     return Table("ranking", title, header, tuple(rows), frozenset(range(2, len(header))) - texts)
+
+
+def _reference_word(trial: "pd.Series[Any]", pair: PairResult) -> str:
+    """Whether a trial is the reference of the other tables, or the same parameters once more."""
+    if not trial["is_reference"]:
+        return ""
+    is_it = pair.reference is None or trial["number"] == pair.reference.number
+    return " (reference)" if is_it else " (as the reference)"
 
 
 def _is_number(values: "pd.Series[Any]") -> bool:

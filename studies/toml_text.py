@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from studies.printable import printable_json
+
 
 def toml_value(value: Any) -> str:
     """A value on one line: a text, a number, true or false, a list, or a table in braces.
@@ -18,8 +20,8 @@ def toml_value(value: Any) -> str:
         case int() | float():
             return repr(value)
         case str():
-            # A JSON text is a TOML text, but for the one control character that JSON leaves as it is.
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+            # A JSON text is a TOML text, but for a control character that JSON leaves as it is.
+            return printable_json(json.dumps(value, ensure_ascii=False))
         case Mapping():
             inner = ", ".join(f"{toml_key(key)} = {toml_value(each)}" for key, each in value.items())
             return f"{{ {inner} }}" if inner else "{}"

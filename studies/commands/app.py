@@ -12,7 +12,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -20,6 +22,7 @@ from typer.core import TyperGroup
 
 from studies.errors import RiglStudyError, UnknownName
 from studies.log_format import FORMATS, JsonFormatter, TextFormatter, hide_passwords, log_to_stderr
+from studies.printable import printable, printable_json
 
 PROGRAM = "rigl-study"
 LOGGER = "rigl_study"
@@ -40,7 +43,8 @@ class OneLineErrors(TyperGroup):
         _open_closed_streams()
         _write_what_can_be_written()
         try:
-            code = super().main(*args, **kwargs)
+            with warnings_in_one_line():
+                code = super().main(*args, **kwargs)
             sys.stdout.flush()
         except Exception as error:
             code = _explain(error)
@@ -61,7 +65,8 @@ def _explain(error: Exception) -> int:
         _close_stdout()  # the reader (`| head`) has seen enough
         return 1
     if debugging():
-        print(hide_passwords("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        told = printable("".join(traceback.format_exception(error)), keep="\n")
+        print(hide_passwords(told), end="", file=sys.stderr)
     if isinstance(error, RiglStudyError):
         say(str(error), logging.ERROR)
         return error.exit_code
@@ -155,6 +160,29 @@ def say(message: str, level: int = logging.INFO) -> None:
     print(_formatter.format(record), file=sys.stderr, flush=True)
 
 
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Say what libraries warn of in one line, and once for each place in their code, while the body runs."""
+    said: set[tuple[str, int]] = set()
+
+    def tell(
+        message: Warning | str,
+        category: type[Warning],  # noqa: ARG001 - as Python calls it
+        filename: str,
+        lineno: int,
+        file: Any = None,  # noqa: ARG001
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        if (filename, lineno) not in said:
+            said.add((filename, lineno))
+            library = re.search(r"site-packages/([^/.]+)", filename)
+            say(f"{library[1] if library else 'Python'} warns: {message}", logging.WARNING)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield
+
+
 def choose_log_format(name: str) -> str:
     """Say everything so from now on: the callback of `--log-format`.
 
@@ -174,14 +202,19 @@ def logs_json() -> bool:
     return isinstance(_formatter, JsonFormatter)
 
 
+def print_text(text: str) -> None:
+    """A result for people, on stdout: lines of any text that was stored, which must not steer the terminal."""
+    print(printable(text, keep="\n"))
+
+
 def print_json(value: Any) -> None:
-    """A result for scripts, on stdout; what its encoding may lack is escaped, as JSON can."""
-    print(json.dumps(value, indent=2, ensure_ascii=not _in_unicode()))
+    """A result for scripts, on stdout; what its encoding may lack, or would steer a terminal, is escaped as in JSON."""
+    print(printable_json(json.dumps(value, indent=2, ensure_ascii=not _in_unicode())))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A result for people, on stdout: columns of plain text, numbers to the right, bold headers on a terminal."""
-    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["-" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     numeric = [all(_is_number(row[i]) for row in cells) and bool(cells) for i in range(len(headers))]
 

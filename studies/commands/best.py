@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from studies.commands.app import print_json, say
+from studies.commands.app import print_json, print_text, say
 from studies.commands.options import CampaignName, Storage, one_of
 from studies.commands.storage import opened
 from studies.errors import UnknownName
@@ -36,6 +36,6 @@ def best(
     if form == "json":
         print_json(as_json(found))
     else:
-        print(as_toml(found) if form == "toml" else as_commands(found))
+        print_text(as_toml(found) if form == "toml" else as_commands(found))
     for remark in remarks(found):
         say(remark)

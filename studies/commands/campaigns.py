@@ -25,6 +25,7 @@ from studies.commands.options import (
 )
 from studies.commands.storage import opened
 from studies.errors import BadInput, NotFound, UnknownName
+from studies.printable import printable
 
 if TYPE_CHECKING:
     from studies.spec import StudySpec
@@ -110,7 +111,7 @@ def show(name: CampaignName, trial: Trial, storage: Storage = None, as_json: Jso
     shown |= {key: f"{shown[key]} UTC" for key in ("started", "finished") if key in shown}
     width = max(map(len, shown))
     for key, text in shown.items():
-        print(f"{key:<{width}} {text}")
+        print(f"{key:<{width}} {printable(text)}")
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from studies.commands.app import logs_json, say
 from studies.errors import StorageError
 from studies.log_format import one_clean_line
+from studies.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -134,7 +135,7 @@ class CampaignProgress:
         rows = Table.grid(Column(no_wrap=True), Column(), *texts, padding=(0, 2))
         for name, c in counts.items():
             rows.add_row(
-                name,
+                Text(printable(name)),  # a text as it is, brackets and all
                 ProgressBar(total=max(1, _total(c)), completed=_done(c), width=20),
                 Text(f"{_done(c)}/{_total(c)}", justify="right"),
                 f"{c.running} running" if c.running else "",

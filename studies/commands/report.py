@@ -1,7 +1,6 @@
 """`rigl-study report`: a campaign's results as files, and its answer in a few lines on stdout."""
 
 import math
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studies.commands.app import print_json, say
+from studies.commands.app import print_json, print_text, say
 from studies.commands.options import Artifacts, Json, Out, Storage, artifact_folder, one_of
 from studies.commands.storage import opened, resolve, short_patience
-from studies.errors import BadInput, StorageError
+from studies.errors import BadInput, ReportIncomplete, StorageError
+from studies.printable import printable_json
 from studies.reporting.figure_style import STYLES
 
 if TYPE_CHECKING:
@@ -61,8 +61,13 @@ Reference = Annotated[
     typer.Option(
         "--reference",
         metavar="KEY=VALUE,...",
-        help="With --optuna-study: the parameters to compare the best with, for example lr=0.1,alpha=0.3; repeatable.",
+        help="With --optuna-study: the parameters to compare the best with, for example lr=0.1,alpha=0.3; repeatable. "
+        "A value may be JSON: layers=[64,32].",
     ),
+]
+ReferenceTrial = Annotated[
+    int | None,
+    typer.Option("--reference-trial", metavar="NUMBER", min=0, help="Instead of --reference, a trial by its number."),
 ]
 
 
@@ -91,6 +96,7 @@ def report(
     source: Source = None,
     optuna_study: ForeignName = None,
     reference: Reference = None,
+    reference_trial: ReferenceTrial = None,
     as_schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of summary.json, and do nothing else.")
     ] = False,
@@ -126,13 +132,15 @@ def report(
         raise BadInput(f"--margin is {margin}; give a number of points, 0 or more.")
     if reference and optuna_study is None:
         raise BadInput("--reference is for --optuna-study; a campaign has its reference in its specification.")
+    if reference_trial is not None and (optuna_study is None or reference):
+        raise BadInput("--reference-trial is for --optuna-study, in place of --reference.")
     options = ReportOptions(out, None if margin is None else margin / 100, style, parquet, as_json=as_json)
     if attach:
         options = replace(options, artifacts=artifact_folder(artifacts))
     if optuna_study is not None:
         if parquet:
             raise BadInput("--parquet is for campaigns; trials.csv has the trials of an Optuna study.")
-        _report_foreign(optuna_study, reference or (), storage, options, margin or 0.0)
+        _report_foreign(optuna_study, reference or reference_trial, storage, options, margin or 0.0)
     elif source is not None:
         if storage is not None:
             raise BadInput("--from takes all it needs from FILE; leave out --storage.")
@@ -154,20 +162,22 @@ def _compare(database: "BaseStorage", names: Sequence[str], options: "ReportOpti
     from studies.comparison_report import write_comparison
     from studies.frame import load_frame, load_provenance
     from studies.report import Form
+    from studies.reporting.report_folder import default_folder
 
     campaigns = [(load_frame(database, name), load_provenance(database, name)) for name in names]
-    folder = options.out or Path("reports") / f"{names[0]}+{names[1] if len(names) == 2 else len(names) - 1}"
+    folder = options.out or default_folder("+".join(names))
     written = write_comparison(campaigns, folder, options.least_gain, Form(options.style, options.parquet))
     options.tell(written)
 
 
 def _report_foreign(
-    study: str, reference: Sequence[str], storage: str | None, options: "ReportOptions", margin: float
+    study: str, reference: Sequence[str] | int | None, storage: str | None, options: "ReportOptions", margin: float
 ) -> None:
     """Write the report of a study that another program made; its storage is only read."""
     from studies.foreign import load_foreign
     from studies.foreign_report import write_foreign
     from studies.report import Form
+    from studies.reporting.report_folder import default_folder
     from studies.storage import close_storage, open_read_only
 
     database = open_read_only(resolve(storage, must_exist=True), patience=short_patience())
@@ -175,8 +185,7 @@ def _report_foreign(
         found = load_foreign(database, study, reference)
     finally:
         close_storage(database)
-    folder = options.out or Path("reports") / (re.sub(r"[^\w.-]+", "-", study, flags=re.ASCII).strip(".-") or "study")
-    written = write_foreign(found, folder, margin, Form(options.style))
+    written = write_foreign(found, options.out or default_folder(study), margin, Form(options.style))
     options.tell(written)
 
 
@@ -234,13 +243,19 @@ class ReportOptions:
         self.tell(written)
 
     def tell(self, written: "WrittenReport") -> None:
-        """Say what a report found and where it is."""
+        """Say what a report found and where it is.
+
+        Raises:
+            ReportIncomplete: a part of it could not be made.
+        """
         if self.as_json:
-            print((written.folder / "summary.json").read_text(encoding="utf-8"), end="")
+            print(printable_json((written.folder / "summary.json").read_text(encoding="utf-8")), end="")
             say(f"report: {written.html}")
         else:
-            print(written.headline)
-            print(f"report: {written.html}")
+            print_text(written.headline)
+            print_text(f"report: {written.html}")
+        if written.failures:
+            raise ReportIncomplete(" ".join(written.failures))
 
 
 def write_campaign(database: "BaseStorage", name: str, options: ReportOptions) -> None:
@@ -255,7 +270,8 @@ def follow_campaign(
 ) -> None:
     """Write the report of a campaign now and whenever its trials have changed, until none is waiting or running.
 
-    The last one, also after Ctrl-C or where the database stays away, is a page that does not reload itself.
+    A part that could not be made is told at the end, if the last page lacks it, too. That page, also after Ctrl-C or
+    where the database stays away, does not reload itself.
 
     Args:
         database: where the campaign is stored.
@@ -269,6 +285,7 @@ def follow_campaign(
     provenance = load_provenance(database, name)
     shown: DataFrame | None = None
     told = ""
+    incomplete: ReportIncomplete | None = None
     try:
         while True:
             began = time.monotonic()
@@ -277,14 +294,20 @@ def follow_campaign(
             now_told = trials_csv(frame)  # all there is to say; a frame with NaN in a curve would not equal itself
             if now_told != told:
                 refresh = LIVE_SECONDS if is_unfinished else None
-                options.write(frame, provenance, database=database, refresh=refresh)
+                incomplete = None
+                try:
+                    options.write(frame, provenance, database=database, refresh=refresh)
+                except ReportIncomplete as error:
+                    incomplete = error  # more trials may make it whole
                 sys.stdout.flush()
                 shown, told = frame, now_told
             if not is_unfinished:
-                return
+                break
             # A large report leaves most of the time to the workers.
             pause(max(LIVE_SECONDS, 3 * (time.monotonic() - began)))
     except (KeyboardInterrupt, StorageError) as end:
         if shown is not None:
             options.write(shown, provenance, database=None if isinstance(end, StorageError) else database)
         raise
+    if incomplete is not None:
+        raise incomplete

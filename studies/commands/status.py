@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from studies.commands.app import PROGRAM, print_json, print_table, say
+from studies.commands.app import PROGRAM, print_json, print_table, print_text, say
 from studies.commands.options import Json, Storage
 from studies.commands.storage import resolve, short_patience
 from studies.errors import BadInput
@@ -95,6 +95,6 @@ def _print_status(found: dict[str, Any], *, as_json: bool, again: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print(f"{found['campaign']}: {found['state']}")
+        print_text(f"{found['campaign']}: {found['state']}")
         _print_counts(("study",), [((study["name"].partition("/")[2],), study) for study in found["studies"]])
     sys.stdout.flush()

@@ -15,6 +15,7 @@ from studies.evidence.equal_cost import EqualCost, OutOfReach, equal_costs
 from studies.evidence.equal_cost_tables import at_equal_cost
 from studies.evidence.finished import finished
 from studies.frame import param_columns
+from studies.reporting import contained
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, duration, multiple, percent, setting
@@ -70,6 +71,7 @@ def pareto(frame: pd.DataFrame, analysis: Analysis, cost: Cost) -> tuple[Efficie
     )
 
 
+@contained.section("cost", "Cost")
 def section(evidence: Evidence) -> Section:
     """What reference and best cost, what is efficient, and whether a distribution wins at equal cost."""
     frame, analysis, spec = evidence.frame, evidence.analysis, evidence.provenance.spec

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from studies import names
 from studies.evidence.costs import COSTS, Cost
 from studies.evidence.method_looks import look
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import Analysis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, time_unit
@@ -23,6 +23,7 @@ WIDE = 8.0
 """A cost that spans so many times its smallest value gets a logarithmic axis."""
 
 
+@contained.figure("cost")
 def costs_figure(
     trials: pd.DataFrame, analysis: Analysis, fronts: Mapping[str, Sequence[int]], *, by_method: bool
 ) -> Drawing | None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from studies.evidence.arms import finite
 from studies.evidence.timeline import timeline
+from studies.reporting import contained
 from studies.reporting.health import device_words, first_line
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import count, duration
@@ -103,6 +104,7 @@ def _reasons(failed: pd.DataFrame) -> tuple[Reason, ...]:
     return tuple(sorted(found, key=lambda reason: (-reason.n_trials, reason.text)))
 
 
+@contained.section("health", "Health")
 def section(evidence: Evidence) -> Section:
     """States, timeline, failures, epochs trained twice, speed by device."""
     frame, health = evidence.frame, health_of(evidence.frame)

@@ -19,7 +19,7 @@ from studies.evidence.importance import (
     as_json,
     importances,
 )
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.section import Block, Searched, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, listed, shortened
@@ -44,6 +44,7 @@ _SCOPES = {"all": "all trials", "top_quarter": "top quarter"}
 _MEASURES = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA", "interaction": "Interactions"}
 
 
+@contained.section("importance", "What matters")
 def section(evidence: Searched) -> Section | None:
     """Which parameters matter; None where nothing was searched."""
     if not evidence.analysis.params:
@@ -149,6 +150,7 @@ def _note(told: Sequence[Importance], evidence: Searched) -> str:
     )
 
 
+@contained.figure("importance")
 def importance_figure(told: Sequence[Importance]) -> Drawing:
     """Shares with their intervals, a panel a measure and set of trials."""
     shown = [(one, ranking) for one in told for ranking in one.rankings]

@@ -12,6 +12,7 @@ from studies.evidence.arms import finite, longer
 from studies.evidence.layers_figure import explored, layer_sparsities, moving_flops
 from studies.evidence.trajectories import Trajectory
 from studies.frame import param_columns
+from studies.reporting import contained
 from studies.reporting.findings import Analysis
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, multiple
@@ -78,6 +79,7 @@ def _by_epoch(told: "pd.Series[Any]") -> Array:
     return np.stack([values.min(axis=0), values.mean(axis=0), values.max(axis=0)])
 
 
+@contained.section("layers", "Where the weights went")
 def section(evidence: Evidence) -> Section | None:
     """Layers, exploration and cost by method; None for campaigns of dense networks and of trials that told nothing."""
     every = trajectories(evidence.frame, evidence.analysis)

@@ -13,7 +13,7 @@ from studies import names
 from studies.coordinates import Array
 from studies.evidence.method_looks import LINES, Look, looks_of
 from studies.evidence.trajectories import Trajectory
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, multiple
 
@@ -28,6 +28,7 @@ _NAMED_LAYERS = 14
 _BEGAN: LineStyleType = (0, (2, 2))
 
 
+@contained.figure("layers")
 def layer_sparsities(shown: Sequence[Trajectory]) -> Drawing:
     """Sparsity of each layer: at the start, and at the end for methods that moved weights between layers."""
     places = list(dict.fromkeys(one.place for one in shown))
@@ -115,6 +116,7 @@ def _layer_axis(ax: Axes, layers: Sequence[str]) -> None:
     ax.tick_params(axis="x", labelsize=7.5)
 
 
+@contained.figure("explored")
 def explored(shown: Sequence[Trajectory]) -> Drawing | None:
     """R_s by epoch; None where nobody told, or after one epoch only."""
     told = [one for one in shown if one.explored.shape[1] > 1]
@@ -122,6 +124,7 @@ def explored(shown: Sequence[Trajectory]) -> Drawing | None:
     return _over_training(told, lambda one: one.explored, "explored", title, what, _percent)
 
 
+@contained.figure("flops")
 def moving_flops(shown: Sequence[Trajectory]) -> Drawing | None:
     """Inference FLOPs by epoch, of those whose weights move between layers; None where none do."""
     told = [one for one in shown if one.flops.shape[1] > 1 and np.ptp(one.flops[1]) > 1e-3 * one.flops[1].max()]

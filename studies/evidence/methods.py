@@ -9,6 +9,7 @@ from studies import names
 from studies.evidence.arms import Arm, finite, unequal_luck
 from studies.evidence.methods_compared import Comparison, MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
+from studies.reporting import contained
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, count, in_points, listed, multiple, percent, points
 from studies.spec import StudySpec
@@ -23,6 +24,7 @@ def is_question(spec: StudySpec) -> bool:
     return bool({"method", "train_multiplier"} & spec.search.keys())
 
 
+@contained.section("methods", "Methods side by side")
 def section(evidence: Evidence) -> Section | None:
     """Which method is better where; None for campaigns with one method."""
     spec = evidence.provenance.spec

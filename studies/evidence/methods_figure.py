@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from studies import names
 from studies.evidence.arms import Arm, rank
 from studies.evidence.method_looks import Look, looks_of
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, percent
 
@@ -22,6 +22,7 @@ DENSE = "dense"
 NAME, TITLE = "methods", "Test accuracy of the methods"
 
 
+@contained.figure("methods")
 def accuracies(arms: Sequence[Arm]) -> Drawing | None:
     """A panel a distribution; None where no test accuracy is known."""
     shown = [arm for arm in arms if arm.reached()]

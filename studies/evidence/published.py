@@ -11,6 +11,7 @@ from scipy import stats
 from studies import names
 from studies.evidence.arms import Arm, arms_of, finite, longer
 from studies.evidence.published_numbers import ANY, Place, PublishedTable, Row, published_tables
+from studies.reporting import contained
 from studies.reporting.findings import Estimate, Setting
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import count, listed, multiple, percent, setting, signed
@@ -157,6 +158,7 @@ def _beside(table: PublishedTable, row: Row, arm: Arm | None) -> Beside:
     return Beside(table, row, place, arm.trained, is_reference=False, n_compared=arm.n_compared)
 
 
+@contained.section("published", "Beside the published")
 def section(evidence: Evidence) -> Section | None:
     """Ours beside theirs; None for campaigns of which nothing was published."""
     spec = evidence.provenance.spec

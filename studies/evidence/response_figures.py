@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from studies import names
 from studies.evidence.method_looks import LINES
 from studies.evidence.response import Curve, Line, spans
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
@@ -27,6 +27,7 @@ MOST_COLUMNS, MOST_ALONE = 5, 12
 MOST_LINES = 6
 
 
+@contained.figure("response")
 def curves_figure(
     curves: Mapping[str, Sequence[Curve]],
     pairs: Sequence[PairResult],
@@ -96,26 +97,30 @@ def _curve(ax: Axes, curve: Curve, pair: PairResult, axis: Axis | None, measure:
     layout = ParameterAxis.of(curve.param, None if curve.choices is not None else axis, seen)
     layout.prepare(ax)
     x = np.array(curve.values)
+    at = np.clip(curve.at, *layout.limits)
     blue = LIGHT["blue"]
     for role, trained in (("reference", pair.reference), ("best", pair.best)):
         if trained and curve.param in trained.params:
-            at = _place(trained.params[curve.param], curve)
-            if at is not None:
-                ax.axvline(at, color=marks.ROLE_COLOUR[role], linestyle=marks.ROLE_LINE[role], linewidth=1.1, zorder=1)
+            place = _place(trained.params[curve.param], curve)
+            if place is not None:
+                ax.axvline(
+                    place, color=marks.ROLE_COLOUR[role], linestyle=marks.ROLE_LINE[role], linewidth=1.1, zorder=1
+                )
     ax.axhline(0, color=LIGHT["muted"], linewidth=0.8, zorder=1)
     if curve.kind == "model" and curve.choices is None:
         ax.fill_between(x, curve.low, curve.high, color=blue, alpha=0.2, linewidth=0)
         ax.plot(x, curve.effect, color=LIGHT["ink"], linewidth=1.8, gid=gid, zorder=3)
         texts = [_curve_text(curve, pair, measure)]
     else:
+        x = np.clip(x, *layout.limits)
         for place, low, high in zip(x, curve.low, curve.high, strict=True):
             if math.isfinite(low):
                 ax.plot([place, place], [low, high], color=blue, linewidth=1.6, zorder=2)
         ax.scatter(x, curve.effect, s=36, color=LIGHT["ink"], zorder=3, gid=gid)
         texts = [_point_text(curve, i, measure) for i in range(len(x))]
     ax.plot(
-        curve.at,
-        np.full(len(curve.at), 0.03),
+        at,
+        np.full(len(at), 0.03),
         "|",
         color=LIGHT["muted"],
         transform=ax.get_xaxis_transform(),
@@ -126,7 +131,7 @@ def _curve(ax: Axes, curve: Curve, pair: PairResult, axis: Axis | None, measure:
 
 def _place(value: Any, curve: Curve) -> float | None:
     if curve.choices is None:
-        return float(value)
+        return float(value) if math.isfinite(value) else None
     return float(curve.choices.index(str(value))) if str(value) in curve.choices else None
 
 
@@ -172,6 +177,7 @@ def _of_how_many(settings: Sequence[str]) -> str:
     return f", the best {MOST_LINES} of {len(settings)}" if len(settings) > MOST_LINES else ""
 
 
+@contained.figure("lr")
 def lr_figure(
     lines: Mapping[str, Sequence[Line]], pairs: Sequence[PairResult], measure: Measure, description: str
 ) -> Drawing:

@@ -11,6 +11,7 @@ from studies.evidence.response import FEWEST_BINNED, Curve, Line, curves_of_pair
 from studies.evidence.response_figures import curves_figure, lr_figure
 from studies.evidence.surface_figure import surface_figure
 from studies.evidence.surfaces import Surface, surface_params, surfaces
+from studies.reporting import contained
 from studies.reporting.findings import Analysis, PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.section import Block, Searched, Section, Text
@@ -33,6 +34,7 @@ KEYS: Mapping[str, str] = {
 }
 
 
+@contained.section("response", "Response")
 def section(evidence: Searched) -> Section | None:
     """Curves, surface and lines; None where nothing was searched."""
     frame, analysis, measure = evidence.frame, evidence.analysis, evidence.analysis.measure

@@ -14,7 +14,7 @@ from matplotlib.typing import LineStyleType
 from studies.evidence.forecast import Forecast
 from studies.evidence.method_looks import LINES
 from studies.evidence.stopping import SETTLED, PairStopping, Stopped
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.measure import ACCURACY, Measure
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import correlation, count
@@ -51,6 +51,7 @@ def likeliest(pairs: Sequence[PairStopping], at_most: int) -> list[tuple[PairSto
     return sorted(told, key=lambda known: -known[2].chance)[:at_most]
 
 
+@contained.figure("stopping")
 def stopping_figure(pairs: Sequence[PairStopping], measure: Measure = ACCURACY) -> Drawing | None:
     """Rank correlation by epoch, and beside it the stopped trials' expected end; None where neither is known."""
     ranked = [pair for pair in pairs if len(pair.correlation) > 1 and np.isfinite(pair.correlation).any()]

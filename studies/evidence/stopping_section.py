@@ -11,6 +11,7 @@ from studies.evidence.forecast import FEWEST
 from studies.evidence.stopping import SETTLED, PairStopping, Verdict, stopping, verdict
 from studies.evidence.stopping_figure import chance, likeliest, stopping_figure
 from studies.evidence.stopping_words import whether_misled
+from studies.reporting import contained
 from studies.reporting.section import Block, Evidence, Section, Text
 from studies.reporting.wording import NOT_KNOWN, correlation, count, duration
 from studies.tables import Table
@@ -33,6 +34,7 @@ _HOW = (
 )
 
 
+@contained.section("stopping", "Early stopping")
 def section(evidence: Evidence) -> Section | None:
     """Verdict, savings, rank correlations and the likeliest lost winners; None where nothing could be stopped."""
     pairs = stopping(

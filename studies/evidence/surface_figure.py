@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from studies import names
 from studies.evidence.surfaces import Surface
 from studies.frame import param_columns
+from studies.reporting import contained
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import Measure
 from studies.reporting.parameter_axis import ParameterAxis
@@ -23,6 +24,7 @@ ON_COLOURS = ("#101010", "#fefefe")
 """Dark and light marks over colours that are the same in every theme."""
 
 
+@contained.figure("surface")
 def surface_figure(
     surfaces: Mapping[str, Sequence[Surface]],
     pairs: Sequence[PairResult],
@@ -59,7 +61,7 @@ def surface_figure(
                 one = surfaces[pair.study][column]
                 drawn = _surface(ax, one, behind[pair.study][column], levels, scale)
                 rows = frame.loc[list(one.trials)]
-                hover |= _trials(ax, rows, pair, params, columns, measure, gid=f"surface-{row}-{column}")
+                hover |= _trials(ax, rows, pair, layouts, columns, measure, gid=f"surface-{row}-{column}")
                 title = pair.label if alone else f"{pair.label}\n{names.symbol('lr')} {_lr(one)}"
                 ax.set_title(title, fontsize=9)
                 for layout, vertical in zip(layouts, (False, True), strict=True):
@@ -117,7 +119,7 @@ def _trials(
     ax: Axes,
     rows: pd.DataFrame,
     pair: PairResult,
-    params: Sequence[str],
+    layouts: Sequence[ParameterAxis],
     columns: Sequence[str],
     measure: Measure,
     gid: str,
@@ -125,12 +127,13 @@ def _trials(
     if rows.empty:
         return {}
     dark, light = ON_COLOURS
-    x, y = (rows[column].to_numpy(float) for column in columns)
+    values = [rows[column].to_numpy(float) for column in columns]
+    x, y = (np.clip(own, *layout.limits) for own, layout in zip(values, layouts, strict=True))
     ax.scatter(x, y, s=16, color=light, edgecolors=dark, linewidths=0.8, zorder=3, gid=gid, clip_on=False)
-    one, other = map(names.symbol, params)
+    one, other = (names.symbol(layout.name) for layout in layouts)
     texts = [
         f"{pair.label}, trial {n}: {measure.text(value)}, {one} {number(float(a))}, {other} {number(float(b))}"
-        for n, value, a, b in zip(rows["number"], rows["value"], x, y, strict=True)
+        for n, value, a, b in zip(rows["number"], rows["value"], *values, strict=True)
     ]
     for trained, marker, size in ((pair.reference, "s", 90), (pair.best, "o", 190)):
         at = np.flatnonzero(rows["number"].to_numpy() == trained.number) if trained else np.empty(0, int)

@@ -10,6 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from studies.reporting import contained
 from studies.reporting.findings import Analysis
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, duration, time_unit
@@ -98,6 +99,7 @@ def _merged_within(bars: Sequence[Bar], gap: float) -> list[Bar]:
     return found
 
 
+@contained.figure("timeline")
 def timeline(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     """Trials by worker over time; None where no trial was claimed."""
     every = bars_of(frame, {pair.study: pair.label for pair in analysis.pairs})

@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from studies.evidence.arms import finite
 from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
+from studies.reporting import contained
 from studies.reporting.figure_style import current_style
 from studies.reporting.findings import MARGIN
 from studies.reporting.section import Block, Evidence, Section, Text
@@ -41,6 +42,7 @@ KEYS: Mapping[str, str] = {
 }
 
 
+@contained.section("transfer", "Does it carry over")
 def section(evidence: Evidence) -> Section | None:
     """Costs of foreign settings and likeness of pairs; None where nothing was tuned or there is one pair.
 
@@ -128,6 +130,7 @@ def _note(found: Transfer, n_pairs: int) -> str:
     return " ".join(parts)
 
 
+@contained.figure("transfer")
 def transfer_figure(found: Transfer) -> Drawing:
     """Two matrices: costs, and rank correlations."""
     labels = found.labels

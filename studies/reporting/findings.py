@@ -79,6 +79,7 @@ class Setting:
         inference_flops: multiple of the dense network's; train_flops likewise.
         val_by_seed: validation accuracy by seed; test_by_seed likewise.
         bits_by_seed: validation bits per character by seed, empty for images; test_bits_by_seed likewise.
+        runs: numbers of the trials that ran it, where there are several, whose mean it reached: of other programs.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Setting:
     seconds: float
     bits_by_seed: Mapping[int, float] = field(default_factory=dict)
     test_bits_by_seed: Mapping[int, float] = field(default_factory=dict)
+    runs: tuple[int, ...] = ()
 
     @property
     def val_accuracy(self) -> Estimate:

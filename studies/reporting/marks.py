@@ -26,6 +26,9 @@ PAIR_COLOURS = tuple(LIGHT[name] for name in ("blue", "vermilion", "green", "pur
 PAIR_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Another number than colours, so that the first 42 pairs all differ in one of the two."""
 
+PENALTY = 1e150
+"""What is larger has no square, and says of a trial no more than that it went wrong."""
+
 PERCENT = ACCURACY.ticks()
 POINTS = ACCURACY.difference_ticks()
 
@@ -95,9 +98,11 @@ def reach(seeds: Sequence[float], ends: Sequence[float]) -> float:
 def floor_of(complete: "pd.Series[float]", every: "pd.Series[float]", measure: Measure = ACCURACY) -> float:
     """Where the axis of accuracies ends below, so that a few hopeless trials do not flatten all others."""
     typical = complete if len(complete) else every
-    low, middle = np.quantile(typical, [0.25, 0.5])
+    # The largest number of all is a usual penalty, and a quarter of the trials may have it.
+    typical = typical[typical.abs() < PENALTY] if (typical.abs() < PENALTY).any() else typical
+    low, middle = map(float, np.quantile(typical, [0.25, 0.5]))
     fence = low - 3 * max(middle - low, measure.grain)
-    return float(max(min(fence, typical.max() - measure.grain), every.min()))
+    return max(min(fence, float(typical.max()) - measure.grain), float(every.min()))
 
 
 def accuracy_axis(ax: Axes, floor: float, top: float, measure: Measure = ACCURACY) -> None:
@@ -122,10 +127,10 @@ def marked(pair: PairResult) -> dict[int, str]:
     """The trials of a pair that stand out, by number, with their role."""
     roles: dict[int, str] = {}
     if pair.reference:
-        roles[pair.reference.number] = "reference"
+        roles |= dict.fromkeys(pair.reference.runs or (pair.reference.number,), "reference")
     if pair.best:
         both = pair.best.number in roles
-        roles[pair.best.number] = "reference, also best" if both else "best"
+        roles |= dict.fromkeys(pair.best.runs or (pair.best.number,), "reference, also best" if both else "best")
     return roles
 
 

@@ -10,8 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from studies import tables
+from studies.printable import printable
 from studies.reporting.health import Concern
-from studies.reporting.section import Block, Section
+from studies.reporting.section import Block, Section, Text
 from studies.reporting.svg import Drawing, css_variables, inline
 
 
@@ -44,8 +45,17 @@ class Page:
     @property
     def drawings(self) -> tuple[Drawing, ...]:
         """Its figures."""
-        blocks = [*self.first, *(block for section in self.sections for block in section.blocks)]
-        return tuple(block for block in blocks if isinstance(block, Drawing))
+        return tuple(block for block in self._blocks if isinstance(block, Drawing))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What could not be made, a sentence each."""
+        texts = (block for block in self._blocks if isinstance(block, Text))
+        return tuple(dict.fromkeys(text.text for text in texts if text.role == "failed"))
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [*self.first, *(block for section in self.sections for block in section.blocks)]
 
     def files(self) -> dict[str, str | bytes]:
         """The page as HTML and as Markdown, and its figures, by name relative to the report's folder."""
@@ -65,6 +75,7 @@ def _environment(*, html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_printable,
     )
     environment.filters["md"] = tables.markdown_text
     environment.filters["inline_svg"] = _inline_svg
@@ -73,6 +84,11 @@ def _environment(*, html: bool) -> Environment:
     environment.globals["light"] = Markup(css_variables(dark=False))
     environment.globals["dark"] = Markup(css_variables(dark=True))
     return environment
+
+
+def _printable(value: object) -> object:
+    """What is put into a page: HTML has no control characters, and a reader should see that a text has them."""
+    return printable(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _linked(text: str) -> Markup:

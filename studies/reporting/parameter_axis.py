@@ -1,5 +1,6 @@
 """The horizontal axis of a searched parameter: where a value lies, and how its scale and ticks look."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from studies import names
-from studies.reporting.wording import number
+from studies.reporting.wording import cut, number
 from studies.search_space import Axis, Range, Value
 
 LETTER = 0.62
@@ -43,7 +44,9 @@ class ParameterAxis:
         """The layout for an axis of the search box; without one, for the values seen."""
         if isinstance(axis, Range):
             return cls(name, None, axis.log, None, _padded(axis.low, axis.high, log=axis.log), axis.is_integer)
-        values = list(axis.values) if axis is not None else sorted(seen.dropna().unique().tolist(), key=_order)
+        values = (
+            list(axis.values) if axis is not None else sorted(filter(is_placed, seen.unique().tolist()), key=_order)
+        )
         if len(values) < 2 or any(isinstance(value, bool | str) for value in values):
             return cls(name, tuple(values), False, None, (-0.6, len(values) - 0.4))
         low, high = float(min(values)), float(max(values))
@@ -53,8 +56,10 @@ class ParameterAxis:
         return cls(name, None, log, ticks, _padded(low, high, log=log), whole)
 
     def position(self, value: Value) -> float:
-        """Where a value lies."""
-        return float(value) if self.choices is None else float(self.choices.index(value))
+        """Where a value lies; one beyond the ends of the axis, which can be queued by hand, at the end."""
+        if self.choices is not None:
+            return float(self.choices.index(value))
+        return min(max(float(value), self.limits[0]), self.limits[1])
 
     def dodge(self, i: int, n: int) -> float:
         """How far series `i` of `n` stands beside the place of a category, so that they do not hide each other."""
@@ -64,7 +69,7 @@ class ParameterAxis:
         """Give `ax` this axis, as its horizontal one unless told otherwise."""
         which = ax.yaxis if vertical else ax.xaxis
         if self.choices is not None:
-            labels = [number(names.title(self.name, choice)) for choice in self.choices]
+            labels = [cut(number(names.title(self.name, choice))) for choice in self.choices]
             which.set_ticks(range(len(self.choices)), labels, **({} if vertical else _slant(ax, labels)))
             ax.grid(False, axis="y" if vertical else "x")
         elif self.log:
@@ -106,14 +111,19 @@ class _TickLabels(FuncFormatter):
         return [np.format_float_scientific(x, trim="-", exp_digits=2) if x else "0" for x in rounded]
 
 
+def is_placed(value: Any) -> bool:
+    """Whether a value has a place: one that is missing or not finite has none."""
+    return isinstance(value, bool | str) or (not pd.isna(value) and math.isfinite(value))
+
+
 def _order(value: Value) -> tuple[bool, Value]:
     return isinstance(value, str), value  # texts behind numbers, with which they cannot be compared
 
 
 def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
     if log:
-        ratio = (high / low) ** 0.05
-        return low / ratio, high * ratio
+        ratio = (high / low) ** 0.05 if high / low < math.inf else 1.0
+        return low / ratio or low, high * ratio
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 

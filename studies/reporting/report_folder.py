@@ -1,7 +1,9 @@
 """Putting a report's files on the disk: whole files only, and nothing of anybody else's is overwritten or removed."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,8 +12,19 @@ from pathlib import Path, PurePosixPath
 from studies.errors import BadInput
 from studies.reporting.summary import GENERATOR
 
+MOST_LETTERS = 80
+"""Of a folder's name, which is as long as that of a campaign may be."""
+
 MARKER = "summary.json"
 """The file by which a folder is known as a report's."""
+
+
+def default_folder(name: str) -> Path:
+    """Where the report of what has this name goes, if the user does not say it: no two names share a folder."""
+    cleaned = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip(".-")[:MOST_LETTERS]
+    if cleaned != name or not cleaned:
+        cleaned = f"{cleaned or 'study'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return Path("reports") / cleaned
 
 
 def check_folder(folder: Path) -> None:

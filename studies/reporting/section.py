@@ -66,13 +66,13 @@ class Text:
     Attributes:
         text: without markup.
         role: "finding" for what the section found, first and in bold; "note" for how to read what stands above it;
-            "missing" for why something is not there; else "text".
+            "missing" for why something is not there; "failed" for a part that could not be made; else "text".
     """
 
     kind: ClassVar[str] = "text"
 
     text: str
-    role: Literal["finding", "text", "note", "missing"] = "text"
+    role: Literal["finding", "text", "note", "missing", "failed"] = "text"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The sections that every report has: the pairs, the trials one by one, and where they come from."""
 
 from studies import tables
+from studies.reporting import contained
 from studies.reporting.result_words import sentence
 from studies.reporting.section import Block, Evidence, Section, Source, Terms, Text
 from studies.reporting.trial_figures import curves, parameters
 
 
+@contained.section("verdicts", "Pair by pair")
 def pairs_section(evidence: Evidence) -> Section | None:
     """Each pair's result in a sentence, and what selection saw; None where there was nothing to choose."""
     analysis = evidence.analysis
@@ -24,6 +26,7 @@ def pairs_section(evidence: Evidence) -> Section | None:
     return Section("verdicts", "Pair by pair", "Pair by pair", tuple(blocks))
 
 
+@contained.section("parameters", "Parameters against accuracy")
 def parameters_section(evidence: Evidence) -> Section:
     """Searched parameters against validation accuracy, trial by trial."""
     blocks: list[Block] = []
@@ -40,6 +43,7 @@ def parameters_section(evidence: Evidence) -> Section:
     return Section("parameters", "Parameters against accuracy", "Parameters", tuple(blocks))
 
 
+@contained.section("curves", "Learning curves")
 def curves_section(evidence: Evidence) -> Section:
     """Validation accuracy by epoch."""
     drawing = curves(evidence.frame, evidence.analysis)
@@ -47,6 +51,7 @@ def curves_section(evidence: Evidence) -> Section:
     return Section("curves", "Learning curves", "Learning curves", (drawing or missing,))
 
 
+@contained.section("provenance", "Provenance")
 def provenance_section(evidence: Evidence) -> Section:
     """Versions, devices and the specification."""
     specification = evidence.provenance.spec.model_dump_json(indent=2, exclude_defaults=True)

@@ -13,6 +13,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "text": {"type": "string"},
     "texts": {"type": "array", "items": {"type": "string"}},
     "integer": {"type": "integer"},
+    "integers": {"type": "array", "items": {"type": "integer"}},
     "number": {"type": "number"},
     "settings": {"type": "object", "additionalProperties": {"type": _SCALAR}},
     "by seed": {

@@ -7,8 +7,9 @@ and in which letters, says the style (`studies.reporting.figure_style`).
 
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ET  # reads only what matplotlib has just written here
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -111,7 +112,11 @@ class Drawing:
 def house_style() -> Iterator[None]:
     """Draw in the report's style, whatever the user's matplotlibrc says; the previous settings come back afterwards."""
     style = current_style()
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # A letter that the font lacks is a box in a PNG; in an SVG on a page the reader's own fonts have it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support .* natively", UserWarning)
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)  # it is drawn, if crowded
         mpl.rcdefaults()
         mpl.rcParams.update(_RC | {"font.family": style.fonts} | dict(style.settings))
         yield
@@ -222,7 +227,8 @@ def _svg(figure: Figure, *, title: str, description: str, hover: Hover) -> str:
         child.text = text
         root.insert(0, child)
     font, fallback = current_style().fonts, current_style().fallback
-    return ET.tostring(root, encoding="unicode").replace(f"'{font}'", f"'{font}', {fallback}") + "\n"
+    svg = ET.tostring(root, encoding="unicode")
+    return _in_tags(svg, lambda tag: tag.replace(f"'{font}'", f"'{font}', {fallback}")) + "\n"
 
 
 def inline(svg: str, prefix: str) -> str:
@@ -232,17 +238,26 @@ def inline(svg: str, prefix: str) -> str:
         svg: of a `Drawing`.
         prefix: unique among the figures of the page; letters, digits and "-".
     """
+
+    def rewritten(tag: str) -> str:
+        tag = re.sub(r'\bid="', f'id="{prefix}-', tag)
+        tag = tag.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
+        for name, colour in LIGHT.items():
+            tag = tag.replace(colour, f"var(--{name})")
+        return tag
+
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # would style the whole page
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    for name, colour in LIGHT.items():
-        svg = svg.replace(colour, f"var(--{name})")
+    svg = _in_tags(svg, rewritten)
     # The page's text tells what there is to see; a tooltip with the title over all of the figure would be in the way.
     svg = re.sub(r"(<svg[^>]*>)\s*<title>.*?</title>\s*<desc>.*?</desc>", r"\1", svg, count=1, flags=re.DOTALL)
     width = re.search(r'\bwidth="([\d.]+)pt"', svg)
     scale = f"--wide: {float(width[1]) * 1.45:.0f}px" if width else ""
     return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 style="{scale}" aria-hidden="true">', svg, count=1)
+
+
+def _in_tags(svg: str, rewrite: Callable[[str], str]) -> str:
+    """SVG with its tags rewritten and all text left alone: a name on a figure may look like anything."""
+    return re.sub(r"<[^>]*>", lambda tag: rewrite(tag[0]), svg)
 
 
 def css_variables(*, dark: bool) -> str:

@@ -13,10 +13,10 @@ from matplotlib.typing import LineStyleType
 
 from studies.analysis import params_of
 from studies.frame import param_columns
-from studies.reporting import marks
+from studies.reporting import contained, marks
 from studies.reporting.findings import Analysis, PairResult, Setting
 from studies.reporting.measure import Measure
-from studies.reporting.parameter_axis import ParameterAxis
+from studies.reporting.parameter_axis import ParameterAxis, is_placed
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import count, percent, setting, shortened
 from studies.search_space import Axis
@@ -37,12 +37,14 @@ _ROLE_LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
+@contained.figure("parameters")
 def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axis | None]) -> Drawing | None:
     """Each searched parameter against validation accuracy, one panel a parameter; `search` has their axes."""
-    trials = frame[frame["state"].isin(["complete", "pruned"]) & np.isfinite(frame["value"])]
+    trials = frame[frame["state"].isin(["complete", "pruned", "infeasible"]) & np.isfinite(frame["value"])]
     columns = param_columns(frame)
     if trials.empty or not columns:
         return None
+    ranked = trials[trials["state"] != "infeasible"] if (trials["state"] != "infeasible").any() else trials
     hover: Hover = {}
     measure = analysis.measure
     title = f"Searched parameters against {measure.name}"
@@ -50,7 +52,8 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
         f"{p.label}: best {_reached(p.best, measure)} at {setting(p.best.params)}." for p in analysis.pairs if p.best
     ]
     description = " ".join([f"{count(len(trials), 'trial')} against {', '.join(columns)}.", *best])
-    floor = marks.floor_of(trials.loc[trials["state"] == "complete", "value"], trials["value"], measure)
+    floor = marks.floor_of(ranked.loc[ranked["state"] == "complete", "value"], ranked["value"], measure)
+    top = float(ranked["value"].max())
     at_most = min(MAX_MARKS, MAX_MARKS_IN_ALL // len(analysis.pairs))
     drawn = {
         pair.study: marks.thin(trials[trials["study"] == pair.study], at_most, keep=marks.marked(pair))
@@ -59,25 +62,26 @@ def parameters(frame: pd.DataFrame, analysis: Analysis, search: Mapping[str, Axi
     with house_style():
         across = min(3, len(columns))
         figure, axes = panels(len(columns), columns=across, width=WIDTH, height=3.4)
-        for ax, (name, column) in zip(axes, columns.items(), strict=True):
+        for panel, (ax, (name, column)) in enumerate(zip(axes, columns.items(), strict=True)):
             axis = ParameterAxis.of(name, search.get(name), trials[column])
             axis.prepare(ax)
-            marks.accuracy_axis(ax, floor, float(trials["value"].max()), measure)
+            marks.accuracy_axis(ax, floor, top, measure)
             ax.set_title(shortened(name))
             for i, pair in enumerate(analysis.pairs):
-                placed = drawn[pair.study][drawn[pair.study][column].notna()]
+                placed = drawn[pair.study][drawn[pair.study][column].map(is_placed).astype(bool)]
                 x = [axis.position(value) + axis.dodge(i, len(analysis.pairs)) for value in placed[column].tolist()]
-                hover |= _trial_marks(ax, x, placed, pair, i, floor, measure, gid=f"{name}-{i}")
+                hover |= _trial_marks(ax, x, placed, pair, i, (floor, top), measure, gid=f"parameter-{panel}-{i}")
         for ax in axes[::across]:
             ax.set_ylabel(measure.name)
         keys = _parameter_keys(trials, analysis)
         figure.legend(handles=keys, loc="outside lower left", ncols=min(5, len(keys)))
         n_hidden = len(trials) - sum(map(len, drawn.values()))
-        omitted = marks.left_out(int((trials["value"] < floor).sum()), n_hidden, floor, measure)
+        omitted = marks.left_out(int((ranked["value"] < floor).sum()), n_hidden, floor, measure)
         caption = f"One mark a trial; the other parameters vary along with the one shown. {omitted}".strip()
         return finish(figure, name="parameters", title=title, caption=caption, description=description, hover=hover)
 
 
+@contained.figure("curves")
 def curves(frame: pd.DataFrame, analysis: Analysis) -> Drawing | None:
     """Validation accuracy by epoch, one panel a study."""
     has_curve = frame["curve"].map(lambda curve: any(map(math.isfinite, curve.values()))).astype(bool)
@@ -119,7 +123,7 @@ def _trial_marks(
     trials: pd.DataFrame,
     pair: PairResult,
     i: int,
-    floor: float,
+    ends: tuple[float, float],
     measure: Measure,
     gid: str,
 ) -> Hover:
@@ -127,18 +131,22 @@ def _trial_marks(
     colour = marks.pair_colour(i)
     roles = marks.marked(pair)
     columns = param_columns(trials)
-    y = np.maximum(trials["value"].to_numpy(), floor)
+    y = np.clip(trials["value"].to_numpy(), *ends)
     texts = []
     for (_, trial), number in zip(trials.iterrows(), trials["number"], strict=True):
         words = [pair.label, f"trial {number}", *filter(None, [roles.get(number)]), str(trial["state"])]
         texts.append(f"{', '.join(words)}: {measure.text(trial['value'])} at {setting(params_of(trial, columns))}")
-    for state, face in (("pruned", "none"), ("complete", colour)):
+    cross, marker = {"marker": "x", "color": LIGHT["muted"]}, {"marker": marks.pair_marker(i), "edgecolors": colour}
+    looks = {
+        "infeasible": cross,
+        "pruned": marker | {"facecolors": "none"},
+        "complete": marker | {"facecolors": colour},
+    }
+    for state, look in looks.items():
         at = np.flatnonzero(trials["state"].to_numpy() == state)
         if len(at):
-            ax.scatter(
-                np.asarray(x)[at], y[at], s=26, marker=marks.pair_marker(i), facecolors=face, edgecolors=colour,
-                linewidths=1.1, alpha=0.85, gid=f"{gid}-{state}", clip_on=False,
-            )  # fmt: skip
+            look |= {"s": 26, "linewidths": 1.1, "alpha": 0.85, "clip_on": False}
+            ax.scatter(np.asarray(x)[at], y[at], gid=f"{gid}-{state}", **look)
             hover[f"{gid}-{state}"] = [texts[j] for j in at]
     for number, role in roles.items():
         at = np.flatnonzero(trials["number"].to_numpy() == number)
@@ -162,6 +170,8 @@ def _parameter_keys(trials: pd.DataFrame, analysis: Analysis) -> list[Line2D]:
         keys.append(key("best of its pair" if len(analysis.pairs) > 1 else "best", "o", 10, _INK, hollow=True))
     if (trials["state"] == "pruned").any():
         keys.append(key("stopped early (hollow)", "o", 6, LIGHT["muted"], hollow=True))
+    if (trials["state"] == "infeasible").any():
+        keys.append(key("violates a constraint", "x", 6, LIGHT["muted"]))
     return keys
 
 
@@ -169,10 +179,12 @@ def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, measure: Measure, 
     hover: Hover = {}
     roles = marks.marked(pair)
     for number, state, curve in zip(trials["number"], trials["state"], trials["curve"], strict=True):
-        epochs, values = [epoch + measure.first for epoch in curve], list(curve.values())
+        epochs = [epoch + measure.first for epoch in curve]
+        values = list(curve.values())
+        drawn = [value if math.isfinite(value) else math.nan for value in values]  # of an infinite one there is a gap
         role, gid = roles.get(number, ""), f"{prefix}-{number}"
         words = [f"trial {number}", *filter(None, [role]), str(state)]
-        reached = measure.text(values[-1]) if math.isfinite(values[-1]) else "not a number"
+        reached = "not a number" if math.isnan(values[-1]) else measure.text(values[-1])
         text = f"{', '.join(words)}: {reached} after {count(epochs[-1], measure.step)}"
         ends_early = state in ("pruned", "failed", "retried")
         line: LineStyleType = EARLY if ends_early else "solid"
@@ -180,19 +192,20 @@ def _curves(ax: Axes, trials: pd.DataFrame, pair: PairResult, measure: Measure, 
         for name in ("best", "reference"):  # both, dashed over solid, where the reference is the best
             if name in role:
                 colour, line, width = marks.ROLE_COLOUR[name], marks.ROLE_LINE[name], 2.0
-                ax.plot(epochs, values, color=colour, linestyle=line, linewidth=width, zorder=3, gid=f"{gid}-{name}")
+                ax.plot(epochs, drawn, color=colour, linestyle=line, linewidth=width, zorder=3, gid=f"{gid}-{name}")
                 hover[f"{gid}-{name}"] = [text]
         if not role:
-            ax.plot(epochs, values, color=colour, linestyle=line, linewidth=width, gid=gid)
+            ax.plot(epochs, drawn, color=colour, linestyle=line, linewidth=width, gid=gid)
             hover[gid] = [text]
         if ends_early or len(epochs) == 1:
-            ax.plot(epochs[-1:], values[-1:], marker="x" if ends_early else "o", markersize=4.5, color=colour)
-    every = pd.Series([value for curve in trials["curve"] for value in curve.values()], dtype=float).dropna()
+            ax.plot(epochs[-1:], drawn[-1:], marker="x" if ends_early else "o", markersize=4.5, color=colour)
+    reports = [(epoch, value) for curve in trials["curve"] for epoch, value in curve.items() if math.isfinite(value)]
+    every = pd.Series([value for _, value in reports], dtype=float)
     # The steep rise at the start would leave no room for what comes after it.
     last = max(max(curve) for curve in trials["curve"])
     start = max(int(0.04 * last), 1 if last > 2 else 0)
-    settled = [value for curve in trials["curve"] for epoch, value in curve.items() if epoch >= start]
-    floor = marks.floor_of(pd.Series(settled, dtype=float).dropna(), every, measure)
+    settled = pd.Series([value for epoch, value in reports if epoch >= start], dtype=float)
+    floor = marks.floor_of(settled, every, measure)
     marks.accuracy_axis(ax, floor, float(every.max()), measure)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return hover

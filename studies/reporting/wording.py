@@ -60,10 +60,13 @@ def number(value: Value) -> str:
 
 def shortened(name: str, at_most: int = 26) -> str:
     """What a parameter is called where there is little room; other programs' names may be sentences."""
-    for called in (names.words(name), names.symbol(name)):
-        if len(called) <= at_most:
-            return called
-    return f"{called[: at_most - 1]}…"
+    words = names.words(name)
+    return words if len(words) <= at_most else cut(names.symbol(name), at_most)
+
+
+def cut(text: str, at_most: int = 26) -> str:
+    """The beginning of a text that is longer."""
+    return text if len(text) <= at_most else f"{text[: at_most - 1]}…"
 
 
 def setting(params: Params) -> str:

@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 from studies.database import trial_tables
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
+from studies.reporting import contained
 from studies.storage import close_storage, open_storage
 from tests.studies.queues import GRACE
 from tests.studies.quick_reports import draw_no_png, resample_little
@@ -18,6 +19,12 @@ from tests.studies.quick_reports import draw_no_png, resample_little
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     resample_little(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_contained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a report that fails is a fault to see, but for the tests of just that."""
+    monkeypatch.setattr(contained, "CAUGHT", ())
 
 
 @pytest.fixture(autouse=True)

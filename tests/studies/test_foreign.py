@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, NotFound, UnknownName
 from studies.foreign import load_foreign
 from studies.foreign_finding import FEWEST, find
-from studies.foreign_report import render_foreign
+from studies.foreign_reference import written
+from studies.foreign_report import answer, render_foreign
 from studies.reporting.findings import Verdict
 from studies.search_space import Params
 from studies.storage import close_storage, open_read_only, open_storage
@@ -98,6 +100,7 @@ def test_less_is_better_where_the_study_says_so() -> None:
         "number": 1,
         "params": {"C": 3.0, "units": 32, "kernel": "poly", "value": False, "degree": 2},
         "value": 0.30,
+        "runs": [1],
     }
     assert summary["reference"]["number"] == 0
     assert summary["reference"]["value"] == 0.5
@@ -341,3 +344,143 @@ def test_options_that_do_not_go_together(arguments: list[str], told: str) -> Non
     assert done.exit_code == 2
     assert told in done.stderr
     assert done.stdout == ""
+
+
+WIDTHS = IntDistribution(8, 128)
+
+
+def constrained(limits: Sequence[Mapping[str, Any]], *, direction: str = "minimize") -> BaseStorage:
+    """Trials of width 8, 9, ... with better values from one to the next; `limits` are their system attributes."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="latency", direction=direction)
+    sign = -1 if direction == "minimize" else 1
+    for i, attrs in enumerate(limits):
+        params, value = {"width": 8 + i}, float(sign * i)
+        trial = create_trial(params=params, distributions={"width": WIDTHS}, value=value, system_attrs=dict(attrs))
+        study.add_trial(trial)
+    return storage
+
+
+FORMS: Mapping[str, Callable[[float], Mapping[str, Any]]] = {
+    "a list": lambda limit: {"constraints": [-1.0, limit]},
+    "by key": lambda limit: {"constraints:latency_ms": limit, "constraints:size": -1.0},
+}
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_the_best_violates_no_constraint(form: Callable[[float], Mapping[str, Any]], direction: str) -> None:
+    storage = constrained([form(i - 9.0) for i in range(14)], direction=direction)
+    finding = find(load_foreign(storage, "latency", ["width=8"]))
+    files = render_foreign(finding)
+    summary = json.loads(files["summary.json"])
+
+    SCHEMA.validate(summary)
+    assert summary["best"]["number"] == optuna.load_study(study_name="latency", storage=storage).best_trial.number == 9
+    assert summary["counts"]["infeasible"] == 4
+    assert finding.pair.n_compared == 10
+    assert finding.gain is not None
+    assert "4 trials of 14 violate a constraint" in str(files["report.html"])
+    assert "violates a constraint" in str(files["figures/parameters.svg"])
+    assert [row["state"] for row in csv.DictReader(io.StringIO(str(files["trials.csv"])))][10:] == ["infeasible"] * 4
+
+
+def test_a_study_without_a_feasible_trial_has_no_best() -> None:
+    files = render_foreign(find(load_foreign(constrained([{"constraints": [1.0]}] * 3), "latency")))
+    summary = json.loads(files["summary.json"])
+
+    assert summary["best"] is None
+    assert "No trial that keeps the constraints has finished with a value" in summary["answer"]
+
+
+def test_a_reference_that_violates_a_constraint_is_none() -> None:
+    finding = find(load_foreign(constrained([{"constraints": [1.0]}, {}, {}]), "latency", ["width=8"]))
+    assert "The reference violates a constraint" in answer(finding)
+
+
+def repeated(runs: Sequence[tuple[float, Sequence[float]]]) -> BaseStorage:
+    """Each value of C as often as it has values, one after the other."""
+    longest = max(len(values) for _, values in runs)
+    return make_study([({"C": c}, values[i]) for i in range(longest) for c, values in runs if i < len(values)])
+
+
+RUNS = [(1.0, [5.0, 5.2, 4.8, 5.4]), (3.0, [4.0, 4.4, 4.2, 4.6]), (9.0, [3.9, 5.9, 6.0, 6.1])]
+
+
+def test_settings_that_ran_several_times_count_with_their_mean() -> None:
+    finding = find(load_foreign(repeated(RUNS), "other/svm", ["C=1"]))
+    files = render_foreign(finding)
+    summary, page = json.loads(files["summary.json"]), str(files["report.md"])
+
+    SCHEMA.validate(summary)
+    assert (summary["reference"]["value"], summary["reference"]["runs"]) == (pytest.approx(5.1), [0, 3, 6, 9])
+    assert (summary["best"]["value"], summary["best"]["runs"]) == (pytest.approx(4.3), [1, 4, 7, 10])  # not 3.9
+    assert "Each setting ran once" not in page
+    assert "The best of 3 settings (trials 1, 4, 7 and 1 more: C 3)" in summary["answer"]
+    assert "| reference | 0, 3, 6 and 1 more | C 1 | 5.1 (mean of 4 runs) |" in page
+    assert "| 6 (reference), mean of 4 runs | 1 | 5.1 |" in page
+
+
+def test_the_spread_between_runs_is_the_noise_of_the_gain() -> None:
+    finding = find(load_foreign(repeated(RUNS), "other/svm", ["C=1"]))
+    uneven = find(load_foreign(repeated([*RUNS[:2], (9.0, [3.9] * 5)]), "other/svm", ["C=1"]))
+
+    assert finding.gain is not None
+    assert math.isfinite(finding.gain.noise)
+    assert uneven.gain is not None
+    assert math.isnan(uneven.gain.noise)  # each run is a look of its own, and the noise a guess among others
+
+
+def test_equal_runs_have_their_value_as_mean() -> None:
+    finding = find(load_foreign(repeated([(1.0, [0.1] * 3), (3.0, [0.2] * 3)]), "other/svm"))
+
+    assert finding.pair.best is not None
+    assert (finding.pair.best.number, finding.pair.best.val_accuracy.mean) == (0, -0.1)
+
+
+ODD_CHOICES = (None, "None", True, "true", 1, "64,32", "x=1,C=2", [64, 32], 1e-300, 'a "quoted"', "", math.inf, 2**70)
+
+
+@pytest.mark.parametrize("choice", ODD_CHOICES, ids=repr)
+def test_any_choice_can_be_the_reference_as_an_error_writes_it(choice: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a list is no choice that Optuna likes
+        box = CategoricalDistribution(ODD_CHOICES)
+        storage = InMemoryStorage()
+        study = optuna.create_study(storage=storage, study_name="odd")
+        for each in ODD_CHOICES:
+            distributions = {"x,y=z": box, "C": AXES["C"]}
+            study.add_trial(create_trial(params={"x,y=z": each, "C": 1.0}, distributions=distributions, value=1.0))
+    number = [repr(each) for each in ODD_CHOICES].index(repr(choice))
+    text = written({"x,y=z": choice, "C": 1.0})
+
+    found = load_foreign(storage, "odd", [text]).frame
+    assert found.index[found["is_reference"]].to_list() == [number]
+    found = load_foreign(storage, "odd", number).frame
+    assert found.index[found["is_reference"]].to_list() == [number]
+
+
+def test_a_reference_by_the_number_of_no_trial() -> None:
+    with pytest.raises(NotFound, match="other/svm has no trial 3; it has 3, numbered from 0"):
+        load_foreign(make_study(MIXED), "other/svm", 3)
+
+
+def test_whole_numbers_next_to_each_other_are_two_references() -> None:
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="big")
+    for n in (2**52, 2**52 + 1):
+        study.add_trial(create_trial(params={"n": n}, distributions={"n": IntDistribution(0, 2**53)}, value=1.0))
+
+    assert load_foreign(storage, "big", [f"n={2**52 + 1}"]).frame["is_reference"].to_list() == [False, True]
+
+
+def test_parameters_named_like_each_others_columns_stay_apart() -> None:
+    names = ("value", "params_value", "params_params_value", "state")
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="names")
+    params = {name: i / 10 for i, name in enumerate(names)}
+    study.add_trial(create_trial(params=params, distributions=dict.fromkeys(names, FloatDistribution(0, 1)), value=1.0))
+    found = find(load_foreign(storage, "names")).pair.best
+
+    assert found is not None
+    assert found.params == params

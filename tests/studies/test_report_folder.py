@@ -1,6 +1,7 @@
 """The folder of a report: the same bytes each time, what is replaced, what is left alone, what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from studies.analysis import analyse
 from studies.errors import BadInput
 from studies.report import write_report
 from studies.reporting import report_folder
+from studies.reporting.report_folder import default_folder
 from studies.reporting.result_words import headline
 from tests.studies.sample_cases import ALL_FIGURES, CASES, few_with_all_figures
 
@@ -110,3 +112,20 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_no_two_names_share_a_folder() -> None:
+    letters = ["学習率", "模型深度", "x" * 400, "x" * 401, "a\x1bb", "a\x00b"]
+    names = [*letters, "svm/rbf", "svm-rbf", "svm rbf", "..", ".", "", "/"]
+    folders = [default_folder(name) for name in names]
+
+    assert len(set(folders)) == len(names)
+    assert default_folder("svm-rbf") == Path("reports/svm-rbf")
+    for folder in folders:
+        assert folder.parent == Path("reports")
+        assert re.fullmatch(r"[\w+-][\w.+-]{0,99}", folder.name, re.ASCII)
+
+
+def test_campaigns_that_are_compared_name_the_folder() -> None:
+    assert default_folder("a+b") == Path("reports/a+b")
+    assert default_folder("+".join(["a" * 70, "b" * 70])) != default_folder("+".join(["a" * 70, "c" * 70]))
