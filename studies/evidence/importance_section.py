@@ -48,7 +48,7 @@ def section(evidence: Searched) -> Section | None:
     if not evidence.analysis.params:
         return None
     measure = evidence.analysis.measure
-    found = importances(evidence.frame, measure)
+    found = importances(evidence.frame, evidence.sampler, measure)
     told = [one for one in found if one.rankings]
     blocks: list[Block] = []
     if told:
