@@ -32,11 +32,17 @@ KEYS: Mapping[str, str] = {
     "importance.sets[].rankings[].measure": '"fanova", "ped_anova", or "interaction" of two parameters',
     "importance.sets[].rankings[].shares[].params": "name of the parameter, or of the two",
     "importance.sets[].rankings[].shares[].share": "of the variance; of PED-ANOVA of all parameters' importance",
-    "importance.sets[].rankings[].shares[].low": "lower end of its 95 % bootstrap interval over trials",
+    "importance.sets[].rankings[].shares[].low": (
+        "lower end of the range of 95 % of bootstrap samples of the trials, which is not where the true share lies"
+    ),
     "importance.sets[].rankings[].shares[].high": "upper end",
-    "importance.sets[].rankings[].shares[].noise": "what a parameter that does nothing exceeds once in twenty",
+    "importance.sets[].rankings[].shares[].noise": (
+        "what a parameter that does nothing, or two that only add up, would exceed once in twenty"
+    ),
     "importance.sets[].rankings[].shares[].is_told": "whether it explains more than that",
-    "importance.sets[].rankings[].above": "pairs of which the first is the larger, with 97.5 % confidence",
+    "importance.sets[].rankings[].above": (
+        "pairs of which the first is larger by more than differs between bootstrap samples of the trials"
+    ),
 }
 
 _SCOPES = {"all": "all trials", "top_quarter": "top quarter"}
@@ -73,11 +79,11 @@ def _finding(one: Importance) -> str:
             return f"No parameter is shown to matter by fANOVA; by PED-ANOVA {listed(also)} {stands} out."
         return "No parameter is shown to matter: each explains no more than one that does nothing would."
     below = {b for a, b in ranking.above if a == _name(first)}
-    lead = f"{_name(first)} alone explains {_range(first)} of the differences between trials"
+    lead = f"{_name(first)} alone explains {_range(first)} of what a random forest makes of the trials"
     if len(below) == len(others):
-        return f"{lead}: it matters most."
+        return f"{lead}, more than any other."
     unclear = [_name(share) for share in others if _name(share) not in below]
-    return f"{lead}, but that it matters more than {listed(unclear)} cannot be told."
+    return f"{lead}, but that this is more than {listed(unclear)} cannot be told."
 
 
 def _sentence(one: Importance) -> str:
@@ -101,7 +107,7 @@ def _sentence(one: Importance) -> str:
         zero = [_name(share) for share in told if share.low <= 0]
         if zero:
             several = len(zero) > 1
-            parts.append(f"The interval{'s' * several} of {listed(zero)} reach{'es' * (not several)} down to 0.")
+            parts.append(f"The range{'s' * several} of {listed(zero)} reach{'es' * (not several)} down to 0.")
     of_what = f"Among {_SCOPES[one.scope]} ({count(one.n_trials, 'trial')}): "
     return of_what + " ".join(parts)
 
@@ -149,7 +155,7 @@ def _note(told: Sequence[Importance], evidence: Searched) -> str:
 
 
 def importance_figure(told: Sequence[Importance]) -> Drawing:
-    """Shares with their intervals, a panel a measure and set of trials."""
+    """Shares with their ranges, a panel a measure and set of trials."""
     shown = [(one, ranking) for one in told for ranking in one.rankings]
     hover: Hover = {}
     rows = max(len(ranking.shares) for _, ranking in shown)
@@ -169,7 +175,7 @@ def importance_figure(told: Sequence[Importance]) -> Drawing:
             figure,
             name="importance",
             title="What the searched parameters explain",
-            caption="Share explained and its 95 % interval. Hollow: no more than a parameter that does nothing (grey).",
+            caption="Share explained; line: 95 % of bootstrap samples. Hollow: no more than chance explains (grey).",
             description=description,
             hover=hover,
         )
@@ -186,7 +192,7 @@ def _panel(ax: Axes, ranking: Ranking, gid: str) -> Hover:
         ax.scatter(
             [share.share], [row], s=40, color=face, edgecolors=blue, linewidths=1.5, zorder=3, gid=f"{gid}-{row}"
         )
-        hover[f"{gid}-{row}"] = [f"{_name(share)}: {_range(share)}; noise up to {_percent(share.noise)}"]
+        hover[f"{gid}-{row}"] = [f"{_name(share)}: {_range(share)}; by chance up to {_percent(share.noise)}"]
     ax.set_yticks(range(len(ranking.shares)), [" × ".join(map(_in_figure, share.params)) for share in ranking.shares])
     top = max(share.high for share in ranking.shares)
     ax.set_xlim(-0.02 * max(top, noise), 1.05 * min(max(top, noise), 1))
@@ -202,7 +208,7 @@ def _keys() -> list[Line2D]:
     return [
         Line2D([], [], label="stands out", **look),  # type: ignore[arg-type]
         Line2D([], [], label="does not", markerfacecolor=LIGHT["paper"], linestyle=":", **look),  # type: ignore[arg-type]
-        Line2D([], [], label="what noise explains", color=LIGHT["grid"], linewidth=8),
+        Line2D([], [], label="what chance explains", color=LIGHT["grid"], linewidth=8),
     ]
 
 

@@ -22,7 +22,7 @@ from studies.reporting import marks
 from studies.reporting.findings import PairResult
 from studies.response import KEPT
 
-FEWEST_SHARED = 8
+FEWEST_SHARED = 5
 """Two pairs that trained so many settings alike are compared by these, others by their responses."""
 RESAMPLES = 80
 """Of the settings, for the interval of a rank correlation; there may be 66 couples of pairs."""
