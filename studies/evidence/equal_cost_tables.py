@@ -64,7 +64,7 @@ def _methods_table(compared: Sequence[EqualCost]) -> Table:
         rows.append((f"{method}, {other}", cost.noun, str(len(own)), *shown, *map(str, _sure(own))))
     header = (
         *("what", "equal", "comparisons", "the other minus uniform, points", "least", "most"),
-        *("surely above", "surely below"),
+        *("interval above 0", "interval below 0"),
     )
     return Table("equal-cost", TITLE, header, tuple(rows), frozenset(range(2, len(header))))
 

@@ -10,7 +10,6 @@ from studies.evidence.finished import conditional, finished
 from studies.evidence.importance import (
     FEWEST,
     FEWEST_PED,
-    MOST,
     MOST_TOGETHER,
     Importance,
     Ranking,
@@ -18,6 +17,7 @@ from studies.evidence.importance import (
     as_json,
     importances,
 )
+from studies.evidence.importance_nulls import BY_CHANCE
 from studies.reporting import marks
 from studies.reporting.section import Block, Searched, Section, Text
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
@@ -140,18 +140,28 @@ def _too_few(one: Importance, evidence: Searched) -> str:
 
 
 def _note(told: Sequence[Importance], evidence: Searched) -> str:
-    sampled = f" Of more than {MOST} trials, {MOST} were drawn." if any(o.n_used < o.n_trials for o in told) else ""
     whose = " of all pairs, each pair's median taken off" if len(evidence.analysis.pairs) > 1 else ""
+    parts = [
+        f"Finished trials{whose}. fANOVA: share of a random forest's variance that a parameter explains alone, over "
+        "the values tried; interactions: what two explain together beyond that. PED-ANOVA: how far the values among "
+        "the best quarter differ from all, as a share.",
+        "In brackets: 95 % of bootstrap samples of the trials. They tell how well the forest repeats itself, not where "
+        "the true share lies: a forest of few trials smooths. Where a response goes up and down twice (Ishigami's "
+        "function, 10 simulated searches of 120 trials) it made 18 % of a true 44 %, and no bracket held the truth.",
+        "What does not stand out explains no more than a parameter that does nothing would, and two do not act "
+        "together that explain no more than if effects only added up. By chance a parameter that does nothing stands "
+        "out once in twenty, by either measure, and any two act together in one search of twenty.",
+    ]
+    if evidence.sampler not in BY_CHANCE:
+        parts.append(
+            "After TPE, which tries little away from its best, two that act together are often missed: they were found "
+            "in 7 to 11 of 40 simulated searches of 60 trials, and after random search in 36 to 40."
+        )
+    thinned = [one for one in told if one.n_used < one.n_trials]
+    parts += [f"Of {one.n_trials:,} trials ({_SCOPES[one.scope]}) {one.n_used} were drawn." for one in thinned]
     if any(len(one.rankings) > 2 and len(one.rankings[0].shares) > MOST_TOGETHER for one in told):
-        sampled += f" Interactions are those of the {MOST_TOGETHER} parameters that explain most."
-    return (
-        f"Finished trials{whose}. fANOVA: share of the variance that a parameter "
-        "explains alone, over the values tried; interactions: what two explain together beyond that. PED-ANOVA: how "
-        "far the values among the best quarter differ from all, as a share. Intervals: 95 %, bootstrap over trials. "
-        "What does not stand out explains no more than a made-up parameter would; of parameters that do nothing one "
-        "in twenty stands out all the same, by either measure."
-        f"{sampled}{_left_out(evidence)}"
-    )
+        parts.append(f"Interactions are those of the {MOST_TOGETHER} parameters that explain most.")
+    return f"{' '.join(parts)}{_left_out(evidence)}"
 
 
 def importance_figure(told: Sequence[Importance]) -> Drawing:
@@ -184,7 +194,8 @@ def importance_figure(told: Sequence[Importance]) -> Drawing:
 def _panel(ax: Axes, ranking: Ranking, gid: str) -> Hover:
     hover: Hover = {}
     noise = max(share.noise for share in ranking.shares)
-    ax.axvspan(0, min(noise, 1), color=LIGHT["grid"], linewidth=0, zorder=0)
+    by_chance = [min(share.noise, 1) for share in ranking.shares]
+    ax.barh(range(len(by_chance)), by_chance, height=1, color=LIGHT["grid"], linewidth=0, zorder=0)
     for row, share in enumerate(ranking.shares):
         blue = LIGHT["blue"]
         ax.plot([share.low, share.high], [row, row], color=blue, linewidth=1.6, linestyle="-" if share.is_told else ":")
