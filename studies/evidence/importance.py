@@ -39,7 +39,7 @@ FEWEST_PED = 20
 """PED-ANOVA needs five trials in the best quarter."""
 MOST = 120
 """More trials are sampled down: the work is bounded."""
-MOST_CHOSEN = 240
+MOST_CHOSEN = 160
 """Of so many a sampler is run again; the best quarter is a quarter of these."""
 RESAMPLES = 16
 """Bootstrap samples of the trials, for the spread of a share."""

@@ -78,6 +78,22 @@ def test_the_finding_denies_nothing_that_the_sentence_below_it_says(monkeypatch:
     assert lead == "No parameter is shown to matter: each explains no more than one that does nothing would."
 
 
+@pytest.mark.parametrize(("sampler", "warns"), [("random", False), ("tpe", True)])
+def test_the_note_says_what_brackets_are_and_what_a_sampler_that_learns_hides(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, *, warns: bool
+) -> None:
+    one = Importance("all", 20, 20, (Ranking("fanova", (Share(("lr",), 0.5, 0.4, 0.6, 0.1, True),), ()),))
+    monkeypatch.setattr(importance_section, "importances", lambda *_: (one,))
+    evidence = evidence_of(make_spec(n_trials=1, sampler=sampler), [told(lambda lr, alpha: 0.0, 1)])
+    section = importance_section.section(evidence)
+
+    assert section is not None
+    note = section.blocks[-1]
+    assert isinstance(note, Text)
+    assert "not where the true share lies" in note.text
+    assert ("two that act together are often missed" in note.text) is warns
+
+
 def test_of_trials_that_are_alike_nothing_explains_anything() -> None:
     codes = np.random.default_rng(0).uniform(size=(12, 2))
     assert fanova(Tried(codes, (None, None), np.full(12, 0.8)), 2).tolist() == [0, 0]
