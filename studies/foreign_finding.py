@@ -67,6 +67,11 @@ class Finding:
         return self.study.search
 
     @property
+    def sampler(self) -> str:
+        """A study does not say which it was."""
+        return ""
+
+    @property
     def pair(self) -> PairResult:
         """Its only pair."""
         return self.analysis.pairs[0]

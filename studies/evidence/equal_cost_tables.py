@@ -74,7 +74,7 @@ def _methods_table(compared: Sequence[EqualCost]) -> Table:
         )
     header = (
         *("what", "equal", "comparisons", f"the other minus {_bases(compared)}, points", "least", "most"),
-        *("surely above", "surely below"),
+        *("interval above 0", "interval below 0"),
     )
     return Table("equal-cost", TITLE, header, tuple(rows), frozenset(range(2, len(header))))
 

@@ -17,7 +17,7 @@ class KnownStudy(optuna.Study):
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
         self._trials = list(trials)
         storage = optuna.storages.InMemoryStorage()
-        with _quiet():
+        with quiet():
             storage.create_new_study([StudyDirection.MAXIMIZE], "known")
         super().__init__("known", storage)
 
@@ -47,7 +47,7 @@ def known_trial(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Optuna's line about each study."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

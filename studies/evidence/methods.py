@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from studies import names
-from studies.evidence.arms import Arm, finite, unequal_luck
+from studies.evidence.arms import Arm, finite, luck_words
 from studies.evidence.methods_compared import Comparison, MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
 from studies.reporting import contained
@@ -50,7 +50,7 @@ def section(evidence: Evidence) -> Section | None:
                 "Row minus column, in points on test, paired by seed; a star marks a difference whose p-value, from a "
                 "paired t-test with Holm's correction over all comparisons of these tables, is below 5 %. Methods are "
                 "ordered by validation accuracy. Differences without a star may still be there: few seeds show only "
-                f"large ones.{unequal_luck([at.arms for at in found])}",
+                f"large ones.{luck_words([at.arms for at in found])}",
                 "note",
             )
         )
@@ -241,6 +241,8 @@ KEYS: Mapping[str, str] = {
     "methods.places[].comparisons[].difference": "mean test accuracy of the one minus the other over common seeds",
     "methods.places[].comparisons[].standard_error": "of that mean; null for one seed",
     "methods.places[].comparisons[].n": "number of common seeds",
-    "methods.places[].comparisons[].p": "of a paired t-test; null where there is no spread to test against",
+    "methods.places[].comparisons[].p": (
+        "of a paired t-test, multiplied where one is the best of many more settings; null where there is no spread"
+    ),
     "methods.places[].comparisons[].p_holm": "the same after Holm's correction over all comparisons",
 }

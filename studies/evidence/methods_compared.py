@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from studies.analysis import difference
-from studies.evidence.arms import Arm, arms_of
+from studies.evidence.arms import Arm, arms_of, unequal_luck
 from studies.evidence.holm import holm
 from studies.reporting.findings import Difference
 from studies.reporting.section import Evidence
@@ -26,7 +26,7 @@ class Comparison:
         method: the one whose accuracy the difference is counted from.
         other: the one it is counted to.
         difference: `method` minus `other`.
-        p: of a paired t-test; None for one seed, or where every seed gives the same difference.
+        p: of a paired t-test, times `unequal_luck`; None for one seed, or where every seed gives the same difference.
         corrected: `p` after Holm's correction over all comparisons of the campaign that have one.
     """
 
@@ -79,7 +79,7 @@ def _compare(one: Arm, other: Arm) -> Comparison | None:
     if gap.low is not None:  # there is an interval, so there is a spread to test against
         common = list(gap.by_seed)
         ours, theirs = ([arm.trained.test_by_seed[seed] for seed in common] for arm in (one, other))
-        p = float(stats.ttest_rel(ours, theirs).pvalue)
+        p = min(1.0, float(stats.ttest_rel(ours, theirs).pvalue) * unequal_luck(one, other))
     return Comparison(one.name, other.name, gap, p)
 
 

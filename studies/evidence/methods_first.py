@@ -7,7 +7,7 @@ is the line above, which the others try to reach.
 from collections.abc import Sequence
 
 from studies import names
-from studies.evidence.arms import rank, unequal_luck
+from studies.evidence.arms import luck_words, rank
 from studies.evidence.methods import finding, is_question
 from studies.evidence.methods_compared import MethodsAt, methods_of
 from studies.evidence.methods_figure import accuracies
@@ -79,7 +79,7 @@ def _note(found: Sequence[MethodsAt]) -> str:
     if any(arm.reference is not None for arm in arms):
         parts.append("A star: differs from the reference by more than chance explains (see Methods side by side).")
     if any(arm.n_compared > 1 for arm in arms):
-        luck = unequal_luck([at.arms for at in found])
+        luck = luck_words([at.arms for at in found])
         parts.append(f"Of each method the best setting on validation; test accuracy was read afterwards.{luck}")
     if any(arm.method == "dense" for arm in arms):
         parts.append("The dense network is no choice at any sparsity: it is the line that the others are held against.")

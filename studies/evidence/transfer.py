@@ -2,7 +2,10 @@
 
 Settings are chosen on validation; their cost is read off the target pair's response on test (`studies.response`), so
 that neither the target's best nor the foreign setting gains by luck, and a setting the target never trained has a cost
-too. The reference's is the gain of the first screen.
+too. Trials that are far below the best tell of settings that cost much, so all count; hopeless ones, compared with how
+much the others differ (`marks.floor_of`), count as the floor, since a cliff would look like noise elsewhere. Of a
+setting that may lie down there only the least that it costs is told. The reference's cost is the gain of the first
+screen.
 """
 
 import itertools
@@ -12,25 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from studies.coordinates import Array, Cube
-from studies.evidence.finished import MOST_PAIRS, Model, accuracies, finished, models_of
+from studies.evidence.finished import MOST_PAIRS, accuracies, finished, models_of
+from studies.evidence.likeness import Likeness, likeness
 from studies.frame import param_columns
-from studies.gain import FAR, noise_of_a_seed, paired_gain
+from studies.gain import noise_of_a_seed, paired_gain
 from studies.reporting import marks
 from studies.reporting.findings import REACH, PairResult, Verdict
 from studies.reporting.section import Evidence
-from studies.response import KEPT, MOST, fit
+from studies.response import MOST, fit
 from studies.search_space import Params, same_params, same_value
 
 REFERENCE = "reference"
-FEWEST_SHARED = 5
-"""Two pairs that trained so many settings alike are compared by these, others by their responses."""
-RESAMPLES = 80
-"""Of the settings, for the interval of a rank correlation; there may be 66 couples of pairs."""
-PLACES = 40
-"""Responses are compared at so many of the settings that were tried."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Cost:
             too few trials for a model but trained the setting; "unknown" otherwise.
         mean: the target's best minus the setting, a fraction; NaN if unknown.
         low: lower end of its 95 % interval.
-        high: upper end.
+        high: upper end; infinite where the setting may be among the target's hopeless ones.
     """
 
     source: str
@@ -57,29 +54,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Average:
-    """Mean cost over all targets and foreign pairs, with its 95 % interval."""
+    """Mean cost over all targets and foreign pairs, with its 95 % interval; `high` is infinite where a cost's is."""
 
     mean: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """How alike two pairs rank settings by validation accuracy.
-
-    Attributes:
-        pairs: their labels.
-        kind: "shared" settings, or "model".
-        n: settings compared.
-        kendall: rank correlation, with the ends of its 95 % interval; spearman likewise.
-    """
-
-    pairs: tuple[str, str]
-    kind: str
-    n: int
-    kendall: tuple[float, float, float]
-    spearman: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -117,25 +96,25 @@ def transfer(evidence: Evidence) -> Transfer | None:
     return Transfer(
         tuple(pair.label for pair in pairs),
         (*(cost for cost in references if cost is not None), *costs),
-        _average(averages),
+        _average(averages, is_bounded=not any(math.isinf(cost.high) for cost in costs)),
         _average(
             [(c.mean, (c.high - c.low) / 2 / REACH) if c is not None else (math.nan, math.nan) for c in references]
         ),
         tuple(
             alike
             for one, two in itertools.combinations(pairs, 2)
-            if (alike := _likeness(frame, one, two, models)) is not None
+            if (alike := likeness(frame, one, two, models)) is not None
         ),
     )
 
 
-def _average(found: Sequence[tuple[float, float]]) -> Average | None:
-    """The mean of independent means, each with its standard deviation."""
+def _average(found: Sequence[tuple[float, float]], *, is_bounded: bool = True) -> Average | None:
+    """The mean of independent means, each with its standard deviation; all of them known, or some only at least."""
     means, stds = np.array(found).T
     if not np.isfinite(means).all() or not np.isfinite(stds).all():
         return None
     mean, reach = float(means.mean()), REACH * float(np.sqrt((stds**2).sum())) / len(means)
-    return Average(mean, mean - reach, mean + reach)
+    return Average(mean, mean - reach, mean + reach if is_bounded else math.inf)
 
 
 def _reference_cost(pair: PairResult) -> Cost | None:
@@ -162,7 +141,9 @@ def _costs(
     if target.best.number not in set(rows["number"]):
         return [Cost(label, target.label, "unknown", *[math.nan] * 3) for label in labels], (math.nan, math.nan)
     trained = [_trained(rows, best.params, columns) for best in foreign]
-    rows, looks = _near(rows, looks, {target.best.number, *(n for n in trained if n is not None)})
+    thinned = marks.thin(rows, MOST, keep={target.best.number, *(n for n in trained if n is not None)})
+    looks = looks[rows["number"].isin(thinned["number"]).to_numpy(bool)]
+    rows = thinned
     asked = pd.DataFrame(
         [{columns[name]: best.params.get(name) for name in columns} for best in (target.best, *foreign)]
     )
@@ -170,12 +151,17 @@ def _costs(
     every = pd.concat([rows[list(columns.values())], asked], ignore_index=True)
     cube = Cube.of(every, columns)
     points = cube.points(every)
-    noise, freedom = noise_of_a_seed(looks) if len(looks) > 1 else (math.nan, 0)
+    reached = looks.mean(1)
+    floor = marks.floor_of(pd.Series(reached), pd.Series(reached))
+    near = looks[reached >= floor]
+    noise, freedom = noise_of_a_seed(near) if len(near) > 1 else (math.nan, 0)
     error = noise / math.sqrt(looks.shape[1]) if freedom and noise > 1e-9 else math.nan
-    response = fit(points[: len(rows)], looks.mean(1), error, freedom, cube.groups)
+    response = fit(points[: len(rows)], np.maximum(reached, floor), error, freedom, cube.groups)
     if response is None:
         return _shared(target, labels, trained, rows, looks)
     places = points[len(rows) :]
+    # Where trials count as the floor, the setting may lie anywhere below it.
+    deepest = float(response.at(places[:1])[0][0]) - floor if (reached < floor).any() else math.inf
     found: list[Cost] = []
     for i, (label, same) in enumerate(zip(labels, is_same, strict=True), start=1):
         if same:
@@ -185,21 +171,13 @@ def _costs(
             found.append(Cost(label, target.label, "gain", target.gain.mean, target.gain.low, target.gain.high))
             continue
         mixture = response.difference(places[[0, i]], np.array([1.0, -1.0]))
-        ends = mixture.quantile(0.025), mixture.quantile(0.975)
-        found.append(Cost(label, target.label, "model", mixture.mean(), *ends))
+        low, high = mixture.quantile(0.025), mixture.quantile(0.975)
+        found.append(Cost(label, target.label, "model", mixture.mean(), low, math.inf if high > deepest else high))
     if all(is_same):
         return found, (0.0, 0.0)
     weights = np.array([1.0, *[-1 / len(foreign)] * len(foreign)])
     # The mean of what is told of each: the reference's cost is the first screen's, which another model gave.
     return found, (math.fsum(cost.mean for cost in found) / len(found), response.difference(places, weights).std())
-
-
-def _near(rows: pd.DataFrame, looks: Array, keep: set[int]) -> tuple[pd.DataFrame, Array]:
-    """What is not hopeless, thinned out; hopeless trials say nothing about what lies near the best."""
-    is_near = ((rows["value"] >= rows["value"].max() - FAR) | rows["number"].isin(keep)).to_numpy(bool)
-    near = rows[is_near]
-    thinned = marks.thin(near, MOST, keep=keep)
-    return thinned, looks[is_near][near["number"].isin(thinned["number"]).to_numpy(bool)]
 
 
 def _trained(rows: pd.DataFrame, params: Params, columns: Mapping[str, str]) -> int | None:
@@ -228,49 +206,3 @@ def _shared(
     means = np.array([cost.mean for cost in found])
     stds = np.array([(cost.high - cost.low) / 2 / REACH for cost in found])
     return found, (float(means.mean()), float(stds.mean()))  # they share the target's best: errors do not average out
-
-
-def _likeness(
-    frame: pd.DataFrame, one: PairResult, two: PairResult, models: Mapping[str, Model | None]
-) -> Likeness | None:
-    columns = list(param_columns(frame).values())
-    tried = [
-        finished(frame, pair.study).sort_values("number").drop_duplicates(columns)[[*columns, "value"]]
-        for pair in (one, two)
-    ]
-    shared = tried[0].merge(tried[1], on=columns)
-    if len(shared) >= FEWEST_SHARED:
-        x, y = shared["value_x"].to_numpy(float), shared["value_y"].to_numpy(float)
-        rng = np.random.default_rng(0)
-        rows = np.array([np.arange(len(x)), *(rng.integers(len(x), size=len(x)) for _ in range(RESAMPLES))])
-        found = _correlations(x[rows], y[rows])
-        return _told(one, two, "shared", len(x), found[0], found[1:])
-    first, second = models[one.study], models[two.study]
-    if first is None or second is None:
-        return None
-    every = pd.concat([first.trials, second.trials], ignore_index=True)
-    places = every.iloc[np.unique(np.linspace(0, len(every) - 1, PLACES).astype(int))]
-    draws = [model.response.draw(model.cube.points(places), RESAMPLES // KEPT) for model in (first, second)]
-    found = _correlations(*draws)
-    return _told(one, two, "model", len(places), np.nanmean(found, axis=0), found)
-
-
-def _correlations(x: Array, y: Array) -> Array:
-    """Kendall's and Spearman's of each row of x with that of y, rows by two; NaN where all of one are the same."""
-    found = np.full((len(x), 2), math.nan)
-    differs = (np.ptp(x, axis=1) > 0) & (np.ptp(y, axis=1) > 0)
-    x, y = x[differs], y[differs]
-    found[differs, 0] = [stats.kendalltau(*both, method="asymptotic").statistic for both in zip(x, y, strict=True)]
-    ranks = [stats.rankdata(values, axis=1) for values in (x, y)]  # of all rows at once; a rank correlation is of ranks
-    x, y = (own - own.mean(1, keepdims=True) for own in ranks)
-    found[differs, 1] = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    return found
-
-
-def _told(one: PairResult, two: PairResult, kind: str, n: int, found: Array, spread: Array) -> Likeness | None:
-    known = spread[np.isfinite(spread).all(1)]
-    if not all(map(math.isfinite, found)) or not len(known):
-        return None
-    low, high = np.quantile(known, [0.025, 0.975], axis=0)
-    kendall, spearman = ((float(found[i]), float(low[i]), float(high[i])) for i in range(2))
-    return Likeness((one.label, two.label), kind, n, kendall, spearman)

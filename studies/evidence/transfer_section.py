@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from studies.evidence.arms import finite
-from studies.evidence.transfer import REFERENCE, Average, Cost, Likeness, Transfer, transfer
+from studies.evidence.likeness import Likeness
+from studies.evidence.transfer import REFERENCE, Average, Cost, Transfer, transfer
 from studies.reporting import contained
 from studies.reporting.figure_style import current_style
 from studies.reporting.findings import MARGIN
@@ -25,7 +26,7 @@ NARROW = 0.85
 _ENDS = {
     "mean": "a fraction; negative where it would have been better",
     "low": "lower end of its 95 % interval",
-    "high": "upper end",
+    "high": "upper end; null where the setting may be among the hopeless ones, so that it costs at least `low`",
 }
 KEYS: Mapping[str, str] = {
     **{f"transfer.average.{k}": f"cost of another pair's best, over all: {m}" for k, m in _ENDS.items()},
@@ -35,9 +36,11 @@ KEYS: Mapping[str, str] = {
     "transfer.costs[].kind": '"same" setting, the first screen\'s "gain", "model", "shared" trials, or "unknown"',
     **{f"transfer.costs[].{k}": f"cost on test; null if unknown: {m}" for k, m in _ENDS.items()},
     "transfer.likeness[].pairs": "labels of the two",
-    "transfer.likeness[].kind": '"shared" settings that both trained, or "model"',
+    "transfer.likeness[].kind": '"shared" settings that both trained, "model", or "seen": shared, noise left in',
     "transfer.likeness[].n": "settings compared",
-    "transfer.likeness[].kendall": "rank correlation on validation, lower and upper end of its 95 % interval",
+    "transfer.likeness[].kendall": (
+        "rank correlation on validation, what noise takes put back, lower and upper end of its 95 % interval"
+    ),
     "transfer.likeness[].spearman": "the same by Spearman's",
 }
 
@@ -96,7 +99,8 @@ def _worst(found: Transfer) -> str:
     where = "the reference" if worst.source == REFERENCE else f"the best of {worst.source}"
     text = f"The dearest is {where} at {worst.target}: {_points(worst)} points."
     if sure:
-        return f"{text} With 95 % confidence {len(sure)} of {len(known)} foreign settings cost something."
+        shown = f"{len(sure)} of {len(known)} foreign settings are shown to cost something"
+        return f"{text} {shown}, each with 95 % confidence."
     return f"{text} No foreign setting of {len(known)} is shown to cost anything."
 
 
@@ -113,6 +117,8 @@ def _note(found: Transfer, n_pairs: int) -> str:
         "Settings were chosen on validation; costs are on test, from a model of each pair’s response, with 95 % "
         "intervals."
     ]
+    if any(math.isinf(cost.high) for cost in found.costs):
+        parts.append("“At least”: the setting may be as bad as the hopeless trials of that pair, or worse.")
     if any(cost.kind == "shared" for cost in found.costs):
         parts.append(
             f"At pairs with fewer than {FEWEST} trials that say something, they are from the two trials alone, and the "
@@ -120,11 +126,13 @@ def _note(found: Transfer, n_pairs: int) -> str:
         )
     kinds = {one.kind for one in found.likeness}
     if "shared" in kinds:
+        parts.append("Ranks: of the settings that both pairs trained, and what noise takes is put back.")
+    if "seen" in kinds:
         parts.append(
-            "Ranks: of the settings that both pairs trained; noise in single trials makes them look less alike."
+            "Ranks: of the settings that both pairs trained; noise, in them still, makes pairs look less alike."
         )
     if "model" in kinds:
-        parts.append("Where few settings are shared, ranks are those of the pairs’ models.")
+        parts.append("Where few settings are shared, ranks are those of the pairs’ models, likewise.")
     if n_pairs > len(found.labels):
         parts.append(f"Left out: {count(n_pairs - len(found.labels), 'pair')}.")
     return " ".join(parts)
@@ -190,11 +198,12 @@ def _cost_matrix(ax: Axes, costs: Sequence[Cost], sources: Sequence[str], labels
             else:
                 depth = 0.55 * max(cost.mean, 0) / dearest
                 shown = "same" if cost.kind == "same" else in_points(cost.mean)
+                shown = f"≥ {in_points(cost.low)}" if math.isinf(cost.high) else shown
                 text = f"{source} at {target}: {_points(cost)} points"
             gid = f"cost-{row}-{column}"
             small = (
                 ""
-                if not text or shown == "same" or cost is None
+                if not text or shown == "same" or cost is None or math.isinf(cost.high)
                 else f"{in_points(cost.low)}{joint}{in_points(cost.high)}"
             )
             _cell(ax, row, column, "vermilion", depth, shown, small, gid)
@@ -257,6 +266,8 @@ def _wrapped(label: str) -> str:
 
 
 def _points(value: Cost | Average) -> str:
+    if math.isinf(value.high):
+        return f"at least {in_points(value.low)}"
     return f"{in_points(value.mean)} ({in_points(value.low)} to {in_points(value.high)})"
 
 
@@ -267,7 +278,11 @@ def _interval(value: tuple[float, float, float]) -> str:
 def _json(found: Transfer) -> dict[str, Any]:
     averages = {"average": found.average, "reference": found.reference}
     return {
-        **{key: vars(value) for key, value in averages.items() if value is not None},
+        **{
+            key: {end: finite(getattr(value, end)) for end in _ENDS}
+            for key, value in averages.items()
+            if value is not None
+        },
         "costs": [
             {
                 **{key: getattr(cost, key) for key in ("source", "target", "kind")},

@@ -33,6 +33,10 @@ class Searched(Protocol):
         """Axis of every parameter; None where it is not known, and the values seen must do."""
 
     @property
+    def sampler(self) -> str:
+        """Name of what chose the parameters, of `studies.strategies.SAMPLERS`; "" if it is not known."""
+
+    @property
     def memo(self) -> dict[str, Any]:
         """What one section has found out and another will ask for, by name; see `models_of`."""
 
@@ -57,6 +61,11 @@ class Evidence:
     def search(self) -> Mapping[str, Axis]:
         """Axis of every searched parameter."""
         return self.provenance.spec.search
+
+    @property
+    def sampler(self) -> str:
+        """Name of what chose the parameters."""
+        return self.provenance.spec.strategy.sampler
 
 
 @dataclass(frozen=True)

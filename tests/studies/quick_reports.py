@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from studies.evidence import importance, transfer
+from studies.evidence import importance, likeness
 from studies.reporting.figure_style import STYLES
 
 
@@ -12,7 +12,7 @@ def resample_little(patch: pytest.MonkeyPatch) -> None:
     """Intervals that are rough but quick: most tests look at what is said of them, not at their width."""
     patch.setattr(importance, "RESAMPLES", 5)
     patch.setattr(importance, "SHADOWS", 6)
-    patch.setattr(transfer, "RESAMPLES", 16)
+    patch.setattr(likeness, "RESAMPLES", 16)
 
 
 def draw_no_png(patch: pytest.MonkeyPatch) -> None:

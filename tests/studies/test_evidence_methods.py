@@ -94,7 +94,20 @@ def test_the_best_of_many_more_settings_is_said_to_be_luckier(n_settings: int, w
         block.text for block in (*section.blocks, *methods_first.first_screen(evidence)) if isinstance(block, Text)
     ]
     assert len(notes) == 2
-    assert all(("part of their lead is luck" in note) is warns for note in notes)
+    assert all(("the p-value of such a comparison is multiplied" in note) is warns for note in notes)
+
+
+def test_a_p_value_is_multiplied_where_one_method_had_many_more_settings_to_choose_from() -> None:
+    # The paired t-test by hand, as above, has 1 − √(12/14) for differences of 1, 2 and 3 points; six settings against
+    # one multiply it by six.
+    rates = [0.1 + 0.01 * i for i in range(6)]
+    spec = make_spec(search={**METHODS, "lr": rates}, sampler="grid", seeds=(0, 1, 2))
+    searched = [told("rigl", (0.81, 0.82, 0.83), 0.7 + lr / 100, lr=lr) for lr in rates]
+    trials = [told("static", (0.8, 0.8, 0.8), lr=0.1), *searched]
+    (at,) = compare_methods(load(spec, [trials])[0], spec)
+    (comparison,) = at.comparisons
+
+    assert comparison.p == pytest.approx(6 * (1 - math.sqrt(12 / 14)))
 
 
 def test_longer_training_is_another_method() -> None:

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from studies.evidence import transfer_section
+from studies.evidence.likeness import _corrected
 from studies.evidence.transfer import Transfer, _average, transfer
 from studies.reporting.section import Text
 from tests.studies.evidence_of import evidence_of, evidence_of_case
@@ -53,6 +55,91 @@ def test_the_rank_correlation_by_hand() -> None:
     assert likeness.kendall[0] == pytest.approx(0.8)
     assert likeness.spearman[0] == pytest.approx(0.9)
     assert likeness.kendall[1] <= 0.8 <= likeness.kendall[2] <= 1
+
+
+def test_what_noise_takes_of_a_rank_correlation_is_put_back() -> None:
+    # Kendall's 1/3 belongs to the normal correlation sin(π/6) = 1/2; ranks that agree with themselves by 0.8 make it
+    # 0.625, and Kendall's of that is 2/π arcsin 0.625. Spearman's is that of 2 sin(πρ/6) likewise.
+    seen = np.array([1 / 3, 6 / math.pi * math.asin(0.25)])
+
+    assert _corrected(seen, np.array([0.8, 0.8])) == pytest.approx(
+        [2 / math.pi * math.asin(0.625), 6 / math.pi * math.asin(0.3125)]
+    )
+    assert _corrected(seen, np.array([0.4, 0.4])) == pytest.approx([1, 1])
+    assert np.isnan(_corrected(seen, np.array([0.2, 0.9]))).all()
+
+
+def noisy(top: float, seed: int, alphas: list[float], floor: float = 0.0) -> list[Told]:
+    """A grid whose accuracies fall with the square of the distance from `top`, and noise of 0.2 points a seed."""
+    rng = np.random.default_rng(seed)
+    trials = []
+    for alpha in alphas:
+        true = 0.85 - (0.5 * (alpha - top) ** 2 if abs(alpha - top) < 0.45 else floor)
+        val, test = true + 0.002 * rng.normal(size=(2, 3))
+        trials.append(Told({"alpha": alpha}, val=val.tolist(), test=test.tolist()))
+    return trials
+
+
+def of_two(first: list[Told], second: list[Told], alphas: list[float]) -> Transfer:
+    spec = make_spec(
+        search={"alpha": alphas}, reference={"alpha": alphas[0]}, sampler="grid", sparsity=(0.9, 0.98), seeds=(0, 1, 2)
+    )
+    found = transfer(evidence_of(spec, [first, second]))
+    assert found is not None
+    return found
+
+
+def test_pairs_that_rank_alike_may_agree_wholly_whatever_the_noise() -> None:
+    alphas = [round(0.1 + 0.04 * i, 2) for i in range(12)]
+    found = of_two(noisy(0.3, 0, alphas), noisy(0.3, 1, alphas), alphas)
+
+    (one,) = found.likeness
+    assert one.kind == "shared"
+    assert one.kendall[0] > 0.7
+    assert one.kendall[2] == one.spearman[2] == 1
+
+
+def test_a_setting_that_costs_much_elsewhere_costs_what_the_trials_there_say() -> None:
+    alphas = [round(0.1 + 0.04 * i, 2) for i in range(12)]
+    found = of_two(noisy(0.18, 0, alphas), noisy(0.5, 1, alphas), alphas)
+
+    # Each one's best is 0.32 from the other's: 0.5 · 0.32² is 5.12 points, give or take a neighbour.
+    for cost in (cost for cost in found.costs if cost.kind == "model"):
+        assert cost.mean == pytest.approx(0.0512, abs=0.02)
+        assert 0.03 < cost.low < cost.high < 0.08
+    assert found.average is not None
+    assert found.average.low > 0.03
+
+
+def test_of_a_setting_among_hopeless_ones_the_least_that_it_costs_is_told() -> None:
+    alphas = [round(0.1 + 0.04 * i, 2) for i in range(12)]
+    first, second = noisy(0.14, 0, alphas, floor=0.6), noisy(0.58 - 0.04, 1, alphas)
+    for trial in second[:2]:
+        trial.test[:] = [0.1, 0.1, 0.1]  # type: ignore[index]
+        trial.val[:] = [0.1, 0.1, 0.1]  # type: ignore[index]
+    found = of_two(first, second, alphas)
+    at_second = next(c for c in found.costs if c.kind == "model" and c.target == found.labels[1])
+
+    assert at_second.high == math.inf
+    assert 0.02 < at_second.low < 0.75
+    assert found.average is not None
+    assert found.average.high == math.inf
+    section = transfer_section.section(
+        evidence_of(
+            make_spec(
+                search={"alpha": alphas},
+                reference={"alpha": alphas[0]},
+                sampler="grid",
+                sparsity=(0.9, 0.98),
+                seeds=(0, 1, 2),
+            ),
+            [first, second],
+        )
+    )
+    assert section is not None
+    text = " ".join(block.text for block in section.blocks if isinstance(block, Text))
+    assert "costs at least" in text
+    assert "as bad as the hopeless trials" in text
 
 
 def test_the_same_best_costs_nothing() -> None:

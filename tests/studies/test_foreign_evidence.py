@@ -97,7 +97,7 @@ def test_where_less_is_better_the_curve_is_highest_at_the_lowest_loss(unit: floa
 def test_a_trial_that_went_wrong_hides_nothing() -> None:
     trials = [*valley(24), ({"lr": 0.9, "layers": 1}, 1e9)]
     finding = finding_of(trials)
-    fanova = importances(finding.frame, finding.analysis.measure)[0].rankings[0]
+    fanova = importances(finding.frame, finding.sampler, finding.analysis.measure)[0].rankings[0]
 
     assert curves_of(finding)["lr"].is_told
     assert fanova.shares[0].params == ("lr",)
@@ -164,7 +164,7 @@ def test_interactions_are_those_of_the_parameters_that_explain_most() -> None:
         ({f"x{i}": float(x) for i, x in enumerate(row)}, float(3 * row[6] + row[7])) for row in rows
     ]
     finding = finding_of(trials)
-    fanova, _, interaction = importances(finding.frame, finding.analysis.measure)[0].rankings
+    fanova, _, interaction = importances(finding.frame, finding.sampler, finding.analysis.measure)[0].rankings
 
     kept = {name for share in fanova.shares[:MOST_TOGETHER] for name in share.params}
     assert len(fanova.shares) == 8
