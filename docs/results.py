@@ -57,10 +57,10 @@ TABLE
 
 `rigl-study report --optuna-study STUDY` writes the same files about an Optuna study that any program made, in its own
 units and direction. The best is the best of the trials that keep their constraints; a setting that ran several times
-counts with its mean, and `runs` in summary.json lists its trials. `--reference KEY=VALUE,...` names what to compare with,
-as often as needed; a value that holds a comma may be written as JSON (`--reference 'layers=[64, 32]'`,
-`--reference 'layers="64,32"'`), and `--reference-trial 0` names a trial by its number. Without `--out` the report goes to
-reports/STUDY; a name that no folder can have gets a piece of its hash behind it.
+counts with its mean, and `runs` in summary.json lists its trials. `--reference KEY=VALUE,...` names what to compare
+with, as often as needed; a value that holds a comma may be written as JSON (`--reference 'layers=[64, 32]'`,
+`--reference 'layers="64,32"'`), and `--reference-trial 0` names a trial by its number. Without `--out` the report goes
+to reports/STUDY; a name that no folder can have gets a piece of its hash behind it.
 
 ## In Python
 

@@ -136,13 +136,13 @@ def _trial_marks(
     for (_, trial), number in zip(trials.iterrows(), trials["number"], strict=True):
         words = [pair.label, f"trial {number}", *filter(None, [roles.get(number)]), str(trial["state"])]
         texts.append(f"{', '.join(words)}: {measure.text(trial['value'])} at {setting(params_of(trial, columns))}")
-    cross, marker = {"marker": "x", "color": LIGHT["muted"]}, {"marker": marks.pair_marker(i), "edgecolors": colour}
-    looks = {
-        "infeasible": cross,
+    marker = {"marker": marks.pair_marker(i), "edgecolors": colour}
+    state_looks: dict[str, dict[str, Any]] = {
+        "infeasible": {"marker": "x", "color": LIGHT["muted"]},
         "pruned": marker | {"facecolors": "none"},
         "complete": marker | {"facecolors": colour},
     }
-    for state, look in looks.items():
+    for state, look in state_looks.items():
         at = np.flatnonzero(trials["state"].to_numpy() == state)
         if len(at):
             look |= {"s": 26, "linewidths": 1.1, "alpha": 0.85, "clip_on": False}
