@@ -122,6 +122,10 @@ def train(
     config = _config({**usual, **said}, settings or (), said)
     for caution in cautions_of(config).values():
         say(caution, logging.WARNING)
+    from workers.devices import FEWER_THREADS
+
+    for name in FEWER_THREADS:  # read when torch is loaded
+        os.environ.pop(name, None)
     from workers.single import train_once
 
     with _progress(config) as (on_epoch, on_step):
