@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -52,7 +52,8 @@ class SlurmJobs:
         gpus: a job, 0 or more.
         cpus: a job; None for the cluster's default.
         array_parallelism: how many jobs of the array may run at once; None for all.
-        options: further options of sbatch, without the dashes, for example {"account": "physics"}.
+        options: further options of sbatch, without the dashes, for example {"account": "physics", "exclusive": True};
+            True for those without a value.
     """
 
     n_jobs: int
@@ -62,7 +63,7 @@ class SlurmJobs:
     gpus: int = 0
     cpus: int | None = None
     array_parallelism: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | Literal[True]] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """The same in submitit's words."""
