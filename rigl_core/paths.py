@@ -33,9 +33,9 @@ def user_folder(text: str | Path) -> Path:
     """
     path = user_path(text)
     there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
-    if not os.path.isdir(there):
-        below = "" if there == path else f" lies below {there}, which"
-        raise BadInput(f'"{text}"{below} is not a folder; name a folder, or a place where there can be one.')
+    if there == path and not os.path.isdir(path):
+        raise BadInput(f'"{text}" is not a folder; name a folder, or a place where there can be one.')
+    _check_below(text, there)
     return path
 
 
@@ -43,12 +43,18 @@ def user_file(text: str | Path) -> Path:
     """Likewise of a file, which need not be there yet.
 
     Raises:
-        BadInput: as `user_path`; or it is a folder.
+        BadInput: as `user_path`; or it is a folder, or lies below a file.
     """
     path = user_path(text)
     if os.path.isdir(path):
         raise BadInput(f'"{text}" is a folder; name a file.')
+    _check_below(text, next(place for place in path.absolute().parents if os.path.lexists(place)))
     return path
+
+
+def _check_below(text: str | Path, there: Path) -> None:
+    if not os.path.isdir(there):
+        raise BadInput(f'"{text}" lies below {there}, which is not a folder; name another place.')
 
 
 def variable(name: str) -> str | None:

@@ -213,7 +213,7 @@ def job_environment(url: StorageUrl, folder: Path) -> tuple[dict[str, str], str 
     found = sa.make_url(url.secret())
     if "sslpassword" in found.query:
         raise BadInput(f"{url} has an sslpassword, which jobs would show; use a client key without one.")
-    open_url = found._replace(password=None).render_as_string(hide_password=False)
+    open_url = url.without_password()
     if found.password is None:
         return {STORAGE_VARIABLE: open_url}, None
     return {STORAGE_VARIABLE: open_url, PASSWORD_FILE_VARIABLE: str(folder / PASSWORD_FILE)}, found.password

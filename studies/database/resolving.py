@@ -1,9 +1,21 @@
 """Which database a command means; loads neither Optuna nor SQLAlchemy."""
 
+from pathlib import Path
+
 from rigl_core.paths import variable
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.password_file import password_from_environment
 from studies.database.storage_url import StorageUrl
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether a file can be a database of SQLite: an empty one can, and one that cannot be read may be."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(16)
+    except OSError:
+        return True
+    return beginning in (b"", b"SQLite format 3\0")
 
 
 def resolve_storage(option: str | None) -> StorageUrl:

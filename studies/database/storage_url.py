@@ -152,6 +152,12 @@ class StorageUrl:
             _secret=f"{scheme}://{user}:{quote(password, safe='')}@{where}",
         )
 
+    def without_password(self) -> str:
+        """The URL without its password, for where others can read it, and a file holds the password."""
+        scheme, _, rest = self._secret.partition("://")
+        login, at, where = rest.rpartition("@")
+        return f"{scheme}://{login.partition(':')[0]}{at}{where}"
+
     def secret(self) -> str:
         """The URL with its password, for handing to a database driver. Never print, log or store it."""
         return self._secret
@@ -233,7 +239,7 @@ def _check_values(text: str, options: dict[str, str]) -> None:
         psycopg2.connect(**{**options, **there, "host": _NOWHERE}).close()
     except psycopg2.OperationalError as error:
         if _NOWHERE not in str(error):  # else all values are right, and there is no server
-            raise _malformed(text, f"has a query libpq does not understand ({str(error).strip()})") from None
+            raise _malformed(text, f"is refused by libpq ({str(error).strip()})") from None
 
 
 def _host(text: str, parts: SplitResult, query: list[tuple[str, str]]) -> str:

@@ -63,6 +63,10 @@ def test_a_file_is_no_folder(home: Path) -> None:
     assert user_file("~/new") == home / "new"
     with pytest.raises(BadInput, match=r'^"~" is a folder; name a file'):
         user_file("~")
+    (home / "file").touch()
+    assert user_file("~/file") == home / "file"
+    with pytest.raises(BadInput, match=rf'^"~/file/x" lies below {home}/file, which is not a folder'):
+        user_file("~/file/x")
 
 
 def test_a_variable_is_not_set_or_holds_something(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,7 @@ def test_a_tilde_is_expanded_from_the_spec_to_the_backup(home: Path) -> None:
         (["work", "--checkpoints", "~nobody knows/x"], "no such home folder"),
         (["data", "fetch", "digits", "--data-dir", "~/file"], '"~/file" is not a folder'),
         (["train", "--checkpoint", "~"], '"~" is a folder'),
+        (["train", "--checkpoint", "~/file/x"], "lies below"),
         (["run", "fashion-lenet-smoke", "--out", "~/file"], '"~/file" is not a folder'),
         (["report", "t", "--out", "~/file"], '"~/file" is not a folder'),
         (["report", "t", "--attach", "--artifacts", "~/file"], '"~/file" is not a folder'),
@@ -99,12 +100,13 @@ def test_a_tilde_is_expanded_from_the_spec_to_the_backup(home: Path) -> None:
         (["launch", "slurm", "--workers", "1", "--folder", "~/file/below"], "lies below"),
         (["list", "--storage", "sqlite:///~"], "that is a folder"),
         (["list", "--storage", "sqlite:///~/file/x.db"], "there is no folder"),
+        (["list", "--storage", "sqlite:///~/file"], "that is no database of SQLite"),
         (["list", "--storage", "postgresql://a@db/x?sslmode=maybe"], 'invalid sslmode value: "maybe"'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_in_the_way_is_refused_in_one_line(arguments: list[str], told: str, home: Path) -> None:
-    (home / "file").touch()
+    (home / "file").write_text("of somebody else")
     done = invoke(*arguments)
     assert (done.exit_code, done.stdout) == (2, ""), done.output
     (line,) = done.stderr.splitlines()

@@ -171,6 +171,21 @@ def test_no_way_of_printing_shows_the_password() -> None:
     assert CANARY in url.secret()
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://a%40b:p%3Aw@db:5432/x%2Fy?sslmode=require", "a%40b@db:5432/x%2Fy?sslmode=require"),
+        ("postgresql://ann@db/x", "ann@db/x"),
+        ("postgresql://db/x", "db/x"),
+        ("postgresql:///x?host=/run/a%40b", "/x?host=/run/a%40b"),
+    ],
+)
+def test_a_url_without_its_password_is_one_again(text: str, shown: str) -> None:
+    without = StorageUrl.parse(text).without_password()
+    assert without == f"postgresql+psycopg2://{shown}"
+    assert StorageUrl.parse(without).secret() == without
+
+
 def test_a_url_travels_to_other_processes_whole() -> None:
     url = StorageUrl.parse(f"postgresql://ann:{CANARY}@db/study")
     assert pickle.loads(pickle.dumps(url)).secret() == url.secret()  # noqa: S301 - our own
