@@ -52,7 +52,7 @@ def checked_state(
         CheckpointElsewhere: it was begun on a device that is not this one, and quicker than a CPU.
         BadCheckpoint: this run is in that state at no step; the message says why, and not in which file.
     """
-    if isinstance(saved, dict):  # what an early version of format 2 did not write
+    if isinstance(saved, dict):  # parts that came since format 2, as `rigl_core.checkpoint.ADDED` has settings
         saved = {"threads": fresh["threads"], "circumstances": {}, **saved}
     _like(saved, dict.fromkeys(fresh, object), "state")
     _check_circumstances(saved["circumstances"])
