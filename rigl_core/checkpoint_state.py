@@ -10,7 +10,25 @@ from torch import Tensor
 from rigl_core.errors import BadCheckpoint, CheckpointElsewhere
 from rigl_core.replica import Replica
 
+MOST_THREADS = 1024
+"""More threads than this, which no machine has cores for, are not begun because a file says so."""
 _MOMENTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
+
+
+def threads_of(saved: Any) -> int | None:
+    """With how many threads the run was begun, whose state this is; None if it does not say.
+
+    Args:
+        saved: whatever was in the file.
+
+    Raises:
+        BadCheckpoint: no machine computes with so many.
+    """
+    threads = saved.get("threads") if isinstance(saved, dict) else None
+    if threads is not None:
+        sound = type(threads) is int and 1 <= threads <= MOST_THREADS
+        _require(sound, f"state.threads is {_shown(threads)}, not 1 to {MOST_THREADS}")
+    return threads
 
 
 def checked_state(
@@ -34,7 +52,10 @@ def checked_state(
         CheckpointElsewhere: it was begun on a device that is not this one, and quicker than a CPU.
         BadCheckpoint: this run is in that state at no step; the message says why, and not in which file.
     """
+    if isinstance(saved, dict):  # parts that came since format 2, as `rigl_core.checkpoint.ADDED` has settings
+        saved = {"threads": fresh["threads"], "circumstances": {}, **saved}
     _like(saved, dict.fromkeys(fresh, object), "state")
+    _check_circumstances(saved["circumstances"])
     begun_on = _like(saved["device"], str, "device")
     if begun_on != fresh["device"] and begun_on in ("cuda", "mps"):  # each kind has random streams of its own
         raise CheckpointElsewhere(f"it was begun on {begun_on}, and this is {fresh['device']}")
@@ -51,6 +72,8 @@ def checked_state(
     report["bits_per_character"] = values if replicas[0].data.predicts_characters else ()
     look = {
         "device": fresh["device"],
+        "threads": int,
+        "circumstances": saved["circumstances"],
         "step": step,
         "seconds": float,
         "flops_sum": [float] * len(replicas),
@@ -131,6 +154,16 @@ def _like(saved: Any, look: Any, where: str) -> Any:
     else:
         _require(type(saved) is type(look) and saved == look, f"{where} is {_shown(saved)}, not {_shown(look)}")
     return saved
+
+
+def _check_circumstances(saved: Any) -> None:
+    """Lists of texts by name; which names there are changes from version to version."""
+    _require(
+        isinstance(saved, dict)
+        and all(isinstance(values, list) for values in saved.values())
+        and all(isinstance(text, str) for name, values in saved.items() for text in (name, *values)),
+        "state.circumstances is no dict of lists of texts",
+    )
 
 
 def _check_layers(replica: Replica, state: Mapping[str, Any], where: str) -> None:

@@ -26,7 +26,7 @@ class Execution:
         precision: a key of PRECISIONS.
         deterministic: only PyTorch's own deterministic operations, one after the other: no recorded steps, no search
             for the quickest algorithm, no convolutions that skip inactive weights. On a CPU runs are reproducible
-            without it too, as long as machine, PyTorch and compiler are the same.
+            without it too, as long as threads, kind of CPU, PyTorch and compiler are the same.
         compiled: whether the network is compiled for the GPU first, see `rigl_core.compiled`.
 
     Raises (on construction):

@@ -24,6 +24,7 @@ class Plan:
         channels_last: whether images lie in memory pixel by pixel rather than channel by channel.
         recorded: whether a step is recorded once and then replayed, see `rigl_core.recording`.
         sparse_convolutions: whether convolutions skip inactive weights, see `rigl_core.native.sparse_convolution`.
+        deterministic: whether only PyTorch's own deterministic operations are used.
         compiled: by which of torch.compile's backends the network is compiled, see `rigl_core.compiled`; None by none.
     """
 
@@ -32,6 +33,7 @@ class Plan:
     channels_last: bool = False
     recorded: bool = False
     sparse_convolutions: bool = False
+    deterministic: bool = False
     compiled: str | None = None
 
     @property
@@ -65,6 +67,7 @@ class Plan:
             "precision": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
             "steps": "recorded" if self.recorded else "eager",
             "compiled": self.compiled or "no",
+            "deterministic": "yes" if self.deterministic else "no",
         }
 
 
@@ -89,6 +92,7 @@ def make_plan(execution: Execution, device: str) -> Plan:
         recorded=quick and kind == "cuda",
         # They are float32, and on a CPU that has bfloat16 its dense convolutions are as quick even at S = 0.99.
         sparse_convolutions=quick and kind == "cpu" and not lower,
+        deterministic=execution.deterministic,
         compiled="inductor" if execution.compiled else None,
     )
 

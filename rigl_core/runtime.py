@@ -6,10 +6,14 @@ import platform
 import socket
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
 from rigl_core.errors import BadInput, DeviceFailed
+
+CPUINFO = Path("/proc/cpuinfo")
+"""Where Linux names the CPUs."""
 
 
 def derive_seed(seed: int, *words: object) -> int:
@@ -99,19 +103,49 @@ def set_threads(n: int) -> None:
     torch.set_num_threads(n)
 
 
+def get_threads() -> int:
+    """How many threads this process computes with."""
+    return torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def computing_with(threads: int | None) -> Iterator[None]:
+    """Within it, compute with so many threads, however many cores there are; None changes nothing.
+
+    Sums are split between threads, so that their last bits depend on the number of threads (not of cores).
+    """
+    before = torch.get_num_threads()
+    set_threads(before if threads is None else threads)
+    try:
+        yield
+    finally:
+        set_threads(before)
+
+
 def environment(device: str) -> dict[str, str]:
     """Versions, device and host, for the record of a run."""
     kind = torch.device(device).type
-    name = torch.cuda.get_device_name(device) if kind == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else _cpu_name()
     return {
         "rigl_study": _own_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # which is of a class of its own
         "python": platform.python_version(),
         "device": kind,
         "device_name": name,
-        "threads": str(torch.get_num_threads()),
+        "threads": str(get_threads()),
         "host": socket.gethostname(),
     }
+
+
+def _cpu_name() -> str:
+    """The model of the CPU and the instructions PyTorch uses of it: both decide how sums are ordered."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:  # no Linux
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    model = next(models, "") or platform.processor() or platform.machine()
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _own_version() -> str:

@@ -1,10 +1,11 @@
 """One training run: a configuration, all its seeds in lockstep, from the first step or from a checkpoint."""
 
+import contextlib
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from statistics import mean
 from typing import Any, Literal
 
 from rigl_core.checkpoint import load_checkpoint, save_checkpoint
-from rigl_core.checkpoint_state import checked_state
+from rigl_core.checkpoint_state import checked_state, threads_of
+from rigl_core.circumstances import differences, joined
 from rigl_core.config import TrainConfig
 from rigl_core.data.task import Task
 from rigl_core.errors import BadCheckpoint, CheckpointError, TrainingDiverged
@@ -25,7 +27,7 @@ from rigl_core.network import build_model
 from rigl_core.outcome import EpochReport, TrainOutcome
 from rigl_core.plan import Plan, make_plan, prepare_process
 from rigl_core.replica import Evaluation, Replica
-from rigl_core.runtime import environment, told_of_device_failures
+from rigl_core.runtime import computing_with, environment, get_threads, told_of_device_failures
 from rigl_core.workplace import Workplace, prepared
 
 __all__ = ["EpochReport", "Run", "TrainOutcome", "train"]
@@ -53,9 +55,13 @@ class Run:
         self.step = 0
         self.history: list[EpochReport] = []
         self.seconds = 0.0
+        self.circumstances = joined({}, self._environment())
         self._flops_now = [self._inference_flops(replica) for replica in self.replicas]
         self._flops_sum = [0.0] * len(self.replicas)
         self._clock = time.monotonic()
+
+    def _environment(self) -> dict[str, str]:
+        return {**environment(self.plan.device), **self.replicas[0].describe()}
 
     def _inference_flops(self, replica: Replica) -> float:
         return inference_flops(self.layer_flops, replica.masks.sparsities(), replica.masks.masks)
@@ -111,6 +117,8 @@ class Run:
         self._lap()
         return {
             "device": self.replicas[0].loss_sum.device.type,
+            "threads": get_threads(),
+            "circumstances": {name: list(values) for name, values in self.circumstances.items()},
             "step": self.step,
             "seconds": self.seconds,
             "flops_sum": list(self._flops_sum),
@@ -133,6 +141,7 @@ class Run:
         self._flops_now = [self._inference_flops(replica) for replica in self.replicas]
         self._flops_sum = state["flops_sum"]
         self.step, self.seconds = state["step"], state["seconds"]
+        self.circumstances = joined({k: tuple(v) for k, v in state["circumstances"].items()}, self._environment())
 
     def outcome(self, status: Literal["complete", "pruned", "stopped"]) -> TrainOutcome:
         """Sum up; test accuracy is only computed for a complete run."""
@@ -142,7 +151,7 @@ class Run:
         all_masks = [replica.masks for replica in self.replicas]
         f_s = mean(self._flops_now)
         mean_f_s = mean(self._flops_sum) / self.step if self.step else f_s
-        config = self.config
+        config, differ = self.config, differences(self.circumstances)
         step_flops = train_flops(
             config.method, mean_f_s, self.dense_flops, config.delta_t, grow_accumulation=config.grow_accumulation
         )
@@ -163,7 +172,7 @@ class Run:
             initial_layer_sparsity=self.initial_layer_sparsity,
             epochs=len(self.history),
             seconds=self.seconds,
-            environment={**environment(self.plan.device), **self.replicas[0].describe()},
+            environment={**self._environment(), **({"attempts_differ": differ} if differ else {})},
             bits_per_character=last.bits_per_character if last else (),
             test_bits_per_character=_bits(test),
         )
@@ -192,7 +201,10 @@ def train(
 ) -> TrainOutcome:
     """Train `config` on all its seeds.
 
-    On the CPU a run that was stopped and resumed, at whatever step, equals one that was not, bit for bit.
+    On the CPU a run that was stopped and resumed, at whatever step, equals one that was not, bit for bit: with the same
+    PyTorch, kind of CPU, number format and kind of convolutions. It is computed with as many threads to its end as it
+    was begun with, whatever the process has. In what its attempts differed, the outcome's environment says as
+    "attempts_differ".
 
     Args:
         config: what to train.
@@ -220,19 +232,20 @@ def train(
         TrainingDiverged: a loss became NaN or infinite.
     """
     execution = execution or Execution()
-    with told_of_device_failures(device):
+    with told_of_device_failures(device), contextlib.ExitStack() as threads:
         plan = make_plan(execution, device)
         prepare_process(execution, device)
         masks, workplace = load_masks(config, masks_dir), workplace or Workplace()
         task = workplace.task(config, data_dir, device) if data is None else prepared(data, config, device)
+        saved = None if resume_from is None else load_checkpoint(resume_from, config)
+        with _naming(resume_from):
+            threads.enter_context(computing_with(threads_of(saved)))
         run = Run(config, task, plan, masks, workplace)
         n_steps = run.batches_per_epoch * config.n_epochs
         if resume_from is not None:
-            saved = load_checkpoint(resume_from, config)
-            try:
+            with _naming(resume_from):
                 run.load_state_dict(saved)
-            except BadCheckpoint as error:
-                raise type(error)(f"{resume_from} does not fit this run: {error}.") from error
+            saved = None  # its memory is wanted
             if any(on_epoch(replace(report, replayed=True)) for report in list(run.history)):
                 return run.outcome("pruned")
 
@@ -259,6 +272,15 @@ def train(
             final = {replica.seed: replica.masks for replica in run.replicas}
             _try_to(partial(save_masks, masks_to, final), "The run counts; no other one can begin from its masks.")
         return run.outcome("complete")
+
+
+@contextlib.contextmanager
+def _naming(checkpoint: Path | None) -> Iterator[None]:
+    """Within it, what is wrong with a state is told with the file it is from."""
+    try:
+        yield
+    except BadCheckpoint as error:
+        raise type(error)(f"{checkpoint} does not fit this run: {error}.") from error
 
 
 def _try_to(save: Callable[[], None], otherwise: str) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -52,7 +52,8 @@ class SlurmJobs:
         gpus: a job, 0 or more.
         cpus: a job; None for the cluster's default.
         array_parallelism: how many jobs of the array may run at once; None for all.
-        options: further options of sbatch, without the dashes, for example {"account": "physics"}.
+        options: further options of sbatch, without the dashes, for example {"account": "physics", "exclusive": True};
+            True for those without a value.
     """
 
     n_jobs: int
@@ -62,7 +63,7 @@ class SlurmJobs:
     gpus: int = 0
     cpus: int | None = None
     array_parallelism: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | Literal[True]] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """The same in submitit's words."""
@@ -212,7 +213,7 @@ def job_environment(url: StorageUrl, folder: Path) -> tuple[dict[str, str], str 
     found = sa.make_url(url.secret())
     if "sslpassword" in found.query:
         raise BadInput(f"{url} has an sslpassword, which jobs would show; use a client key without one.")
-    open_url = found._replace(password=None).render_as_string(hide_password=False)
+    open_url = url.without_password()
     if found.password is None:
         return {STORAGE_VARIABLE: open_url}, None
     return {STORAGE_VARIABLE: open_url, PASSWORD_FILE_VARIABLE: str(folder / PASSWORD_FILE)}, found.password

@@ -8,12 +8,12 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from rigl_core.paths import user_path
 from studies.catalogue import catalogue_names, catalogue_text
 from studies.complaints import one_line
 from studies.errors import BadInput, SpecError, UnknownName
@@ -66,7 +66,7 @@ def read_document(source: str) -> Document:
         UnknownName: no such file or catalogue entry.
         SpecError: the source cannot be read or is not TOML.
     """
-    is_path = source.endswith(".toml") or "/" in source or os.sep in source or os.path.lexists(source)
+    is_path = source.endswith(".toml") or source.startswith("~") or "/" in source or os.path.lexists(source)
     if is_path:
         return _parse(_read_file(source), source)
     if source not in catalogue_names():
@@ -100,7 +100,7 @@ def validate(document: Document, label: str) -> StudySpec:
 
 def _read_file(source: str) -> str:
     try:
-        with Path(source).open("rb") as file:
+        with user_path(source).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         known = ", ".join(catalogue_names())

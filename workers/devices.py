@@ -14,6 +14,8 @@ from workers.stop import Stop
 log = logging.getLogger("rigl_study.worker")
 
 GPU_POLL_SECONDS = 5.0
+FEWER_THREADS = ("OMP_DYNAMIC", "OMP_THREAD_LIMIT")
+"""Variables by which OpenMP computes with fewer threads than it is told, and so with other last bits."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 

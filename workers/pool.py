@@ -19,7 +19,7 @@ from typing import IO
 
 from studies.database.storage_url import StorageUrl
 from studies.storage import GRACE_SECONDS, HEARTBEAT_SECONDS
-from workers.devices import threads_per_worker
+from workers.devices import FEWER_THREADS, threads_per_worker
 from workers.loop import POLL_SECONDS
 from workers.stop import NOTICES, SIGNALS, Stop
 
@@ -223,7 +223,8 @@ def _how_it_ended(code: int) -> str:
 
 
 def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "RIGL_STUDY_STORAGE"}
+    left_out = ("RIGL_STUDY_STORAGE", *FEWER_THREADS)
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     # Read when torch is loaded, before anything could be told it.
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(settings.threads)
     worker = subprocess.Popen(

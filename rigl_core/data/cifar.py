@@ -80,6 +80,7 @@ def load(*, classes: int, data_dir: Path | None = None, download: bool = True) -
     folder = find_or_download(
         variant.name, variant.torchvision_class, dataset_class.base_folder, data_dir=data_dir, download=download
     )
+    dataset_class = type(variant.torchvision_class, (dataset_class,), {"base_folder": folder.name})  # as it was found
     given = _read(dataset_class, folder.parent, train=True)
     train, val = seeded_split(given.images, given.labels, N_VAL)
     test = _read(dataset_class, folder.parent, train=False)

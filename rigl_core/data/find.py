@@ -10,7 +10,6 @@ The order of search, for data sets that come in files:
 In 1, 2 and 4 the files may lie in the folder itself or where torchvision puts them below it.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import platformdirs
 
 from rigl_core.data import get_dataset
 from rigl_core.errors import DataUnavailable
+from rigl_core.paths import folder_variable, user_path
 
 ENVIRONMENT_VARIABLE = "RIGL_STUDY_DATA"
 
@@ -32,6 +32,7 @@ class Files:
         names: all of them must be there; with `gzipped`, each may be there as NAME or as NAME.gz.
         folders: relative to a folder of the search, in order of preference.
         gzipped: whether the reader takes gzipped files.
+        archive: how the name of the archive begins in which they are published, if they are in one.
         system_folder: where the operating system's package puts them.
         system_package: the package's name.
     """
@@ -39,12 +40,17 @@ class Files:
     names: tuple[str, ...]
     folders: tuple[str, ...]
     gzipped: bool = False
+    archive: str | None = None
     system_folder: Path | None = None
     system_package: str | None = None
 
     def are_in(self, folder: Path) -> bool:
         """Whether every file is in `folder`."""
-        return all(self.path(folder, name).is_file() for name in self.names)
+        return not self.missing_in(folder)
+
+    def missing_in(self, folder: Path) -> list[str]:
+        """The names of the files that are not in `folder`."""
+        return [name for name in self.names if not self.path(folder, name).is_file()]
 
     def path(self, folder: Path, name: str) -> Path:
         """The path of the file called `name` in `folder`: as it is or, where that is not there, gzipped."""
@@ -68,9 +74,12 @@ FILES: Mapping[str, Files] = MappingProxyType(
         ),
         "cifar10": Files(
             names=(*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
-            folders=("cifar-10-batches-py",),
+            folders=("cifar-10-batches-py", "."),
+            archive="cifar-10-python",
         ),
-        "cifar100": Files(names=("train", "test", "meta"), folders=("cifar-100-python",)),
+        "cifar100": Files(
+            names=("train", "test", "meta"), folders=("cifar-100-python", "."), archive="cifar-100-python"
+        ),
     }
 )
 """The data sets that come in files. The others are made by the program and are always there."""
@@ -85,9 +94,9 @@ def search_roots(data_dir: Path | None) -> dict[str, Path]:
     """The folders of the search that the user decides on, by what they are called in messages, in order."""
     roots = {}
     if data_dir is not None:
-        roots["--data-dir"] = data_dir.expanduser()
-    if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
-        roots[ENVIRONMENT_VARIABLE] = Path(from_environment).expanduser()
+        roots["--data-dir"] = user_path(data_dir)
+    if from_environment := folder_variable(ENVIRONMENT_VARIABLE):
+        roots[ENVIRONMENT_VARIABLE] = from_environment
     roots["download cache"] = cache_dir()
     return roots
 
@@ -125,6 +134,23 @@ def locate(name: str, data_dir: Path | None = None) -> Location | None:
     return None
 
 
+def _nearly_there(files: Files, data_dir: Path | None) -> list[str]:
+    """What is there of a data set that is not there whole, in words for people."""
+    found = []
+    for folders in _candidates(files, data_dir).values():
+        for folder in folders:
+            missing = files.missing_in(folder)
+            if len(missing) < len(files.names):
+                here = [name for name in files.names if name not in missing]
+                more = f" and {len(here) - 1} more" if len(here) > 1 else ""
+                found.append(f"{', '.join(missing)} not in {folder}, where {here[0]}{more} of its files are")
+    if files.archive is not None:
+        for root in search_roots(data_dir).values():
+            for archive in sorted(root.glob(f"{files.archive}*.t*")):
+                found.append(f"{archive} is there and not unpacked (tar -xf {archive} -C {root})")
+    return found
+
+
 def unavailable(name: str, data_dir: Path | None, reason: str = "") -> DataUnavailable:
     """The error for a data set (a key of FILES) that is nowhere: where the search went, and what the user can do.
 
@@ -136,8 +162,10 @@ def unavailable(name: str, data_dir: Path | None, reason: str = "") -> DataUnava
     files = FILES[name]
     looked = ", ".join(f"{folders[0]} ({origin})" for origin, folders in _candidates(files, data_dir).items())
     package = f"apt-get install {files.system_package} (Debian, Ubuntu), or " if files.system_package else ""
+    there = "; ".join(_nearly_there(files, data_dir))
     return DataUnavailable(
-        f'data set "{name}" is not on this machine; looked for {files.names[0]} and its companions in {looked}. '
+        f'data set "{name}" is not {f"whole on this machine: {there}" if there else "on this machine"}; looked for '
+        f"{files.names[0]} and its companions in {looked}. "
         f"{f'It could not be downloaded: {reason}. ' if reason else ''}"
         f"To get it: {package}put its files in a folder and name it with --data-dir or {ENVIRONMENT_VARIABLE}, "
         f"or run `rigl-study data fetch {name}` where there is a network."

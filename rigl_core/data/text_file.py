@@ -8,7 +8,8 @@ import hashlib
 from pathlib import Path
 
 from rigl_core.data.find import search_roots
-from rigl_core.errors import DataUnavailable
+from rigl_core.errors import BadInput, DataUnavailable
+from rigl_core.paths import user_path
 
 
 def text_digest(path: Path) -> str:
@@ -28,8 +29,11 @@ def text_candidates(text_file: str, data_dir: Path | None = None) -> list[Path]:
     """The files that `text_file` may mean and that are there, best first.
 
     A relative path is looked for below `data_dir`, RIGL_STUDY_DATA, the download cache and the current folder.
+
+    Raises:
+        BadInput: it begins with a home folder that is not known here.
     """
-    path = Path(text_file).expanduser()
+    path = user_path(text_file)
     folders = [*search_roots(data_dir).values(), Path()]
     places = [path] if path.is_absolute() else [folder / path for folder in folders]
     return [place for place in places if place.is_file()]
@@ -46,7 +50,10 @@ def find_text(text_file: str, text_sha256: str, data_dir: Path | None = None) ->
     Raises:
         DataUnavailable: there is none; the message says what was found instead.
     """
-    found = text_candidates(text_file, data_dir)
+    try:
+        found = text_candidates(text_file, data_dir)
+    except BadInput as error:  # the home folder of a user of another machine
+        raise DataUnavailable(f"the text cannot be looked for on this machine: {error}") from None
     digests = {path: text_digest(path) for path in found}
     for path, digest in digests.items():
         if digest == text_sha256.lower():

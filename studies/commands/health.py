@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from studies.commands.options import a_path
 from studies.health_file import MAX_AGE_SECONDS, check
 
 
 def health(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="What `work --health-file` was given.")],
+    path: Annotated[Path, typer.Argument(parser=a_path, metavar="PATH", help="What `work --health-file` was given.")],
     max_age: Annotated[
         float, typer.Option("--max-age", min=0, metavar="SECONDS", help="How old it may be.")
     ] = MAX_AGE_SECONDS,

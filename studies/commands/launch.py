@@ -5,11 +5,11 @@ The jobs run `rigl-study work`; this command only submits them, and loads no tor
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import ceil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ from studies.commands.options import (
     Precision,
     Storage,
     Verbose,
+    a_folder,
     checkpoint_folder,
     chosen_campaigns,
 )
@@ -41,8 +42,21 @@ _TIME = re.compile(
     r"|(?P<hours>\d+):(?P<min_of_hour>\d+):(?P<sec_of_hour>\d+)"
     r"|(?P<minutes>\d+)(?::(?P<seconds>\d+))?)"
 )
-_OPTION = re.compile(r"(?P<name>[a-z][a-z-]*)=(?P<value>.+)")
-_OURS = ("array", "job-name", "output", "error", "open-mode", "requeue", "signal", "time", "export", "ntasks")
+_OPTION = re.compile(r"(?P<name>[a-z][a-z0-9-]*)(=(?P<value>.+))?")
+_OURS = (
+    *("array", "job-name", "output", "error", "open-mode", "requeue", "no-requeue", "signal", "time", "export"),
+    *("ntasks", "wrap"),
+)
+_OTHER_ANSWER = ("help", "parsable", "quiet", "test-only", "usage", "version", "wait")
+"""Options with which sbatch does something else than submit and print the job's id."""
+_VALUES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("contiguous", "hold", "ignore-pbs", "overcommit", "oversubscribe", "reboot", "spread-job", "use-min-nodes"), ()
+    ),
+    "exclusive": ("user", "mcs", "topo"),
+    "no-kill": ("off",),
+}
+"""Options of sbatch that have no value, and those that may have none; with the values that they take."""
 
 
 @command(launch_app, "slurm", example="rigl-study launch slurm my-study --workers 8 --gpus 1")
@@ -66,11 +80,17 @@ def slurm(
     ] = None,
     sbatch: Annotated[
         list[str] | None,
-        typer.Option("--sbatch", metavar="OPTION=VALUE", help="Another option of sbatch, as account=lab; repeatable."),
+        typer.Option(
+            "--sbatch",
+            metavar="OPTION[=VALUE]",
+            help="Another option of sbatch, as account=lab or exclusive; repeatable.",
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", metavar="DIR", help="For logs and scripts; new, seen by all machines."),
+        typer.Option(
+            "--folder", parser=a_folder, metavar="DIR", help="For logs and scripts; new, seen by all machines."
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -168,13 +188,20 @@ def _minutes(text: str, notice: int) -> int:
     return ceil(seconds / 60)
 
 
-def _options(given: Sequence[str]) -> dict[str, str]:
-    options = {}
+def _options(given: Sequence[str]) -> dict[str, str | Literal[True]]:
+    """Options of sbatch, as users write them with `--sbatch`; True for those without a value."""
+    options: dict[str, str | Literal[True]] = {}
     for text in given:
         match = _OPTION.fullmatch(text)
         if match is None:
-            raise BadInput(f'--sbatch "{text}" is not OPTION=VALUE, as in --sbatch account=lab.')
+            raise BadInput(f'--sbatch "{text}" is no option; write it as --sbatch account=lab, or --sbatch exclusive.')
         if match["name"] in _OURS:
             raise BadInput(f'--sbatch "{text}": {match["name"]} is set by this command; see `launch slurm --help`.')
-        options[match["name"]] = match["value"]
+        name, value = match["name"], match["value"]
+        if name in _OTHER_ANSWER:
+            raise BadInput(f'--sbatch "{text}": with {name} sbatch does not tell the job\'s id; leave it out.')
+        if value is not None and name in _VALUES and value not in _VALUES[name]:
+            some = f"no value, or {', '.join(_VALUES[name])}" if _VALUES[name] else "no value"
+            raise BadInput(f'--sbatch "{text}": {name} takes {some}; write --sbatch {name}.')
+        options[name] = True if value is None else value
     return options

@@ -1,6 +1,5 @@
 """Options and arguments that several commands share. Names a user can type come from the registries themselves."""
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from rigl_core.data import DATASETS
 from rigl_core.execution import PRECISIONS, Execution
+from rigl_core.paths import folder_variable, user_file, user_folder, user_path
 from studies.commands.app import choose_log_format
 from studies.errors import BadInput
 from studies.log_format import FORMATS
@@ -39,6 +39,20 @@ def one_of(
     )
 
 
+def _parsed_by(read: Callable[[str], Path]) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        try:
+            return read(text)
+        except BadInput as error:
+            raise typer.BadParameter(str(error)) from None  # Typer names the option
+
+    return parse
+
+
+PATHS = a_path, a_folder, a_file = _parsed_by(user_path), _parsed_by(user_folder), _parsed_by(user_file)
+"""Parsers of options and arguments that are paths; every one has one of them."""
+
+
 def _device(text: str) -> str:
     """Refuse what can be no device at once; whether this machine has it is known once torch is loaded."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", text):
@@ -55,18 +69,14 @@ def checkpoint_folder(chosen: Path | None) -> Path:
     """Where checkpoints are: `--checkpoints`, else `RIGL_STUDY_CHECKPOINTS`, else in the embedded Postgres's home."""
     from studies.database.embedded_files import default_home
 
-    if chosen is None and (named := os.environ.get("RIGL_STUDY_CHECKPOINTS")):
-        chosen = Path(named).expanduser()
-    return (chosen or default_home() / "checkpoints").absolute()
+    return (chosen or folder_variable("RIGL_STUDY_CHECKPOINTS") or default_home() / "checkpoints").absolute()
 
 
 def artifact_folder(chosen: Path | None) -> Path:
     """Where artifacts are: `--artifacts`, else `RIGL_STUDY_ARTIFACTS`, else in the embedded Postgres's home."""
     from studies.database.embedded_files import default_home
 
-    if chosen is None and (named := os.environ.get("RIGL_STUDY_ARTIFACTS")):
-        chosen = Path(named).expanduser()
-    return (chosen or default_home() / "artifacts").absolute()
+    return (chosen or folder_variable("RIGL_STUDY_ARTIFACTS") or default_home() / "artifacts").absolute()
 
 
 def chosen_campaigns(names: list[str] | None, option: list[str] | None) -> list[str]:
@@ -162,13 +172,17 @@ Verbose = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", metavar="DIR", help="Look for data sets here first, and download to here. Also: RIGL_STUDY_DATA."
+        "--data-dir",
+        parser=a_folder,
+        metavar="DIR",
+        help="Look for data sets here first, and download to here. Also: RIGL_STUDY_DATA.",
     ),
 ]
 Checkpoints = Annotated[
     Path | None,
     typer.Option(
         "--checkpoints",
+        parser=a_folder,
         metavar="DIR",
         help="Where trials are checkpointed; share it so that any worker can resume. Also: RIGL_STUDY_CHECKPOINTS.",
     ),
@@ -177,11 +191,14 @@ Artifacts = Annotated[
     Path | None,
     typer.Option(
         "--artifacts",
+        parser=a_folder,
         metavar="DIR",
         help="Files that Optuna's dashboard shows of a study; share it with `dashboard`. Also: RIGL_STUDY_ARTIFACTS.",
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write. Default: reports/NAME.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", parser=a_folder, metavar="DIR", help="Where to write. Default: reports/NAME.")
+]
 FallbackDataset = Annotated[
     str | None,
     one_of(DATASETS, "--fallback-dataset", help="Train on this instead where SPEC's data set cannot be had."),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from studies.commands.app import print_json, print_text, say
-from studies.commands.options import Artifacts, Json, Out, Storage, artifact_folder, one_of
+from studies.commands.options import Artifacts, Json, Out, Storage, a_path, artifact_folder, one_of
 from studies.commands.storage import opened, resolve, short_patience
 from studies.errors import BadInput, ReportIncomplete, StorageError
 from studies.printable import printable_json
@@ -46,6 +46,7 @@ Source = Annotated[
     Path | None,
     typer.Option(
         "--from",
+        parser=a_path,
         metavar="FILE",
         help="Rebuild the report from the trials.csv and summary.json of an earlier one, without a database.",
     ),

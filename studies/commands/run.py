@@ -31,6 +31,7 @@ from studies.commands.options import (
     Storage,
     Verbose,
     Workers,
+    a_file,
     checkpoint_folder,
     chosen_campaigns,
 )
@@ -68,7 +69,10 @@ def work(
     health_file: Annotated[
         Path | None,
         typer.Option(
-            "--health-file", metavar="FILE", help="Say here every few seconds that all is well; see `health`."
+            "--health-file",
+            parser=a_file,
+            metavar="FILE",
+            help="Say here every few seconds that all is well; see `health`.",
         ),
     ] = None,
     log_format: LogFormat = "text",

@@ -30,14 +30,19 @@ def resolve(option: str | None, *, must_exist: bool = False) -> "StorageUrl":
         must_exist: refuse a SQLite file that is not there, instead of making an empty one.
 
     Raises:
-        BadInput: a URL that is malformed, of a storage that no other command could see, or of a file in no folder.
+        BadInput: a URL that is malformed, of a storage that no other command could see, or a file in no folder or
+            that is a folder or something else.
         NotFound: there is no such file.
     """
-    from studies.database.resolving import resolve_storage
+    from studies.database.resolving import is_sqlite, resolve_storage
 
     url = resolve_storage(option)
     if url.kind == "memory":
         raise BadInput(f"{url} is lost when this command ends; use sqlite:///FILE or postgresql://...")
+    if url.path is not None and url.path.is_dir():
+        raise BadInput(f"{url}: that is a folder; name a file in it.")
+    if url.path is not None and url.path.is_file() and not is_sqlite(url.path):
+        raise BadInput(f"{url}: that is no database of SQLite; name another file.")
     if url.path is not None and not url.path.absolute().parent.is_dir():
         raise BadInput(f"{url}: there is no folder {url.path.absolute().parent}; make it first, or name another.")
     if must_exist and url.path is not None and not url.path.exists():

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from studies.commands.app import PROGRAM, say
-from studies.commands.options import Storage
+from studies.commands.options import Storage, a_file
 from studies.commands.storage import opened, resolve, short_patience
 
 
@@ -40,7 +40,9 @@ def upgrade(storage: Storage = None) -> None:
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; an older backup there is replaced.")],
+    file: Annotated[
+        Path, typer.Argument(parser=a_file, metavar="FILE", help="Where to; an older backup there is replaced.")
+    ],
     storage: Storage = None,
 ) -> None:
     """Write the whole database to FILE, which only you can read; workers may go on meanwhile.
@@ -57,7 +59,7 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `storage backup` wrote.")],
+    file: Annotated[Path, typer.Argument(parser=a_file, metavar="FILE", help="What `storage backup` wrote.")],
     replace: Annotated[
         bool, typer.Option("--replace", help="Also if the database holds something, which is then lost.")
     ] = False,

@@ -19,7 +19,7 @@ from rigl_core.methods import METHODS
 from rigl_core.models import MODELS
 from rigl_core.recipes import RECIPES
 from studies.commands.app import INTERRUPTED, print_json, say
-from studies.commands.options import Compiled, DataDir, Deterministic, Device, Json, Precision, one_of
+from studies.commands.options import Compiled, DataDir, Deterministic, Device, Json, Precision, a_file, one_of
 from studies.commands.training import require_training
 from studies.errors import BadInput
 
@@ -84,7 +84,12 @@ def train(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option("--checkpoint", metavar="FILE", help="Keep the run in FILE, and go on from it if it is there."),
+        typer.Option(
+            "--checkpoint",
+            parser=a_file,
+            metavar="FILE",
+            help="Keep the run in FILE, and go on from it if it is there.",
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -122,6 +127,10 @@ def train(
     config = _config({**usual, **said}, settings or (), said)
     for caution in cautions_of(config).values():
         say(caution, logging.WARNING)
+    from workers.devices import FEWER_THREADS
+
+    for name in FEWER_THREADS:  # read when torch is loaded
+        os.environ.pop(name, None)
     from workers.single import train_once
 
     with _progress(config) as (on_epoch, on_step):

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psycopg2
 
+from rigl_core.paths import variable
 from studies.database import keeper
 from studies.database.embedded_files import DATABASE, SUPERUSER, ServerFiles, default_home, initialise, locate, programs
 from studies.database.file_locks import can_be_shared, locked, open_lock, try_locked
@@ -216,9 +217,9 @@ def _launch_keeper(files: ServerFiles, port: int, *, fsync: bool) -> None:
 
 
 def _linger() -> float:
-    text = os.environ.get("RIGL_STUDY_LINGER", "")
+    text = variable("RIGL_STUDY_LINGER")
     try:
-        seconds = float(text) if text else LINGER_SECONDS
+        seconds = LINGER_SECONDS if text is None else float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):

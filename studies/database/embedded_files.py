@@ -17,6 +17,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from rigl_core.paths import folder_variable
 from studies.database.keeper import identity
 from studies.errors import StorageError
 
@@ -76,8 +77,8 @@ class ServerFiles:
 
 def default_home() -> Path:
     """`RIGL_STUDY_HOME`; without it the user's data directory, and /var/lib/rigl-study for root."""
-    if home := os.environ.get("RIGL_STUDY_HOME"):
-        return Path(home).expanduser().absolute()
+    if home := folder_variable("RIGL_STUDY_HOME"):
+        return home.absolute()
     if os.geteuid() == 0:
         return ROOT_HOME
     import platformdirs

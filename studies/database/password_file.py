@@ -4,9 +4,9 @@ Where secrets are files (containers, Kubernetes, systemd) it is in no URL, comma
 can read.
 """
 
-import os
 from pathlib import Path
 
+from rigl_core.paths import user_path, variable
 from studies.errors import StorageUrlError
 
 PASSWORD_FILE_VARIABLE = "RIGL_STUDY_STORAGE_PASSWORD_FILE"
@@ -16,10 +16,11 @@ def password_from_environment() -> str | None:
     """The password in the file that RIGL_STUDY_STORAGE_PASSWORD_FILE names, or None where that is not set.
 
     Raises:
+        BadInput: the variable is empty.
         StorageUrlError: see `read_password`.
     """
-    named = os.environ.get(PASSWORD_FILE_VARIABLE)
-    return read_password(Path(named)) if named else None
+    named = variable(PASSWORD_FILE_VARIABLE)
+    return None if named is None else read_password(user_path(named))
 
 
 def read_password(path: Path) -> str:

@@ -1,7 +1,6 @@
 """Riding out a database that is away for a while: the one place that decides what is retried, and for how long."""
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 import tenacity
 from sqlalchemy import exc as sa_exc
 
+from rigl_core.paths import variable
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, StorageError
 
@@ -122,9 +122,9 @@ def patience_from_environment(default: float = PATIENCE_SECONDS) -> float:
     Raises:
         BadInput: the variable is not a number of seconds.
     """
-    text = os.environ.get("RIGL_STUDY_PATIENCE", "")
+    text = variable("RIGL_STUDY_PATIENCE")
     try:
-        seconds = float(text) if text else default
+        seconds = default if text is None else float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):

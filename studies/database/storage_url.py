@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from studies.errors import StorageUrlError
+from rigl_core.paths import user_path
+from studies.errors import BadInput, StorageUrlError
 
 StorageKind = Literal["postgresql", "sqlite", "memory"]
 
@@ -16,6 +17,14 @@ _ALLOWED = (
     "Use postgresql://USER:PASSWORD@HOST:PORT/DATABASE (or sqlite:///PATH for one machine), "
     "with every special character of the password percent-encoded."
 )
+# libpq settings that are paths; libpq itself does not know what ~ is.
+_PATHS = ("host", "passfile", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslrootcert")
+# Those that are numbers, which libpq reads only once it has connected.
+_NUMBERS = (
+    *("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    "tcp_user_timeout",
+)
+_NOWHERE = "/nonexistent/rigl-study"
 # libpq settings that have a place of their own in the URL; a second, contradicting value would win silently.
 _NOT_IN_QUERY = frozenset({"user", "password", "dbname", "port", "hostaddr", "service"})
 
@@ -45,7 +54,7 @@ class StorageUrl:
         `postgres://`, `postgresql://` and `postgresql+psycopg2://` all become `postgresql+psycopg2://` for SQLAlchemy
         (2.1 takes the plain scheme for psycopg 3) and `postgresql://` for people. `sqlite:///relative` becomes
         absolute, so that a later change of the working directory does not change the meaning. Query parameters are
-        libpq's (`sslmode`, `sslrootcert`, ...).
+        libpq's (`sslmode`, `sslrootcert`, ...). `~` is the home folder where a path begins with it.
 
         Raises:
             StorageUrlError: the text is no URL of a storage the service uses. The message shows no secret.
@@ -62,7 +71,7 @@ class StorageUrl:
             return cls._parse_sqlite(text, rest)
         if scheme not in _POSTGRES_SCHEMES:
             raise _malformed(text, "is of a kind that cannot hold a study")
-        if re.search(r"[\s\x00-\x1f\x7f]", text):
+        if re.search(r"[^\S ]|[\x00-\x1f\x7f]", text) or text.endswith(" "):
             raise _malformed(text, "contains a space or a control character; write it as %20 or the like")
         return cls._parse_postgres(text)
 
@@ -73,7 +82,8 @@ class StorageUrl:
             raise _malformed(text, "names no file; sqlite:///name.db is relative, sqlite:////dir/name.db absolute")
         if name == ":memory:" or name.startswith("file:"):
             raise _malformed(text, "names no file; what lives in memory is lost with the process")
-        # SQLAlchemy 2.0 and 2.1 disagree on percent-encoding here, so neither meaning is offered.
+        name = str(_expanded(text, name))
+        # Versions of SQLAlchemy disagree on percent-encoding here, so no meaning of it is offered.
         if re.search(r"[?#%\x00-\x1f\x7f]", name):
             raise _malformed(text, "has one of ? # % in its path, which a SQLite URL cannot carry")
         path = Path(name).absolute()
@@ -92,12 +102,15 @@ class StorageUrl:
             raise _malformed(text, "has port 0; a port is between 1 and 65535")
         if parts.fragment or text.endswith("#"):
             raise _malformed(text, 'has an unencoded "#"; write it as %23')
+        if " " in parts.netloc or " " in parts.query:
+            raise _malformed(text, "contains a space; write it as %20")
         user, password = _credentials(text, parts)
         database = parts.path.removeprefix("/")
         if not database:
             raise _malformed(text, "names no database")
-        if not re.fullmatch(r"[^/%@:]+", database):
-            raise _malformed(text, "has a database name with one of / % @ : in it")
+        if re.search(r"[/@:]", database):
+            raise _malformed(text, "has a database name with one of / @ : in it; write %2F, %40 or %3A")
+        database = quote(_decoded(text, database), safe="")
         query = _libpq_options(text, parts.query)
         host = _host(text, parts, query)
 
@@ -139,6 +152,12 @@ class StorageUrl:
             _secret=f"{scheme}://{user}:{quote(password, safe='')}@{where}",
         )
 
+    def without_password(self) -> str:
+        """The URL without its password, for where others can read it, and a file holds the password."""
+        scheme, _, rest = self._secret.partition("://")
+        login, at, where = rest.rpartition("@")
+        return f"{scheme}://{login.partition(':')[0]}{at}{where}"
+
     def secret(self) -> str:
         """The URL with its password, for handing to a database driver. Never print, log or store it."""
         return self._secret
@@ -163,13 +182,25 @@ def _credentials(text: str, parts: SplitResult) -> tuple[str | None, str | None]
         raise _malformed(text, 'has an unencoded "@" in its password; write it as %40')
     if not user:
         raise _malformed(text, "has a password but no user" if password else "has an empty user name")
-    for value in (user, password):
-        if re.search(r"%(?![0-9a-fA-F]{2})|%00", value):
-            raise _malformed(text, 'has a "%" that begins no percent-encoded character; write "%" as %25')
+    return _decoded(text, user), _decoded(text, password) if colon else None
+
+
+def _decoded(text: str, part: str) -> str:
+    """A part of the URL, what is percent-encoded in it as it is."""
+    if re.search(r"%(?![0-9a-fA-F]{2})|%00", part):
+        raise _malformed(text, 'has a "%" that begins no percent-encoded character; write "%" as %25')
     try:
-        return unquote(user, errors="strict"), unquote(password, errors="strict") if colon else None
+        return unquote(part, errors="strict")
     except UnicodeDecodeError:
         raise _malformed(text, "has percent-encoded bytes that are not UTF-8") from None
+
+
+def _expanded(text: str, path: str) -> Path:
+    """A path of the URL, `~` replaced."""
+    try:
+        return user_path(path)
+    except BadInput as error:
+        raise _malformed(text, f"has a path that cannot be: {str(error).rstrip('.')}") from None
 
 
 def _libpq_options(text: str, query: str) -> list[tuple[str, str]]:
@@ -190,7 +221,25 @@ def _libpq_options(text: str, query: str) -> list[tuple[str, str]]:
         raise _malformed(text, "gives one query parameter twice")
     if clash := sorted(_NOT_IN_QUERY.intersection(names)):
         raise _malformed(text, f"has {clash[0]} among its query parameters; give it before the question mark")
+    options = [(k, str(_expanded(text, v)) if k in _PATHS and v.startswith("~") else v) for k, v in options]
+    _check_values(text, dict(options))
     return options
+
+
+def _check_values(text: str, options: dict[str, str]) -> None:
+    """Refuse values that libpq would refuse at every attempt to connect; nothing is connected to."""
+    import psycopg2
+
+    for name in _NUMBERS:
+        if options.get(name) and not re.fullmatch(r"[-+]?[0-9]{1,9}", options[name]):
+            raise _malformed(text, f'has {name}="{options[name]}", which is no whole number')
+    # Of other machines and users nothing is asked: all that libpq would take from the environment is given.
+    there = {"user": "nobody", "password": "-", "dbname": "-", "hostaddr": "", "port": "5432"}
+    try:
+        psycopg2.connect(**{**options, **there, "host": _NOWHERE}).close()
+    except psycopg2.OperationalError as error:
+        if _NOWHERE not in str(error):  # else all values are right, and there is no server
+            raise _malformed(text, f"is refused by libpq ({str(error).strip()})") from None
 
 
 def _host(text: str, parts: SplitResult, query: list[tuple[str, str]]) -> str:

@@ -17,9 +17,9 @@ from studies.spec import StudySpec
 
 Weight = Literal["warning", "note"]
 
-MAY_DIFFER = ("host", "threads", "convolutions", "device", "device_name")
+MAY_DIFFER = ("host", "threads", "convolutions", "deterministic", "device", "device_name", "attempts_differ")
 """Parts of an environment of which no word is needed: whether convolutions skip inactive weights depends on the network
-and on a compiler, and rounds differently at most. Devices have their own sentence."""
+and on a compiler, and rounds differently at most. Devices and attempts have their own sentences."""
 
 WAYS = ("precision", "steps", "compiled")
 """Parts of an environment that are no versions."""
@@ -168,6 +168,14 @@ def device_words(environment: dict[str, str]) -> list[str]:
 def _interrupted(frame: pd.DataFrame) -> Iterator[Concern]:
     n_retried = int((frame["state"] == "retried").sum())
     recomputed = int(frame["epochs_recomputed"].fillna(0).sum())
+    taken_over = [told["attempts_differ"] for told in frame["environment"] if told and "attempts_differ" in told]
+    if taken_over:
+        examples = listed(sorted(set(taken_over))[:3])
+        yield Concern(
+            "warning",
+            f"{count(len(taken_over), 'trial')} went on from a checkpoint under other circumstances ({examples}); the "
+            "last bits of their results are not those of an undisturbed training.",
+        )
     if n_retried:
         yield Concern("note", f"Taken over by another worker after theirs died: {count(n_retried, 'trial')}.")
     if recomputed:

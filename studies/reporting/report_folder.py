@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from rigl_core.paths import user_path
 from studies.errors import BadInput
 from studies.reporting.summary import GENERATOR
 
@@ -33,7 +34,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         BadInput: it, or the nearest folder above it that exists, is no folder or cannot be written.
     """
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
     if not existing.is_dir():
         raise BadInput(f'cannot write a report to "{folder}": {existing} is not a folder; choose another with --out.')
@@ -60,7 +61,7 @@ def replace_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     Raises:
         BadInput: the folder cannot be written, or a file that no report put there is in the way.
     """
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     old = _files_of_report(folder)
     try:
         _refuse_foreign(folder, files, old)

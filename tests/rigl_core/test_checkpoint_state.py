@@ -110,6 +110,13 @@ def _unexplored(state: dict[str, Any]) -> None:
 NO_STREAM = torch.zeros_like(torch.Generator().get_state())
 WRONG = {
     "another device": put("device", "cuda"),
+    "no threads": put("threads", 0),
+    "more threads than any machine has": put("threads", 10**9),
+    "threads true": put("threads", True),
+    "threads text": put("threads", "2"),
+    "circumstances none": put("circumstances", None),
+    "circumstances of numbers": put("circumstances", {"torch": [2]}),
+    "circumstances without lists": put("circumstances", {"torch": "2.13.0"}),
     "tensor device": put("device", torch.zeros(2)),
     "step below 0": put("step", -5),
     "step too large": put("step", 10**9),
@@ -212,6 +219,17 @@ def test_nothing_is_left_of_a_run_that_is_over(tmp_path: Path) -> None:
     assert state["step"] == 15
     state["step"] = 16
     refused((config, path), tmp_path, state)
+
+
+def test_a_state_that_does_not_tell_its_threads_is_from_before_they_were_kept(tmp_path: Path) -> None:
+    config, path = CONFIGS["rigl", "sgd"], tmp_path / "run.pt"
+    train(config, on_epoch=lambda _: False, should_stop=lambda: True, checkpoint_to=path)
+    state = load_checkpoint(path, config)
+    del state["threads"], state["circumstances"]
+    save_checkpoint(path, config, state)
+    outcome = train(config, on_epoch=lambda _: False, should_stop=lambda: False, resume_from=path)
+    assert outcome.environment["threads"] == str(torch.get_num_threads())
+    assert "attempts_differ" not in outcome.environment
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -67,6 +67,14 @@ def test_reads_images_and_labels(small):
     assert np.array_equal(data.test.images.numpy(), given["data"].reshape(-1, 3, 32, 32))
 
 
+def test_the_files_may_lie_in_the_folder_itself(small):
+    name, folder = small
+    beside = DATASETS[name](data_dir=folder.parent, download=False)
+    inside = DATASETS[name](data_dir=folder.rename(folder.with_name("by hand")), download=False)
+    assert torch.equal(inside.test.images, beside.test.images)
+    assert torch.equal(inside.train.labels, beside.train.labels)
+
+
 def test_a_damaged_file_is_named_and_never_unpickled(small):
     name, folder = small
     path = folder / ("data_batch_3" if name == "cifar10" else "train")

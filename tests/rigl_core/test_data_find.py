@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -62,9 +63,50 @@ def test_a_folder_that_lacks_a_file_is_passed_over(machine):
     assert location.origin == "download cache"
 
 
-def test_an_empty_variable_is_no_folder(machine, monkeypatch):
+def test_an_empty_variable_is_refused(machine, monkeypatch):
     monkeypatch.setenv(find.ENVIRONMENT_VARIABLE, "")
-    assert find.download_dir(None) == machine["cache"]
+    with pytest.raises(BadInput, match="RIGL_STUDY_DATA is set and empty"):
+        find.download_dir(None)
+
+
+@pytest.mark.parametrize("named", ["variable", "option"])
+def test_a_tilde_is_the_home_folder(named, machine, monkeypatch):
+    monkeypatch.setenv("HOME", str(machine["given"]))
+    if named == "variable":
+        monkeypatch.setenv(find.ENVIRONMENT_VARIABLE, "~/data")
+    assert find.download_dir(Path("~/data") if named == "option" else None) == machine["given"] / "data"
+
+
+@pytest.mark.parametrize("folder", [".", "in it"])
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("cifar10", "batches.meta"), ("cifar100", "test"), ("fashion_mnist", "t10k-labels-idx1-ubyte")],
+)
+def test_the_file_that_is_missing_is_named_with_the_folder_of_the_others(name, missing, folder, machine):
+    folder = machine["given"] / (find.FILES[name].folders[0] if folder == "in it" else ".")
+    put(name, folder)
+    (folder / missing).unlink()
+    message = str(find.unavailable(name, machine["given"]))
+    assert f"is not whole on this machine: {missing} not in {folder}, where {find.FILES[name].names[0]} and" in message
+    assert "\n" not in message
+
+
+def test_a_single_file_of_a_data_set_is_told_as_that(machine):
+    machine["given"].mkdir()
+    (machine["given"] / "meta").touch()
+    told = f"train, test not in {machine['given']}, where meta of its files are"
+    assert told in str(find.unavailable("cifar100", machine["given"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"), [("cifar10", "cifar-10-python.tar.gz"), ("cifar100", "cifar-100-python.tgz")]
+)
+def test_an_archive_that_nobody_unpacked_is_told(name, archive, machine):
+    machine["given"].mkdir()
+    (machine["given"] / archive).touch()
+    path = machine["given"] / archive
+    told = f"{path} is there and not unpacked (tar -xf {path} -C {machine['given']})"
+    assert told in str(find.unavailable(name, machine["given"]))
 
 
 def test_a_download_goes_to_the_first_folder_of_the_search(machine, monkeypatch):
@@ -112,6 +154,7 @@ def test_the_file_names_are_torchvisions():
     for name, dataset_class in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
         tables = (*dataset_class.train_list, *dataset_class.test_list)
         assert find.FILES[name].names == (*(file for file, _ in tables), dataset_class.meta["filename"])
-        assert find.FILES[name].folders == (dataset_class.base_folder,)
+        assert find.FILES[name].folders[0] == dataset_class.base_folder
+        assert dataset_class.filename.startswith(f"{find.FILES[name].archive}.t")
     names = tuple(file.removesuffix(".gz") for file, _ in datasets.FashionMNIST.resources)
     assert find.FILES["fashion_mnist"].names == names

@@ -1,6 +1,7 @@
 """Seeds, devices and the record of the machine."""
 
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from rigl_core.config import TrainConfig
 from rigl_core.errors import BadInput, DeviceFailed
 from rigl_core.runtime import (
     check_computes,
+    computing_with,
     derive_seed,
     environment,
+    get_threads,
     make_generator,
     resolve_device,
     set_threads,
@@ -55,6 +58,44 @@ def test_environment_names_versions_and_device() -> None:
     assert record["device"] == "cpu"
     assert record["threads"] == "1"
     assert all(isinstance(value, str) and value for value in record.values())
+
+
+@pytest.mark.parametrize(
+    "content", ["processor\t: 0\nmodel name\t: A CPU @ 2 GHz\nflags\t: fpu\n", "Features: asimd\n"]
+)
+def test_a_cpu_is_named_with_the_instructions_that_are_used(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(content)
+    monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    capability = torch.backends.cpu.get_cpu_capability()
+    model = "A CPU @ 2 GHz" if "model name" in content else "aarch64"
+    assert environment("cpu")["device_name"] == f"{model} ({capability})"
+
+
+def test_where_there_is_no_list_of_cpus_the_platform_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    assert environment("cpu")["device_name"].startswith("arm (")
+
+
+def test_other_threads_last_as_long_as_the_body_however_it_ends() -> None:
+    before = get_threads()
+    seen = []
+
+    def fail() -> None:
+        with computing_with(before + 1):
+            seen.append(get_threads())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [before + 1]
+    assert get_threads() == before
+    with computing_with(None):
+        assert get_threads() == before
 
 
 def test_a_bare_copy_of_the_source_is_recorded_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

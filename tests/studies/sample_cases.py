@@ -169,6 +169,14 @@ def _mixed_machines() -> Case:
     return Case(make_spec(), [trials], "different devices: cpu x86_64; cuda NVIDIA H200")
 
 
+def _other_circumstances() -> Case:
+    differed = {**ENVIRONMENT, "attempts_differ": "torch 2.12.0, 2.13.0"}
+    trials = [done(REFERENCE, 0.85, 0.84), done(OTHER, 0.86, 0.84, environment=differed)]
+    return Case(
+        make_spec(), [trials], "1 trial went on from a checkpoint under other circumstances (torch 2.12.0, 2.13.0)"
+    )
+
+
 def _retried() -> Case:
     died = Told(REFERENCE, "failed", error="worker w0 died: no sign of life", curve=[0.4])
     again = done(REFERENCE, 0.85, 0.84, retry_of=0, attrs={"epochs_recomputed": 1})
@@ -244,6 +252,7 @@ CASES: dict[str, Callable[[], Case]] = {
         *(_whole, _nothing_stored, _all_waiting, _first_epoch, _one_complete, _two_complete, _all_pruned, _all_failed),
         *(_no_reference, _reference_pruned, _no_search, _one_parameter, _methods, _any_sparsity, _not_a_number),
         *(_one_seed, _unfinished, _mixed_machines, _retried, _no_test, _first_layer_dense, _hostile_names),
+        _other_circumstances,
         *(_text, _lottery, _side_by_side, _beside_the_published),
     )
 }

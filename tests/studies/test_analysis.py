@@ -378,6 +378,7 @@ def test_concerns_name_what_is_wrong(case: str) -> None:
         "unfinished": "Unfinished: 2 waiting and 1 running of 4 trials",
         "mixed_machines": "different torch versions: 2.11.0, 2.13.0",
         "retried": "Computed again after an interruption: 1 epoch",
+        "other_circumstances": "1 trial went on from a checkpoint under other circumstances (torch 2.12.0, 2.13.0)",
         "no_test": "2 complete trials without test accuracy",
     }
     assert expected.get(case, "") in " ".join(concern.text for concern in found)

@@ -159,6 +159,8 @@ def test_a_worker_process_gets_its_settings_where_nobody_else_can_read_them(
     stand_in.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stand_in))
     monkeypatch.setenv("RIGL_STUDY_STORAGE", "postgresql://me:secret@db.example/rigl")
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    monkeypatch.setenv("OMP_DYNAMIC", "true")
     settings = replace(SETTINGS, storage="postgresql://me:secret@db.example/rigl", campaigns=("a", "b"), threads=3)
     with (tmp_path / "seen").open("w") as seen:
         worker = pool._start(settings, seen)
@@ -170,6 +172,7 @@ def test_a_worker_process_gets_its_settings_where_nobody_else_can_read_them(
     assert arguments == "-m workers"
     assert not [variable for variable in environment if "secret" in variable]
     assert {"OMP_NUM_THREADS=3", "MKL_NUM_THREADS=3"} <= set(environment)
+    assert not [variable for variable in environment if variable.startswith(("OMP_THREAD_LIMIT", "OMP_DYNAMIC"))]
     assert WorkerSettings.from_json(line) == settings
 
 

@@ -39,6 +39,14 @@ def test_a_dry_run_prints_the_script_and_does_nothing(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["exclusive", "exclusive=user", "hold", "no-kill", "no-kill=off", "x11", "qos=a b"])
+def test_options_of_sbatch_with_and_without_a_value(option: str) -> None:
+    done = launch("--sbatch", option, "--dry-run")
+    assert done.exit_code == 0, done.output
+    written = {"qos=a b": "qos='a b'"}.get(option, option)
+    assert f"#SBATCH --{written}" in done.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("time", "minutes"),
     [("90", 90), ("90:30", 91), ("4:00:00", 240), ("0:05:01", 6), ("1-0", 1440), ("1-2:30", 1590), ("1-2:30:01", 1591)],
@@ -54,7 +62,12 @@ def test_time_limits_are_slurms(time: str, minutes: int) -> None:
         (["--time", "soon"], '--time "soon"'),
         (["--time", "0:00:30"], "at least 1"),
         (["--time", "2", "--notice", "120"], "notice of 120 s"),
-        (["--sbatch", "exclusive"], "OPTION=VALUE"),
+        (["--sbatch", "--exclusive"], "write it as --sbatch account=lab, or --sbatch exclusive"),
+        (["--sbatch", "exclusive="], "is no option"),
+        (["--sbatch", "exclusive=true"], "exclusive takes no value, or user, mcs, topo; write --sbatch exclusive"),
+        (["--sbatch", "hold=yes"], "hold takes no value; write --sbatch hold"),
+        (["--sbatch", "no-requeue"], "no-requeue is set by this command"),
+        (["--sbatch", "parsable"], "does not tell the job's id"),
         (["--sbatch", "signal=KILL"], "signal is set by this command"),
         (["--device", "gpu"], "cuda"),
         (["--gpus", "2"], "--gpus"),

@@ -15,9 +15,6 @@ def test_where_checkpoints_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert checkpoint_folder(None) == tmp_path / "shared"
     assert checkpoint_folder(tmp_path / "mine") == tmp_path / "mine"
 
-    monkeypatch.setenv("RIGL_STUDY_CHECKPOINTS", "")
-    assert checkpoint_folder(None) == tmp_path / "home/checkpoints"
-
 
 def test_campaigns_are_named_in_two_ways() -> None:
     assert chosen_campaigns(None, None) == []

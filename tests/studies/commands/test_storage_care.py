@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -96,15 +97,14 @@ reference = { lr = 0.1 }
 
 @pytest.fixture
 def another_url(postgres_server: EmbeddedPostgres) -> Iterator[StorageUrl]:
-    """A second new, empty database of the same server."""
-    name = f"another_{uuid4().hex[:12]}"
+    """A second new, empty database of the same server, with a name that must be encoded in a URL."""
+    name = f"another one @/?# ü {uuid4().hex[:12]}"
     server = StorageUrl.parse(postgres_server.ensure_running().secret())
     engine = sa.create_engine(server.secret(), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        url = sa.make_url(server.secret()).set(database=name).render_as_string(hide_password=False)
-        yield StorageUrl.parse(url)
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+        yield StorageUrl.parse(server.secret().replace("/rigl_study", f"/{quote(name, safe='')}"))
+        connection.exec_driver_sql(f'DROP DATABASE "{name}" WITH (FORCE)')
     engine.dispose()
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_the_live_bar_and_its_figures_fit_eighty_columns(bits: tuple[float, ...]
     for part in ("loss 2.3015", "validation 87.65 %", "sparsity 0.9000", "explored 0.432", "FLOPs 0.103×"):
         assert part in flat
     assert ("bits/char 1.9877" in flat) == bool(bits)
+
+
+def test_no_variable_lets_it_compute_with_fewer_threads_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.single.set_threads", lambda _n: None)
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    monkeypatch.setenv("OMP_DYNAMIC", "true")
+    done = CliRunner().invoke(app, ["train", "--dataset", "digits", "--epochs", "1", "--set", "train_size=64"])
+    assert done.exit_code == 0, done.stderr
+    assert {"OMP_THREAD_LIMIT", "OMP_DYNAMIC"}.isdisjoint(os.environ)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -31,6 +31,14 @@ POSTGRES = [
         "postgresql://db/study?sslmode=verify-full&sslrootcert=/etc/ssl/my%20ca.pem",
         "postgresql+psycopg2://db/study?sslmode=verify-full&sslrootcert=/etc/ssl/my%20ca.pem",
     ),
+    ("postgresql://ann:pw@db/my study", "postgresql+psycopg2://ann:pw@db/my%20study"),
+    ("postgresql://ann:pw@db/my%20study", "postgresql+psycopg2://ann:pw@db/my%20study"),
+    ("postgresql://ann:pw@db/a%40b%2Fc%25d%3Fe%3Af", "postgresql+psycopg2://ann:pw@db/a%40b%2Fc%25d%3Fe%3Af"),
+    ("postgresql://a%40b:p%2F%40%25@db/x", "postgresql+psycopg2://a%40b:p%2F%40%25@db/x"),
+    (
+        "postgresql://db/x?connect_timeout=5&keepalives_idle=",
+        "postgresql+psycopg2://db/x?connect_timeout=5&keepalives_idle=",
+    ),
     (
         "postgresql:///study?host=/run/postgresql",
         "postgresql+psycopg2:///study?host=/run/postgresql",
@@ -76,6 +84,19 @@ MALFORMED = [
     ("postgresql://@db/study", "empty user"),
     ("postgresql://ann:hunter2canary@d,b/study", "bad host name"),
     ("postgresql://ann:hunter2canary@db/study/more", "database name"),
+    ("postgresql://ann:hunter2canary@db/stu%dy", "%25"),
+    ("postgresql://ann:hunter2canary@db/study%ff", "UTF-8"),
+    ("postgresql://ann:hunter2canary@db/study ", "space"),
+    ("postgresql://ann:hunter2 canary@db/study", "space"),
+    ("postgresql://ann:hunter2canary@db/study?sslrootcert=/my ca.crt", "space"),
+    ("postgresql://ann:hunter2canary@db/a@b", "write %2F, %40 or %3A"),
+    ("postgresql://ann:hunter2canary@db/study?sslmode=maybe", 'invalid sslmode value: "maybe"'),
+    ("postgresql://ann:hunter2canary@db/study?target_session_attrs=x", "invalid target_session_attrs value"),
+    ("postgresql://ann:hunter2canary@db/study?sslmode=require&sslrootcert=system", "weak sslmode"),
+    ("postgresql://ann:hunter2canary@db/study?connect_timeout=abc", 'connect_timeout="abc", which is no whole number'),
+    ("postgresql://ann:hunter2canary@db/study?tcp_user_timeout=1.5", "no whole number"),
+    ("postgresql://ann@db/study?sslkey=~no-one/key", "no such home folder"),
+    ("sqlite:///~no one/x.db", "no such home folder"),
     ("postgresql://ann:hunter2canary@db/study?sslmoode=require", "sslmoode"),
     ("postgresql://ann:hunter2canary@db/study?sslmode", "name=value"),
     ("postgresql://ann:hunter2canary@db/study?sslmode=require&sslmode=disable", "twice"),
@@ -124,6 +145,20 @@ def test_a_sqlite_path_does_not_depend_on_the_working_directory(
     assert sa.make_url(url.secret()).database == str(url.path)
 
 
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert StorageUrl.parse("sqlite:///~/x.db").path == tmp_path / "x.db"
+    url = StorageUrl.parse("postgresql:///x?host=~/run&sslrootcert=~/ca.crt&application_name=~/x")
+    asked = dict(sa.make_url(url.secret()).query)
+    assert asked == {"host": f"{tmp_path}/run", "sslrootcert": f"{tmp_path}/ca.crt", "application_name": "~/x"}
+
+
+def test_what_libpq_takes_from_the_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PGHOST": "db", "PGHOSTADDR": "203.0.113.1", "PGPORT": "x", "PGUSER": "ann"}.items():
+        monkeypatch.setenv(name, value)
+    assert StorageUrl.parse("postgresql://db/x?sslmode=disable").kind == "postgresql"
+
+
 def test_memory_is_a_storage_of_its_own() -> None:
     assert StorageUrl.parse("memory://").kind == "memory"
 
@@ -136,6 +171,21 @@ def test_no_way_of_printing_shows_the_password() -> None:
     assert CANARY in url.secret()
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://a%40b:p%3Aw@db:5432/x%2Fy?sslmode=require", "a%40b@db:5432/x%2Fy?sslmode=require"),
+        ("postgresql://ann@db/x", "ann@db/x"),
+        ("postgresql://db/x", "db/x"),
+        ("postgresql:///x?host=/run/a%40b", "/x?host=/run/a%40b"),
+    ],
+)
+def test_a_url_without_its_password_is_one_again(text: str, shown: str) -> None:
+    without = StorageUrl.parse(text).without_password()
+    assert without == f"postgresql+psycopg2://{shown}"
+    assert StorageUrl.parse(without).secret() == without
+
+
 def test_a_url_travels_to_other_processes_whole() -> None:
     url = StorageUrl.parse(f"postgresql://ann:{CANARY}@db/study")
     assert pickle.loads(pickle.dumps(url)).secret() == url.secret()  # noqa: S301 - our own
@@ -146,12 +196,14 @@ PASSWORDS = st.text(string.printable.replace("\0", ""), min_size=1) | st.text(
 )
 
 
-@given(password=PASSWORDS, user=PASSWORDS)
-def test_every_password_arrives_at_the_driver_as_it_was(password: str, user: str) -> None:
-    url = StorageUrl.parse(f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@db:5432/study")
+@given(password=PASSWORDS, user=PASSWORDS, database=PASSWORDS)
+def test_every_name_and_password_arrives_at_the_driver_as_it_was(password: str, user: str, database: str) -> None:
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    url = StorageUrl.parse(f"postgresql://{login}@db:5432/{quote(database, safe='')}")
+    assert StorageUrl.parse(url.secret()) == url
     seen_by_driver = sa.make_url(url.secret())
     assert (seen_by_driver.username, seen_by_driver.password) == (user, password)
-    assert (seen_by_driver.host, seen_by_driver.port, seen_by_driver.database) == ("db", 5432, "study")
+    assert (seen_by_driver.host, seen_by_driver.port, seen_by_driver.database) == ("db", 5432, database)
     assert "{" not in url.secret()  # Optuna would take it for a placeholder
 
 
