@@ -10,7 +10,7 @@ from collections.abc import Callable
 import optuna
 import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.engines import (
@@ -79,7 +79,7 @@ def open_storage(
             if not retrier(_has_tables, url):
                 retrier(_open_rdb, url, create_tables=True).engine.dispose()
     rdb = retrier(_open_rdb, url, heartbeat_interval=heartbeat_interval, grace_period=grace_period)
-    return RetryingStorage(_CachedStorage(rdb), retrier)  # the cache Optuna itself puts around such a storage
+    return RetryingStorage(rdb, retrier)
 
 
 def open_read_only(url: StorageUrl, *, patience: float | None = None) -> BaseStorage:
@@ -99,7 +99,7 @@ def open_read_only(url: StorageUrl, *, patience: float | None = None) -> BaseSto
     retrier = Retrier(url, patience=patience)
     if not retrier(_has_tables, url, read_only=True):
         raise NotFound(f"{url} holds no Optuna studies.")
-    return RetryingStorage(_CachedStorage(retrier(_open_rdb, url, read_only=True)), retrier)
+    return RetryingStorage(retrier(_open_rdb, url, read_only=True), retrier)
 
 
 def close_storage(storage: BaseStorage) -> None:

@@ -52,7 +52,7 @@ def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStora
     assert told["epochs"] == EPOCHS
     assert told["epochs_recomputed"] == 0
     assert told["environment"]["device"] == "cpu"
-    assert list(tmp_path.rglob("*.pt")) == [tmp_path / masks_file_of(ticket.spec.study, 0)], "for other runs"
+    assert list(tmp_path.rglob("*.pt")) == [tmp_path / ticket.folder / masks_file_of(0)], "for other runs"
 
 
 def test_tickets_of_one_worker_share_the_data_and_are_computed_as_asked(
@@ -76,7 +76,7 @@ def test_masks_are_kept_before_the_trial_is_told_complete(
     storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = claim(make_queue(storage))
-    masks = tmp_path / masks_file_of(ticket.spec.study, ticket.number)
+    masks = tmp_path / ticket.folder / masks_file_of(ticket.number)
     there = []
     complete = ticket.complete
     monkeypatch.setattr(ticket, "complete", lambda result: there.append(masks.exists()) or complete(result))
@@ -90,7 +90,7 @@ def test_masks_of_a_ticket_that_was_lost_at_the_end_are_not_kept(
     ticket = claim(make_queue(storage))
     monkeypatch.setattr(ticket, "complete", lambda _result: False)
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "lost"
-    assert not (tmp_path / masks_file_of(ticket.spec.study, ticket.number)).exists()
+    assert not (tmp_path / ticket.folder / masks_file_of(ticket.number)).exists()
 
 
 @pytest.mark.parametrize("method", ["dense", "small_dense"])
@@ -119,7 +119,7 @@ def test_a_worker_without_the_masks_gives_the_ticket_back_and_ends(
     )
     queue = create_campaign(storage, resolve_sources(storage, spec, tmp_path / "there"))[0]
     if content is not None:
-        copy = tmp_path / "here" / masks_file_of(source.spec.study, source.number)
+        copy = tmp_path / "here" / source.folder / masks_file_of(source.number)
         copy.parent.mkdir(parents=True)
         copy.write_bytes(content)
     told = "does not hold the masks this run was planned with" if content else "share the checkpoint folder"
