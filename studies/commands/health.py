@@ -11,8 +11,11 @@ from studies.health_file import MAX_AGE_SECONDS, check
 def health(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="What `work --health-file` was given.")],
     max_age: Annotated[
-        float, typer.Option("--max-age", min=0, metavar="SECONDS", help="How old it may be.")
+        float,
+        typer.Option(
+            "--max-age", min=0, metavar="SECONDS", help="How old it may be, and how long the database may not answer."
+        ),
     ] = MAX_AGE_SECONDS,
 ) -> None:
-    """Tell whether the workers that write PATH are there: exit code 0 if so, else 1. Asks no database."""
+    """Tell whether the workers that write PATH are there and hear from their database: exit code 0 if so, else 1."""
     print(check(path, max_age))
