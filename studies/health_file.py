@@ -21,6 +21,7 @@ log = logging.getLogger("rigl_study.worker")
 
 WRITE_SECONDS = 5.0
 MAX_AGE_SECONDS = 60.0
+MAX_WAIT_SECONDS = 60.0
 
 
 class Unhealthy(RiglStudyError):
@@ -109,16 +110,17 @@ class HealthFile:
             new.write_text(json.dumps(asdict(health)) + "\n", encoding="utf-8")
 
 
-def check(path: Path, max_age: float = MAX_AGE_SECONDS) -> str:
+def check(path: Path, max_age: float = MAX_AGE_SECONDS, max_wait: float = MAX_WAIT_SECONDS) -> str:
     """One line that tells how the workers are whose health file this is.
 
     Arguments:
         path: the file that `rigl-study work --health-file` writes.
-        max_age: seconds after which what it says does not count any more, and that the database may take to answer.
+        max_age: seconds after which what it says does not count any more.
+        max_wait: seconds for which the database may leave questions without an answer.
 
     Raises:
         Unhealthy: it is missing, is no health file, is too old (or from the future: a clock was set back), or tells of
-            a database that has not answered for so long.
+            a database that has not answered for too long.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -135,9 +137,9 @@ def check(path: Path, max_age: float = MAX_AGE_SECONDS) -> str:
         raise Unhealthy(f"{path} was written {-age:.0f} s from now: a clock was set back. It says: {told}.")
     if not age <= max_age:
         raise Unhealthy(f"{path} was written {age:.0f} s ago, more than {max_age:g} s; it says: {told}.")
-    if not health.unanswered <= max_age:
+    if not health.unanswered <= max_wait:
         raise Unhealthy(
-            f"the database has not answered for {health.unanswered:.0f} s, more than {max_age:g} s; {path} says: "
+            f"the database has not answered for {health.unanswered:.0f} s, more than {max_wait:g} s; {path} says: "
             f"{told}."
         )
     return told

@@ -17,7 +17,7 @@ from rigl_core.checkpoint import save_checkpoint
 from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import Run
-from studies.campaigns import create_campaign, set_control
+from studies.campaigns import create_campaign, delete_campaign, set_control
 from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, TicketLost, TrainingDiverged
 from studies.sources import resolve_sources
@@ -334,3 +334,23 @@ def test_an_unusable_checkpoint_that_cannot_be_set_aside_costs_no_ticket(
     checkpoint.with_suffix(".unusable").mkdir()
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
     assert "It stays there" in caplog.text
+
+
+def test_a_campaign_that_is_created_again_shares_no_file_with_the_deleted_one(
+    storage: BaseStorage, tmp_path: Path
+) -> None:
+    """The same settings and the same name: only the identity tells them apart."""
+    deleted = make_queue(storage)
+    assert run_ticket(claim(deleted), StopAfter(20), checkpoint_dir=tmp_path) == "given_back"
+    late = claim(deleted)
+    (checkpoint,) = tmp_path.rglob("*.pt")
+    delete_campaign(storage, "campaign")
+    ticket = claim(make_queue(storage))
+    assert ticket.checkpoint_key != late.checkpoint_key
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert checkpoint.exists(), "it did not begin from this one"
+    masks = tmp_path / ticket.folder / masks_file_of(ticket.number)
+    content = masks.read_bytes()
+    with pytest.raises(TicketLost):
+        run_ticket(late, Stop(), checkpoint_dir=tmp_path)
+    assert masks.read_bytes() == content
