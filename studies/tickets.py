@@ -16,35 +16,26 @@ in its own transaction that the study is the one this queue was made for, by its
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.attributes import (
-    CAMPAIGN_ATTR,
     CLAIM_ATTR,
-    METRIC_NAMES_ATTR,
     PAIR_ATTR,
     PLANNED_ATTR,
     SETTINGS_ATTR,
-    VERSION_ATTR,
-    check_version,
     settings_hash,
     stored_spec,
     successor_attrs,
-    ticket_attrs,
 )
 from studies.database.retrying import seconds
 from studies.database.transactions import (
     CONTROL_ATTR,
-    IDENTITY_ATTR,
-    SPEC_ATTR,
     Counts,
     LockedTrial,
     StudyIdentity,
@@ -53,10 +44,11 @@ from studies.database.transactions import (
 )
 from studies.database.trial_store import trial_store
 from studies.death import bury
-from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
+from studies.errors import BadInput, NotFound, StorageError, not_found
 from studies.hold import Claim, Hold
 from studies.sampling import Drawing
-from studies.spec import SPEC_VERSION, StudyPlan
+from studies.spec import StudyPlan
+from studies.stored_study import find_study, store_study
 from studies.ticket import Ticket
 from studies.ticket_files import files_kept, folder_of
 
@@ -106,37 +98,7 @@ class TicketQueue:
             SpecVersionError: or in another format.
             StorageError: the database is away for too long.
         """
-        study_id = _find(storage, plan.name)
-        if study_id is None:
-            try:
-                study_id = storage.create_new_study([StudyDirection.MAXIMIZE], plan.name)
-            except DuplicatedStudyError:  # another process was faster
-                study_id = storage.get_study_id_from_name(plan.name)
-        storage.set_study_system_attr(study_id, METRIC_NAMES_ATTR, ["val_accuracy"])
-        tickets = [ticket_attrs(plan, params) for params in plan.tickets()]
-        attrs = {
-            CAMPAIGN_ATTR: plan.spec.name,
-            CONTROL_ATTR: "run",
-            IDENTITY_ATTR: secrets.token_hex(8),
-            PAIR_ATTR: dict(plan.pair),
-            SPEC_ATTR: plan.spec.canonical_json(),
-            VERSION_ATTR: SPEC_VERSION,
-            PLANNED_ATTR: len(tickets),
-        }
-
-        def plan_once(transaction: Transaction) -> Mapping[str, Any]:
-            stored = transaction.study_attrs(study_id)
-            if PLANNED_ATTR in stored:
-                return stored
-            transaction.append(study_id, tickets)
-            transaction.set_study_attrs(study_id, attrs)
-            return attrs
-
-        stored = trial_store(storage).run(plan_once)
-        check_version(plan.name, stored)
-        same_text = stored[SPEC_ATTR] == attrs[SPEC_ATTR]
-        if not same_text and stored_spec(plan.name, stored) != plan.spec:
-            raise CampaignExists(f'a different study "{plan.name}" is already stored; choose another name.')
+        study_id, stored = store_study(storage, plan)
         return cls(storage, study_id, plan, StudyIdentity.of(stored))
 
     @classmethod
@@ -152,40 +114,34 @@ class TicketQueue:
             SpecVersionError: it was written by a version of rigl-study with another format.
             StorageError: the database is away for too long.
         """
-        study_id = _find(storage, name)
+        study_id = find_study(storage, name)
         attrs = {} if study_id is None else storage.get_study_user_attrs(study_id)
         if study_id is None or PLANNED_ATTR not in attrs:
             raise not_found("study", name, optuna.study.get_all_study_names(storage))
         plan = StudyPlan(spec=stored_spec(name, attrs), pair=attrs[PAIR_ATTR])
         return cls(storage, study_id, plan, StudyIdentity.of(attrs))
 
-    def _run(self, change: Callable[[Transaction], T]) -> T:
+    def _run(self, change: Callable[[Transaction, str], T]) -> T:
         """A transaction on the study that begins with a look at whether it still is the same.
 
+        Arguments:
+            change: gets the transaction, and what the user wants of the study's workers.
+
         Raises:
-            NotFound: it is not, or it was deleted.
+            NotFound: the study was deleted, or another one has its number now.
             StorageError: the database is away for too long.
         """
 
         def checked(transaction: Transaction) -> T:
-            self._check(transaction)
-            return change(transaction)
+            attrs = transaction.glance(self._study_id)
+            if StudyIdentity.of(attrs) != self.identity:
+                raise KeyError(self._study_id)
+            return change(transaction, str(attrs.get(CONTROL_ATTR) or "run"))
 
         try:
             return self._store.run(checked)
         except KeyError:
             raise NotFound(f"{self.name} was deleted.") from None
-
-    def _check(self, transaction: Transaction) -> str:
-        """What the user wants of the study's workers.
-
-        Raises:
-            KeyError: it was deleted, or another one has its number now.
-        """
-        attrs = transaction.glance(self._study_id)
-        if StudyIdentity.of(attrs) != self.identity:
-            raise KeyError(self._study_id)
-        return str(attrs.get(CONTROL_ATTR) or "run")
 
     def claim(self, worker: str) -> Ticket | None:
         """Take the waiting ticket of the lowest number; None when none waits or the campaign is paused or stopped.
@@ -204,14 +160,14 @@ class TicketQueue:
         asked_at, token = seconds(), f"{worker}:{secrets.token_hex(8)}"
         before: Claim | None = None
 
-        def take(transaction: Transaction) -> Claim | None:
+        def take(transaction: Transaction, control: str) -> Claim | None:
             nonlocal before
             if before is not None:  # this is run again: what was claimed may be stored, and only the answer lost
                 mine = transaction.lock(before.trial_id)
                 if mine.state == TrialState.RUNNING and before.is_of(mine):
                     mine.beat()
                     return before
-            if self._check(transaction) != "run":
+            if control != "run":
                 return None
             trial = transaction.lock_next_waiting(self._study_id)
             if trial is None:
@@ -293,7 +249,7 @@ class TicketQueue:
         """
         asked = False
 
-        def change(transaction: Transaction) -> int:
+        def change(transaction: Transaction, _control: str) -> int:
             nonlocal asked
             try:
                 trial = transaction.lock_numbered(self._study_id, number)
@@ -319,7 +275,7 @@ class TicketQueue:
             NotFound: the study was deleted.
             StorageError: the database is away for too long.
         """
-        return self._run(lambda transaction: transaction.counts(self._study_id))
+        return self._run(lambda transaction, _: transaction.counts(self._study_id))
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number with everything that is stored of them. Not to be changed.
@@ -329,7 +285,7 @@ class TicketQueue:
             StorageError: the database is away for too long.
         """
         found = self._store.trials(self._study_id)
-        self._run(lambda _: None)  # after it: a study that is there now was there then
+        self._run(lambda *_: None)  # after it: a study that is there now was there then
         return found
 
     def files_kept(self) -> frozenset[str] | None:
@@ -348,11 +304,4 @@ class TicketQueue:
             NotFound: the study was deleted.
             StorageError: the database is away for too long.
         """
-        return self._run(self._check)
-
-
-def _find(storage: BaseStorage, name: str) -> int | None:
-    try:
-        return storage.get_study_id_from_name(name)
-    except KeyError:
-        return None
+        return self._run(lambda _, control: control)
