@@ -3,7 +3,7 @@
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +56,7 @@ def load_masks(config: TrainConfig, folder: Path | None) -> dict[int, MaskState]
         return {}
     if folder is None:
         raise BadInput(f'masks "{config.masks}" are kept by the workers of a campaign; `rigl-study create` plans one.')
-    path = folder / Source.parse(config.masks).masks_file
-    content = None
-    try:
-        with path.open("rb") as file:
-            # Read only once it is the right one: another takes no memory, however large it is.
-            if hashlib.file_digest(file, "sha256").hexdigest() == config.masks_sha256:
-                file.seek(0)
-                content = file.read()
-    except OSError as error:
-        raise DataUnavailable(
-            f"the masks {config.masks} are not at {path} ({error.strerror or error}); share the checkpoint folder "
-            "with the workers that trained them, or copy that file, and name the folder with --checkpoints."
-        ) from error
-    if content is None:
-        raise DataUnavailable(
-            f"{path} does not hold the masks this run was planned with (its SHA-256 should begin with "
-            f"{str(config.masks_sha256)[:12]}); bring that file back, or plan a new run."
-        )
+    path, content = _planned(config, Source.parse(config.masks).masks_files(folder))
     try:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if saved["format"] != FORMAT:
@@ -81,6 +64,33 @@ def load_masks(config: TrainConfig, folder: Path | None) -> dict[int, MaskState]
         return {seed: _state(saved["seeds"][seed]) for seed in config.seeds}
     except Exception as error:  # a damaged zip, a refused pickle, a missing seed: torch raises many kinds
         raise BadInput(f"{path} holds no masks for seeds {list(config.seeds)} ({type(error).__name__}).") from error
+
+
+def _planned(config: TrainConfig, paths: Sequence[Path]) -> tuple[Path, bytes]:
+    """The file among these that the run was planned with, and what it holds."""
+    other: Path | None = None
+    why: OSError | None = None
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                # Read only once it is the right one: another takes no memory, however large it is.
+                if hashlib.file_digest(file, "sha256").hexdigest() == config.masks_sha256:
+                    file.seek(0)
+                    return path, file.read()
+        except OSError as error:
+            why = why or error
+            continue
+        other = path
+    if other is None:
+        raise DataUnavailable(
+            f"the masks {config.masks} are not at {paths[0].parent / '*' / paths[0].name} "
+            f"({(why and why.strerror) or why}); share the checkpoint folder with the workers that trained them, or "
+            "copy that file, and name the folder with --checkpoints."
+        ) from why
+    raise DataUnavailable(
+        f"{other} does not hold the masks this run was planned with (its SHA-256 should begin with "
+        f"{str(config.masks_sha256)[:12]}); bring that file back, or plan a new run."
+    )
 
 
 def _packed(mask: Tensor) -> Tensor:

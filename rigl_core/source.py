@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from rigl_core.errors import BadInput
 
@@ -37,10 +38,13 @@ class Source:
     def __str__(self) -> str:
         return f"{PREFIX}{self.study}#{self.trial}"
 
-    @property
-    def masks_file(self) -> str:
-        """Where its final masks are, relative to the checkpoint folder; see `masks_file_of`."""
-        return masks_file_of(self.study, self.trial)
+    def masks_files(self, folder: Path) -> list[Path]:
+        """The files of the checkpoint folder that may hold its final masks; which one does, its SHA-256 tells.
+
+        A study has a folder with its name, and in it one for each time that a study of that name was created.
+        """
+        name = masks_file_of(self.trial)
+        return [folder / self.study / name, *sorted((folder / self.study).glob(f"*/{name}"))]
 
 
 def is_source(value: object) -> bool:
@@ -48,10 +52,10 @@ def is_source(value: object) -> bool:
     return isinstance(value, str) and value.startswith(PREFIX)
 
 
-def masks_file_of(study: str, trial: int) -> str:
-    """Where the final masks of a trial are kept, relative to the checkpoint folder.
+def masks_file_of(trial: int) -> str:
+    """The name of the file, in the folder of its study, with the final masks of a trial.
 
     A function of the trial's own number, not of the ticket it stands in for: a worker that was thought dead and wakes
     up late writes over no file of its successor.
     """
-    return f"{study}/{trial}.masks.pt"
+    return f"{trial}.masks.pt"

@@ -4,23 +4,24 @@ User attributes of trials (`TrialResult`, `worker`, `attempt`, `error`, `traceba
 never before, so that whatever is found there is final.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
+from rigl_core.config import TrainConfig
 from studies.complaints import one_line
-from studies.database.transactions import RETRY_OF_ATTR, LockedTrial
+from studies.database.transactions import RETRY_OF_ATTR, SPEC_ATTR, LockedTrial
 from studies.errors import BadInput, SpecVersionError
 from studies.search_space import Params
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
 
-# User attributes of a study, beside `studies.database.transactions.CONTROL_ATTR`.
+# User attributes of a study, beside CONTROL_ATTR, IDENTITY_ATTR and SPEC_ATTR of `studies.database.transactions`.
 CAMPAIGN_ATTR = "campaign"
 PAIR_ATTR = "pair"
 PLANNED_ATTR = "tickets"
 """The size of the budget, stored together with the tickets: a study without it was only half created."""
-SPEC_ATTR = "spec"
 VERSION_ATTR = "spec_version"
 
 # System attributes of a study and of a trial that are Optuna's.
@@ -36,6 +37,9 @@ GIVEN_BACK_ATTR = "given_back"
 REFERENCE_ATTR = "reference"
 REPORTED_ATTR = "epochs_reported"
 ROOT_ATTR = "root"
+SETTINGS_ATTR = "settings"
+"""A hash of what its present worker trains, written together with the parameters that were drawn for it. A server that
+was set back may know the claim and have forgotten the parameters."""
 TRAINED_ATTR = "epochs_trained"
 """How many epochs were trained for this ticket so far, by whoever had it and told so, those trained again included."""
 
@@ -47,6 +51,11 @@ def ticket_attrs(plan: StudyPlan, params: Params) -> dict[str, Any]:
     fixed = {name: snap(plan.spec.search[name], value) for name, value in params.items()}
     is_reference = bool(params) and params == plan.spec.strategy.reference
     return {FIXED_PARAMS_ATTR: fixed, REFERENCE_ATTR: is_reference}
+
+
+def settings_hash(config: TrainConfig) -> str:
+    """Tells whether two configurations train the same; for SETTINGS_ATTR."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
 
 
 def deaths_in_a_row(trial: LockedTrial) -> int:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 
-from studies.attributes import CAMPAIGN_ATTR, PLANNED_ATTR, SPEC_ATTR, check_version, stored_spec
+from studies.attributes import CAMPAIGN_ATTR, PLANNED_ATTR, check_version, stored_spec
 from studies.database.storage_url import StorageUrl
-from studies.database.transactions import CONTROL_ATTR, Transaction
+from studies.database.transactions import CONTROL_ATTR, SPEC_ATTR, Counts, StudyIdentity, Transaction
 from studies.database.trial_store import trial_store
 from studies.errors import BadInput, CampaignExists, NotFound, not_found
 from studies.overview import CampaignSummary, StudyRow, interrupted, summaries
@@ -80,7 +81,10 @@ def open_campaign(storage: BaseStorage, name: str) -> Campaign:
     missing = [plan.name for plan in plans if plan.name not in studies]
     if missing:
         raise interrupted(name, len(missing), len(plans))
-    return Campaign(spec, tuple(TicketQueue(storage, studies[plan.name].study_id, plan) for plan in plans))
+    queues = (
+        TicketQueue(storage, study.study_id, plan, study.identity) for plan in plans for study in [studies[plan.name]]
+    )
+    return Campaign(spec, tuple(queues))
 
 
 def campaign_names(storage: BaseStorage) -> list[str]:
@@ -108,9 +112,21 @@ def study_rows(storage: BaseStorage) -> list[StudyRow]:
     Raises:
         StorageError: the database is away for too long.
     """
-    store = trial_store(storage)
-    studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
-    return [StudyRow(study.study_name, study.user_attrs, store.counts(study._study_id)) for study in studies]
+    rows = []
+    for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id):
+        counts = trial_store(storage).run(partial(_counts_of, study._study_id, StudyIdentity.of(study.user_attrs)))
+        if counts is not None:
+            rows.append(StudyRow(study.study_name, study.user_attrs, counts))
+    return rows
+
+
+def _counts_of(study_id: int, identity: StudyIdentity, transaction: Transaction) -> Counts | None:
+    """The counts of a study; None if it was deleted meanwhile."""
+    try:
+        is_same = StudyIdentity.of(transaction.glance(study_id)) == identity
+    except KeyError:
+        return None
+    return transaction.counts(study_id) if is_same else None
 
 
 def set_control(storage: BaseStorage, name: str, control: Control) -> None:
@@ -127,11 +143,14 @@ def set_control(storage: BaseStorage, name: str, control: Control) -> None:
         StorageError: the database is away for too long.
     """
     # In one order always, so that two who steer at once do not wait for each other.
-    ids = sorted(study.study_id for study in _stored_studies(storage, name))
+    studies = sorted(_stored_studies(storage, name), key=lambda study: study.study_id)
 
     def steer(transaction: Transaction) -> None:
-        for study_id in ids:
-            transaction.set_study_attrs(study_id, {CONTROL_ATTR: control})
+        for study in studies:
+            if StudyIdentity.of(transaction.study_attrs(study.study_id)) != study.identity:
+                raise KeyError(study.study_id)
+        for study in studies:
+            transaction.set_study_attrs(study.study_id, {CONTROL_ATTR: control})
 
     try:
         trial_store(storage).run(steer)
@@ -150,15 +169,16 @@ def delete_campaign(storage: BaseStorage, name: str) -> int:
         StorageError: the database is away for too long.
     """
     with exclusive(storage, f"campaign {name}"):
-        ids = sorted(study.study_id for study in _stored_studies(storage, name))
+        studies = sorted(_stored_studies(storage, name), key=lambda study: study.study_id)
 
         def delete(transaction: Transaction) -> None:
-            for study_id in ids:
-                with suppress(KeyError):  # by an attempt before this one, or by the dashboard
-                    transaction.delete_study(study_id)
+            for study in studies:
+                with suppress(KeyError):  # it is gone: by an attempt before this one, or by the dashboard
+                    if StudyIdentity.of(transaction.glance(study.study_id)) == study.identity:
+                        transaction.delete_study(study.study_id)
 
         trial_store(storage).run(delete)
-        return len(ids)
+        return len(studies)
 
 
 def check_worker_count(url: StorageUrl, n_workers: int) -> None:
@@ -181,6 +201,10 @@ class _Study:
     name: str
     study_id: int
     attrs: Mapping[str, Any]
+
+    @property
+    def identity(self) -> StudyIdentity:
+        return StudyIdentity.of(self.attrs)
 
 
 def _studies_of(storage: BaseStorage, campaign: str) -> list[_Study]:

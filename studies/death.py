@@ -14,12 +14,13 @@ MAX_DEATHS = 3
 kills them. One that gets further each time is only unlucky, and comes to its end."""
 
 
-def bury(store: TrialStore, study_id: int, study: str, trial_id: int) -> bool:
+def bury(store: TrialStore, study_id: int, identity: str | None, study: str, trial_id: int) -> bool:
     """If the trial's worker is dead, fail the trial and let its ticket wait again: both or neither.
 
     Args:
         store: where the trial is.
         study_id: of its study.
+        identity: the IDENTITY_ATTR of that.
         study: the name of that, for the log.
         trial_id: the trial.
 
@@ -32,7 +33,9 @@ def bury(store: TrialStore, study_id: int, study: str, trial_id: int) -> bool:
 
     def change(transaction: Transaction) -> bool:
         trial = transaction.try_lock(trial_id)  # whoever changes it now is alive, or will be cut off (engines.py)
-        if trial is None or trial.state != TrialState.RUNNING or not trial.is_stale():
+        if trial is None or (trial.study_id, trial.identity) != (study_id, identity):
+            return False
+        if trial.state != TrialState.RUNNING or not trial.is_stale():
             return False
         attempt, deaths = trial.system_attrs.get(ATTEMPT_ATTR, 1), deaths_in_a_row(trial)
         worker = str(trial.system_attrs.get(CLAIM_ATTR, "")).rpartition(":")[0]

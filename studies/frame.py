@@ -18,7 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 from studies.attributes import FIXED_PARAMS_ATTR
 from studies.campaigns import open_campaign
 from studies.database.transactions import RETRY_OF_ATTR
-from studies.database.trial_store import trial_store
 from studies.reporting.computing import uncollected
 from studies.search_space import Params, Value, same_params
 from studies.spec import SPEC_VERSION, StudyPlan, StudySpec
@@ -150,10 +149,10 @@ def load_frame(storage: BaseStorage, campaign: str) -> pd.DataFrame:
         BadInput: its creation was interrupted.
         SpecVersionError: it is stored in another format.
     """
-    stored, store = open_campaign(storage, campaign), trial_store(storage)
+    stored = open_campaign(storage, campaign)
     rows: list[dict[str, Any]] = []
     for queue in stored.queues:
-        rows.extend(_rows(queue.plan, store.trials(storage.get_study_id_from_name(queue.name))))
+        rows.extend(_rows(queue.plan, queue.trials()))
     return build_frame(rows, studies=[queue.name for queue in stored.queues], search=list(stored.spec.search))
 
 

@@ -1,6 +1,6 @@
 """A small file in which the parent of a pool of workers says that it is there; standard library only.
 
-No database is asked: workers wait out an outage of it by themselves, and a restart would only cost them their step.
+It says, too, for how long the database has not answered. To read it asks no database.
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ log = logging.getLogger("rigl_study.worker")
 
 WRITE_SECONDS = 5.0
 MAX_AGE_SECONDS = 60.0
+MAX_WAIT_SECONDS = 60.0
 
 
 class Unhealthy(RiglStudyError):
@@ -35,12 +37,15 @@ class Health:
         time: when it was written, in UTC (ISO 8601).
         workers: how many worker processes there should be.
         alive: how many of them run; 0 while the parent still waits for the database.
+        unanswered: seconds since the parent asked the database the first question after the last answer; 0 if all are
+            answered.
     """
 
     pid: int
     time: str
     workers: int
     alive: int
+    unanswered: float = 0.0
 
 
 class HealthFile:
@@ -49,9 +54,11 @@ class HealthFile:
     Arguments:
         path: the file; None writes nothing.
         workers: how many worker processes there are to be.
+        unanswered_for: tells Health.unanswered.
     """
 
-    def __init__(self, path: Path | None, workers: int) -> None:
+    def __init__(self, path: Path | None, workers: int, unanswered_for: Callable[[], float] = lambda: 0.0) -> None:
+        self._unanswered_for = unanswered_for
         self._path, self._workers, self._alive = path, workers, 0
         self._done = threading.Event()
         # A thread of its own: the main one may wait for the database.
@@ -97,20 +104,23 @@ class HealthFile:
 
     def _write(self, path: Path) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        health = Health(pid=os.getpid(), time=now, workers=self._workers, alive=self._alive)
+        unanswered = round(self._unanswered_for(), 1)
+        health = Health(os.getpid(), now, self._workers, self._alive, unanswered)
         with replacing(path) as new:
             new.write_text(json.dumps(asdict(health)) + "\n", encoding="utf-8")
 
 
-def check(path: Path, max_age: float = MAX_AGE_SECONDS) -> str:
+def check(path: Path, max_age: float = MAX_AGE_SECONDS, max_wait: float = MAX_WAIT_SECONDS) -> str:
     """One line that tells how the workers are whose health file this is.
 
     Arguments:
         path: the file that `rigl-study work --health-file` writes.
         max_age: seconds after which what it says does not count any more.
+        max_wait: seconds for which the database may leave questions without an answer.
 
     Raises:
-        Unhealthy: it is missing, is no health file, or is too old (or from the future: a clock was set back).
+        Unhealthy: it is missing, is no health file, is too old (or from the future: a clock was set back), or tells of
+            a database that has not answered for too long.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -127,4 +137,9 @@ def check(path: Path, max_age: float = MAX_AGE_SECONDS) -> str:
         raise Unhealthy(f"{path} was written {-age:.0f} s from now: a clock was set back. It says: {told}.")
     if not age <= max_age:
         raise Unhealthy(f"{path} was written {age:.0f} s ago, more than {max_age:g} s; it says: {told}.")
+    if not health.unanswered <= max_wait:
+        raise Unhealthy(
+            f"the database has not answered for {health.unanswered:.0f} s, more than {max_wait:g} s; {path} says: "
+            f"{told}."
+        )
     return told

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from studies.attributes import ATTEMPT_ATTR, CLAIM_ATTR, GIVEN_BACK_ATTR
+from studies.attributes import ATTEMPT_ATTR, CLAIM_ATTR, GIVEN_BACK_ATTR, SETTINGS_ATTR
 from studies.database.retrying import seconds
 from studies.database.transactions import Drawn, LockedTrial, Transaction, TrialStore
 
@@ -25,6 +25,7 @@ class Claim:
     Attributes:
         study: name of the study.
         study_id: the storage's number of the study.
+        identity: what tells the study from others that have its number later (IDENTITY_ATTR).
         trial_id: the storage's number of the trial.
         number: its number within the study.
         token: what the claim wrote into the trial, different for every claim.
@@ -37,6 +38,7 @@ class Claim:
 
     study: str
     study_id: int
+    identity: str | None
     trial_id: int
     number: int
     token: str
@@ -51,6 +53,11 @@ class Claim:
         """1 for the first, more if earlier workers died."""
         return int(self.attrs.get(ATTEMPT_ATTR, 1))
 
+    def is_of(self, trial: LockedTrial) -> bool:
+        """Whether this is the last claim of the trial, and the trial one of the study that was claimed from."""
+        of_study = trial.study_id == self.study_id and trial.identity == self.identity
+        return of_study and trial.system_attrs.get(CLAIM_ATTR) == self.token
+
     def __str__(self) -> str:
         return f"{self.study}, trial {self.number}"
 
@@ -61,11 +68,17 @@ class Hold:
     Arguments:
         store: where the trial is.
         claim: what gave the right.
+
+    Attributes:
+        settings: the SETTINGS_ATTR that the trial must have; None until it is stored.
+        mend: called with the locked trial before each write, to store again what a database has forgotten.
     """
 
     def __init__(self, store: TrialStore, claim: Claim) -> None:
         self._store, self.claim = store, claim
         self.heartbeat_interval = store.heartbeat_interval
+        self.settings: str | None = None
+        self.mend: Callable[[LockedTrial], None] = lambda _: None
         self._closed = False
         self._alive_at = claim.asked_at
         self._lock = threading.Lock()  # a beat of another thread comes before the trial is finished, or not at all
@@ -133,9 +146,10 @@ class Hold:
                 trial = transaction.lock(self.claim.trial_id)
             except KeyError:  # the campaign was deleted
                 return False
-            if trial.system_attrs.get(CLAIM_ATTR) != self.claim.token:
+            if not self.claim.is_of(trial) or self.settings not in (None, trial.system_attrs.get(SETTINGS_ATTR)):
                 return False
             if trial.state == TrialState.RUNNING:
+                self.mend(trial)
                 change(trial)
                 return True
             return trial.state == already

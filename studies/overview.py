@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from studies.attributes import CAMPAIGN_ATTR, PLANNED_ATTR, SPEC_ATTR, VERSION_ATTR, check_version
-from studies.database.transactions import CONTROL_ATTR, Counts
+from studies.attributes import CAMPAIGN_ATTR, PLANNED_ATTR, VERSION_ATTR, check_version
+from studies.database.transactions import CONTROL_ATTR, SPEC_ATTR, Counts
 from studies.errors import BadInput, not_found
 from studies.spec import SPEC_VERSION
 

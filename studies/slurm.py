@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from studies.child import how_it_ended, import_path, python
 from studies.database.password_file import PASSWORD_FILE_VARIABLE
 from studies.database.storage_url import StorageUrl
 from studies.errors import BadInput, LaunchError
@@ -114,8 +115,8 @@ class WorkJob:
                 worker.send_signal(signal.SIGUSR1)  # a notice: harmless if the worker got one from SLURM as well
 
         before = {one: signal.signal(one, pass_on) for one in (*_NOTICES, signal.SIGTERM)}
-        command = [sys.executable, "-m", "studies", "work", *self.arguments]
-        worker = subprocess.Popen(command, env={**os.environ, **self.environment})
+        command = python("studies", "work", *self.arguments)
+        worker = subprocess.Popen(command, env={**os.environ, **import_path(), **self.environment})
         if told:  # before there was a worker to tell
             worker.send_signal(signal.SIGUSR1)
         code = worker.wait()
@@ -126,7 +127,12 @@ class WorkJob:
                     handler(signum, None)
         self._end()
         if code != 0:
-            raise LaunchError(f"`rigl-study work` ended with exit code {code}; its last lines say why.")
+            why = (
+                "its last lines say why"
+                if code > 0
+                else "the next job that works on the campaign goes on with its trials"
+            )
+            raise LaunchError(f"`rigl-study work` {how_it_ended(code)}; {why}.")
 
     def checkpoint(self) -> Any:
         """What submitit runs when the job is queued again: the same. Checkpoints are the worker's business."""

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from rigl_core.config import TrainConfig
 from rigl_core.data import get_dataset
 from rigl_core.methods import get_method
-from rigl_core.source import Source
+from rigl_core.source import Source, masks_file_of
 from studies.campaigns import open_campaign
 from studies.errors import BadInput, NotFound, SpecError
 from studies.search_space import corners
@@ -39,10 +39,11 @@ _STATES: Mapping[TrialState, str] = {
 
 @dataclass(frozen=True)
 class _Run:
-    """A complete trial: how it was trained, and what it told (`TrialResult`)."""
+    """A complete trial: how it was trained, what it told (`TrialResult`), and its masks below the checkpoint folder."""
 
     config: TrainConfig
     told: Mapping[str, Any]
+    masks_file: str
 
 
 def resolve_sources(storage: BaseStorage, spec: StudySpec, checkpoint_dir: Path) -> StudySpec:
@@ -76,7 +77,7 @@ def resolve_sources(storage: BaseStorage, spec: StudySpec, checkpoint_dir: Path)
         found["distribution"] = str(source)
         if key == "masks":
             _check_seeds(run, spec.strategy.seeds)
-            found |= {"masks": str(source), "masks_sha256": _digest(source, checkpoint_dir)}
+            found |= {"masks": str(source), "masks_sha256": _digest(checkpoint_dir / run.masks_file)}
         resolved = StudySpec.model_validate(spec.model_dump(mode="json") | {"fixed": {**spec.fixed, **found}})
         for corner in corners(resolved.search):
             _check_fits(run.config, resolved.plans()[0].config(corner))
@@ -105,10 +106,10 @@ def _as_stored(storage: BaseStorage, spec: StudySpec) -> StudySpec | None:
 def _look_up(storage: BaseStorage, source: Source) -> _Run:
     queue = TicketQueue.open(storage, source.study)
     try:
-        study_id = storage.get_study_id_from_name(source.study)
-        trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, source.trial))
+        trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(queue.study_id, source.trial))
     except KeyError:
         raise NotFound(f"{source.study} has no trial {source.trial}; `rigl-study show` tells about each.") from None
+    queue.control()  # raises if the study was replaced meanwhile, so that the trial may be another's
     if trial.state != TrialState.COMPLETE:
         raise BadInput(f"trial {source.trial} is {_STATES[trial.state]}; name one that is complete.")
     config = queue.plan.config(trial.params)
@@ -116,7 +117,7 @@ def _look_up(storage: BaseStorage, source: Source) -> _Run:
         raise BadInput(f'it was trained with method "{config.method}", which has no masks; name another run.')
     if not trial.user_attrs.get("layer_sparsity"):
         raise BadInput("the sparsities of its layers were not recorded; name another run.")
-    return _Run(config, trial.user_attrs)
+    return _Run(config, trial.user_attrs, f"{queue.folder}/{masks_file_of(source.trial)}")
 
 
 def _found(run: _Run, asked: Any) -> dict[str, Any]:
@@ -137,8 +138,7 @@ def _check_seeds(run: _Run, seeds: tuple[int, ...]) -> None:
         )
 
 
-def _digest(source: Source, checkpoint_dir: Path) -> str:
-    path = checkpoint_dir / source.masks_file
+def _digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,11 +6,12 @@ What `open_storage` returns is an Optuna storage whose every call rides out an o
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, _CachedStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.engines import (
@@ -47,6 +48,7 @@ def open_storage(
     heartbeat_interval: int = HEARTBEAT_SECONDS,
     grace_period: int = GRACE_SECONDS,
     patience: float | None = None,
+    answer_limit: float | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> BaseStorage:
     """Open the database for Optuna, creating its tables when it is empty (one process does, the others wait).
@@ -56,6 +58,8 @@ def open_storage(
         heartbeat_interval: seconds between a running trial's signs of life.
         grace_period: seconds of silence after which a running trial counts as stale.
         patience: seconds a call waits for a database that is away; `None` reads `RIGL_STUDY_PATIENCE` (default 300).
+        answer_limit: seconds after which a server that does not answer a statement counts as away; `None` is the grace
+            period.
         should_stop: ends such waits early with StorageError when it returns True; for signal handlers.
 
     Raises:
@@ -77,9 +81,11 @@ def open_storage(
     if not retrier(_has_tables, url):
         with lock(url, "create tables", retrier):
             if not retrier(_has_tables, url):
-                retrier(_open_rdb, url, create_tables=True).engine.dispose()
-    rdb = retrier(_open_rdb, url, heartbeat_interval=heartbeat_interval, grace_period=grace_period)
-    return RetryingStorage(_CachedStorage(rdb), retrier)  # the cache Optuna itself puts around such a storage
+                retrier(_open_rdb, url, engine_options(url), create_tables=True).engine.dispose()
+    limit = float(grace_period) if answer_limit is None else answer_limit
+    options = engine_options(url, answer_limit=limit, should_stop=should_stop or (lambda: False))
+    rdb = retrier(_open_rdb, url, options, heartbeat_interval=heartbeat_interval, grace_period=grace_period)
+    return RetryingStorage(rdb, retrier)
 
 
 def open_read_only(url: StorageUrl, *, patience: float | None = None) -> BaseStorage:
@@ -99,7 +105,7 @@ def open_read_only(url: StorageUrl, *, patience: float | None = None) -> BaseSto
     retrier = Retrier(url, patience=patience)
     if not retrier(_has_tables, url, read_only=True):
         raise NotFound(f"{url} holds no Optuna studies.")
-    return RetryingStorage(_CachedStorage(retrier(_open_rdb, url, read_only=True)), retrier)
+    return RetryingStorage(retrier(_open_rdb, url, engine_options(url), read_only=True), retrier)
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -137,6 +143,7 @@ def _has_tables(url: StorageUrl, *, read_only: bool = False) -> bool:
 
 def _open_rdb(
     url: StorageUrl,
+    options: dict[str, Any],
     *,
     create_tables: bool = False,
     heartbeat_interval: int | None = None,
@@ -148,7 +155,7 @@ def _open_rdb(
         rdb = RDBStorage(
             # Optuna fills {placeholders} in the URL.
             engine_url(url, read_only=read_only).replace("{", "{{").replace("}", "}}"),
-            engine_options(url),
+            options,
             heartbeat_interval=heartbeat_interval,
             grace_period=grace_period,
             skip_table_creation=not create_tables,

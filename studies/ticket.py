@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from studies.attributes import ROOT_ATTR, TRAINED_ATTR
-from studies.database.transactions import LockedTrial, TrialStore
+from studies.database.transactions import CONTROL_ATTR, IDENTITY_ATTR, LockedTrial, TrialStore
 from studies.errors import TicketLost
 from studies.hold import Hold
 from studies.pruning import Verdict
@@ -60,21 +60,25 @@ class Ticket:
         worker: whose it is.
         attempt: 1 for the first, more if earlier workers died.
         epochs_trained: how many epochs were trained for it and reported, earlier attempts and repetitions included.
+        folder: where its files are, relative to the checkpoint folder.
     """
 
-    def __init__(self, hold: Hold, store: TrialStore, plan: StudyPlan, params: Params) -> None:
+    def __init__(self, hold: Hold, store: TrialStore, plan: StudyPlan, params: Params, folder: str) -> None:
         claim = hold.claim
+        hold.mend = self._mend
         self._hold, self._store = hold, store
         self.number, self.worker, self.attempt = claim.number, claim.worker, claim.attempt
         self.epochs_trained: int = claim.attrs.get(TRAINED_ATTR, 0)
         self.spec = TrialSpec(campaign=plan.spec.name, study=plan.name, number=claim.number, config=plan.config(params))
+        self.folder = folder
         self._values = dict(claim.reported)
+        self._noted: dict[str, Any] = {}
         self._verdict = Verdict.of(plan, claim.number, claim.attrs)
 
     @property
     def checkpoint_key(self) -> str:
         """A relative path, without extension, for the checkpoint: the same for every attempt at this ticket."""
-        return f"{self.spec.study}/{int(self._hold.claim.attrs.get(ROOT_ATTR, self.number))}"
+        return f"{self.folder}/{int(self._hold.claim.attrs.get(ROOT_ATTR, self.number))}"
 
     @property
     def heartbeat_interval(self) -> float | None:
@@ -138,8 +142,16 @@ class Ticket:
 
         if not self._hold.write(change, "report"):
             raise TicketLost(f"{self} was taken back from {self.worker}.")
-        self.epochs_trained, self._values, self._verdict = trained, values, verdict.settled()
+        self._noted |= verdict.noted
+        self._values, self._verdict = values, verdict.settled()
+        self.epochs_trained = trained
         return answer
+
+    def _mend(self, trial: LockedTrial) -> None:
+        """Store again what was told and is not there: the server was set back to an earlier state of this claim."""
+        if trial.system_attrs.get(TRAINED_ATTR, 0) < self.epochs_trained:
+            trial.report(self._values)
+            trial.set_system_attrs({**self._noted, TRAINED_ATTR: self.epochs_trained})
 
     def recalled(self) -> bool:
         """Whether the campaign was stopped, so that this ticket should be given back.
@@ -148,10 +160,14 @@ class Ticket:
             TicketLost: the study was deleted.
             StorageError: the database is away for too long.
         """
+        claim = self._hold.claim
         try:
-            return self._store.run(lambda transaction: transaction.control(self._hold.claim.study_id)) == "stop"
+            attrs = self._store.run(lambda transaction: transaction.glance(claim.study_id))
         except KeyError:
-            raise TicketLost(f"{self}: the study was deleted.") from None
+            attrs = None
+        if attrs is None or attrs.get(IDENTITY_ATTR) != claim.identity:
+            raise TicketLost(f"{self}: the study was deleted.")
+        return attrs.get(CONTROL_ATTR) == "stop"
 
     def complete(self, result: TrialResult) -> bool:
         """Tell the result of the whole training. One that is no number fails the trial instead."""

@@ -8,6 +8,19 @@ from studies.attributes import ROOT_ATTR
 from studies.database.transactions import RETRY_OF_ATTR
 
 
+def folder_of(study: str, identity: str | None) -> str:
+    """Where the files of a study are, relative to the checkpoint folder.
+
+    Each study has a folder of its own, also one that has the name of a deleted study: a worker that still trains the
+    deleted one must not write over the files of the new one, nor the new one begin from those.
+
+    Args:
+        study: its name.
+        identity: its IDENTITY_ATTR; None for a study that version 0.1 stored, whose files have no such folder.
+    """
+    return study if identity is None else f"{study}/{identity}"
+
+
 def files_kept(trials: Sequence[FrozenTrial]) -> frozenset[str] | None:
     """The files worth keeping of a study that is over, by name; None while a trial waits or runs.
 

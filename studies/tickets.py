@@ -9,42 +9,50 @@
 A claim writes a random token into the trial. Whoever writes later does so with the trial locked, and only if it is
 running with that token. So a worker that was thought dead and wakes up late cannot change anything, and a step whose
 answer was lost on the way recognises its own work when it is repeated.
+
+Numbers of studies and trials come back: SQLite gives those of a deleted study to the next one, and a server that was
+set back to an earlier state (a failover, a restored backup) gives out again what it has forgotten. So every step checks
+in its own transaction that the study is the one this queue was made for, by its identity (`StudyIdentity`).
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from studies.attributes import (
-    CAMPAIGN_ATTR,
     CLAIM_ATTR,
-    METRIC_NAMES_ATTR,
     PAIR_ATTR,
     PLANNED_ATTR,
-    SPEC_ATTR,
-    VERSION_ATTR,
-    check_version,
+    SETTINGS_ATTR,
+    settings_hash,
     stored_spec,
     successor_attrs,
-    ticket_attrs,
 )
 from studies.database.retrying import seconds
-from studies.database.transactions import CONTROL_ATTR, Counts, LockedTrial, Transaction, TrialStore
+from studies.database.transactions import (
+    CONTROL_ATTR,
+    Counts,
+    LockedTrial,
+    StudyIdentity,
+    Transaction,
+    TrialStore,
+)
 from studies.database.trial_store import trial_store
 from studies.death import bury
-from studies.errors import BadInput, CampaignExists, NotFound, StorageError, not_found
+from studies.errors import BadInput, NotFound, StorageError, not_found
 from studies.hold import Claim, Hold
 from studies.sampling import Drawing
-from studies.spec import SPEC_VERSION, StudyPlan
+from studies.spec import StudyPlan
+from studies.stored_study import find_study, store_study
 from studies.ticket import Ticket
-from studies.ticket_files import files_kept
+from studies.ticket_files import files_kept, folder_of
+
+T = TypeVar("T")
 
 
 class TicketQueue:
@@ -54,11 +62,13 @@ class TicketQueue:
 
     Attributes:
         plan: the study as specified.
+        identity: what tells the study from others that have its number later. After it was deleted or replaced, every
+            method but `sweep` raises NotFound, whatever has its number or its name then.
     """
 
-    def __init__(self, storage: BaseStorage, study_id: int, plan: StudyPlan) -> None:
-        self.plan = plan
-        self._storage, self._study_id = storage, study_id
+    def __init__(self, storage: BaseStorage, study_id: int, plan: StudyPlan, identity: StudyIdentity) -> None:
+        self.plan, self.identity = plan, identity
+        self._study_id = study_id
         self._store: TrialStore = trial_store(storage)
 
     @property
@@ -68,8 +78,13 @@ class TicketQueue:
 
     @property
     def study_id(self) -> int:
-        """The storage's number of the study, which is never used again."""
+        """The storage's number of the study; another one may have it once this one is deleted."""
         return self._study_id
+
+    @property
+    def folder(self) -> str:
+        """Where the files of its trials are, relative to the checkpoint folder."""
+        return folder_of(self.name, self.identity.word)
 
     @classmethod
     def create(cls, storage: BaseStorage, plan: StudyPlan) -> "TicketQueue":
@@ -83,37 +98,8 @@ class TicketQueue:
             SpecVersionError: or in another format.
             StorageError: the database is away for too long.
         """
-        study_id = _find(storage, plan.name)
-        if study_id is None:
-            try:
-                study_id = storage.create_new_study([StudyDirection.MAXIMIZE], plan.name)
-            except DuplicatedStudyError:  # another process was faster
-                study_id = storage.get_study_id_from_name(plan.name)
-        storage.set_study_system_attr(study_id, METRIC_NAMES_ATTR, ["val_accuracy"])
-        tickets = [ticket_attrs(plan, params) for params in plan.tickets()]
-        attrs = {
-            CAMPAIGN_ATTR: plan.spec.name,
-            CONTROL_ATTR: "run",
-            PAIR_ATTR: dict(plan.pair),
-            SPEC_ATTR: plan.spec.canonical_json(),
-            VERSION_ATTR: SPEC_VERSION,
-            PLANNED_ATTR: len(tickets),
-        }
-
-        def plan_once(transaction: Transaction) -> Mapping[str, Any]:
-            stored = transaction.study_attrs(study_id)
-            if PLANNED_ATTR in stored:
-                return stored
-            transaction.append(study_id, tickets)
-            transaction.set_study_attrs(study_id, attrs)
-            return attrs
-
-        stored = trial_store(storage).run(plan_once)
-        check_version(plan.name, stored)
-        same_text = stored[SPEC_ATTR] == attrs[SPEC_ATTR]
-        if not same_text and stored_spec(plan.name, stored) != plan.spec:
-            raise CampaignExists(f'a different study "{plan.name}" is already stored; choose another name.')
-        return cls(storage, study_id, plan)
+        study_id, stored = store_study(storage, plan)
+        return cls(storage, study_id, plan, StudyIdentity.of(stored))
 
     @classmethod
     def open(cls, storage: BaseStorage, name: str) -> "TicketQueue":
@@ -128,11 +114,34 @@ class TicketQueue:
             SpecVersionError: it was written by a version of rigl-study with another format.
             StorageError: the database is away for too long.
         """
-        study_id = _find(storage, name)
+        study_id = find_study(storage, name)
         attrs = {} if study_id is None else storage.get_study_user_attrs(study_id)
         if study_id is None or PLANNED_ATTR not in attrs:
             raise not_found("study", name, optuna.study.get_all_study_names(storage))
-        return cls(storage, study_id, StudyPlan(spec=stored_spec(name, attrs), pair=attrs[PAIR_ATTR]))
+        plan = StudyPlan(spec=stored_spec(name, attrs), pair=attrs[PAIR_ATTR])
+        return cls(storage, study_id, plan, StudyIdentity.of(attrs))
+
+    def _run(self, change: Callable[[Transaction, str], T]) -> T:
+        """A transaction on the study that begins with a look at whether it still is the same.
+
+        Arguments:
+            change: gets the transaction, and what the user wants of the study's workers.
+
+        Raises:
+            NotFound: the study was deleted, or another one has its number now.
+            StorageError: the database is away for too long.
+        """
+
+        def checked(transaction: Transaction) -> T:
+            attrs = transaction.glance(self._study_id)
+            if StudyIdentity.of(attrs) != self.identity:
+                raise KeyError(self._study_id)
+            return change(transaction, str(attrs.get(CONTROL_ATTR) or "run"))
+
+        try:
+            return self._store.run(checked)
+        except KeyError:
+            raise NotFound(f"{self.name} was deleted.") from None
 
     def claim(self, worker: str) -> Ticket | None:
         """Take the waiting ticket of the lowest number; None when none waits or the campaign is paused or stopped.
@@ -151,14 +160,14 @@ class TicketQueue:
         asked_at, token = seconds(), f"{worker}:{secrets.token_hex(8)}"
         before: Claim | None = None
 
-        def take(transaction: Transaction) -> Claim | None:
+        def take(transaction: Transaction, control: str) -> Claim | None:
             nonlocal before
             if before is not None:  # this is run again: what was claimed may be stored, and only the answer lost
                 mine = transaction.lock(before.trial_id)
-                if mine.state == TrialState.RUNNING and mine.system_attrs.get(CLAIM_ATTR) == token:
+                if mine.state == TrialState.RUNNING and before.is_of(mine):
                     mine.beat()
                     return before
-            if (transaction.control(self._study_id) or "run") != "run":
+            if control != "run":
                 return None
             trial = transaction.lock_next_waiting(self._study_id)
             if trial is None:
@@ -166,6 +175,7 @@ class TicketQueue:
             before = Claim(
                 study=self.name,
                 study_id=self._study_id,
+                identity=self.identity.word,
                 trial_id=trial.trial_id,
                 number=trial.number,
                 token=token,
@@ -180,10 +190,7 @@ class TicketQueue:
             trial.become(TrialState.RUNNING)
             return before
 
-        try:
-            claim = self._store.run(take)
-        except KeyError:
-            raise NotFound(f"{self.name} was deleted.") from None
+        claim = self._run(take)
         return None if claim is None else self._fill(claim)
 
     def _fill(self, claim: Claim) -> Ticket:
@@ -192,15 +199,16 @@ class TicketQueue:
         try:
             others = partial(self._store.begun, self._study_id)
             drawing = Drawing(self.plan, claim.number, claim.attrs, claim.drawn, others)
-            ticket = Ticket(hold, self._store, self.plan, drawing.draw())
+            ticket = Ticket(hold, self._store, self.plan, drawing.draw(), self.folder)
+            settings = settings_hash(ticket.spec.config)
 
             def note(trial: LockedTrial) -> None:
-                stored = trial.drawn()  # not none, if this is run again because its answer was lost
-                trial.set_drawn({name: drawn for name, drawn in drawing.params.items() if name not in stored})
-                trial.set_system_attrs(drawing.system_attrs)
+                if trial.system_attrs.get(SETTINGS_ATTR) != settings:  # else this is run again, its answer lost
+                    trial.set_drawn(drawing.params)
+                    trial.set_system_attrs({**drawing.system_attrs, SETTINGS_ATTR: settings})
 
-            if drawing.params or drawing.system_attrs:
-                hold.write(note, "claim")  # if it was taken back already, the first report will tell
+            hold.write(note, "claim")  # if it was taken back already, the first report will tell
+            hold.settings = settings
             return ticket
         except StorageError:  # nothing can be written now; the missing beats will tell
             raise
@@ -225,7 +233,8 @@ class TicketQueue:
             StorageError: the database is away for too long.
         """
         stale = self._store.stale(self._study_id)
-        return sum(bury(self._store, self._study_id, self.name, trial_id) for trial_id in stale)
+        word = self.identity.word
+        return sum(bury(self._store, self._study_id, word, self.name, trial_id) for trial_id in stale)
 
     def retry(self, number: int) -> int:
         """Issue the ticket of a failed or pruned trial again.
@@ -238,16 +247,14 @@ class TicketQueue:
             BadInput: the trial is in another state, or is being tried again already.
             StorageError: the database is away for too long.
         """
-        try:
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        except KeyError:
-            raise NotFound(f"{self.name} has no trial {number}.") from None
-
         asked = False
 
-        def change(transaction: Transaction) -> int:
+        def change(transaction: Transaction, _control: str) -> int:
             nonlocal asked
-            trial = transaction.lock(trial_id)
+            try:
+                trial = transaction.lock_numbered(self._study_id, number)
+            except KeyError:
+                raise NotFound(f"{self.name} has no trial {number}.") from None
             if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
                 state = trial.state.name.lower()
                 raise BadInput(f"trial {number} of {self.name} is {state}; only a failed or pruned one can be retried.")
@@ -259,7 +266,7 @@ class TicketQueue:
             asked = True
             return transaction.append(self._study_id, [successor_attrs(trial, attempt=1, deaths=0)])
 
-        return self._store.run(change)
+        return self._run(change)
 
     def counts(self) -> Counts:
         """How many trials are in which state, and the best value; quick even for thousands.
@@ -268,10 +275,18 @@ class TicketQueue:
             NotFound: the study was deleted.
             StorageError: the database is away for too long.
         """
-        try:
-            return self._store.counts(self._study_id)
-        except KeyError:
-            raise NotFound(f"{self.name} was deleted.") from None
+        return self._run(lambda transaction, _: transaction.counts(self._study_id))
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number with everything that is stored of them. Not to be changed.
+
+        Raises:
+            NotFound: the study was deleted.
+            StorageError: the database is away for too long.
+        """
+        found = self._store.trials(self._study_id)
+        self._run(lambda *_: None)  # after it: a study that is there now was there then
+        return found
 
     def files_kept(self) -> frozenset[str] | None:
         """See `studies.ticket_files.files_kept`.
@@ -280,10 +295,7 @@ class TicketQueue:
             NotFound: the study was deleted.
             StorageError: the database is away for too long.
         """
-        try:
-            return files_kept(self._storage.get_all_trials(self._study_id, deepcopy=False))
-        except KeyError:
-            raise NotFound(f"{self.name} was deleted.") from None
+        return files_kept(self.trials())
 
     def control(self) -> str:
         """What its workers should do: "run", "pause" (hand out no more tickets) or "stop" (also give back).
@@ -292,14 +304,4 @@ class TicketQueue:
             NotFound: the study was deleted.
             StorageError: the database is away for too long.
         """
-        try:
-            return self._store.run(lambda transaction: transaction.control(self._study_id)) or "run"
-        except KeyError:
-            raise NotFound(f"{self.name} was deleted.") from None
-
-
-def _find(storage: BaseStorage, name: str) -> int | None:
-    try:
-        return storage.get_study_id_from_name(name)
-    except KeyError:
-        return None
+        return self._run(lambda _, control: control)

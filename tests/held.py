@@ -75,7 +75,7 @@ def popen_of_held_workers(allowed: Path) -> type["subprocess.Popen[str]"]:
 
     class Popen(subprocess.Popen[str]):
         def __init__(self, command: list[str], **options: Any) -> None:
-            is_worker = command[1:] == ["-m", "workers"]
+            is_worker = command[-2:] == ["-m", "workers"]
             held = program("workers", f"held.hold_training({str(allowed)!r})")
             super().__init__(held if is_worker else command, **options)
 

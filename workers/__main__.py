@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from rigl_core.execution import Execution
 from studies import log_format
@@ -19,7 +20,7 @@ from studies.storage import open_storage
 from studies.tickets import TicketQueue
 from workers.devices import held_device
 from workers.loop import run_worker, worker_id
-from workers.pool import GPU_FAILED, TRY_AGAIN, WorkerSettings
+from workers.pool import GPU_FAILED, SAID_WHY, TRY_AGAIN, WorkerSettings
 from workers.stop import Stop, on_signals
 
 log = logging.getLogger("rigl_study.worker")
@@ -47,6 +48,9 @@ def main() -> int:
         except RiglStudyError as error:
             log.error("%s", error)
             return error.exit_code
+        except ImportError as error:  # a package that is broken or does not fit the others
+            log.error("cannot load what training needs: %s: %s", type(error).__name__, error)
+            return 1
         except Exception as error:
             log.critical("unexpected %s: %s", type(error).__name__, error, exc_info=True)
             return 1
@@ -131,5 +135,10 @@ def _watch_parent(stop: Stop) -> None:
     stop.request("the parent process is gone")
 
 
+def end(code: int) -> NoReturn:
+    """Leave the process so that the pool knows it was `main` that ended."""
+    sys.exit(code if code in (TRY_AGAIN, GPU_FAILED) else SAID_WHY + code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from studies.database.transactions import StudyIdentity
 from studies.errors import DataUnavailable, DeviceFailed, NotFound, RiglStudyError, StorageError, TicketLost
 from studies.log_format import noted
 from studies.ticket import Ticket
@@ -170,12 +171,12 @@ class _Rounds:
         self._worker, self._poll_seconds = worker, poll_seconds
         self._next_sweep = 0.0
         self._aside_until: dict[str, float] = {}
-        self.over: set[str] = set()
+        self.over: set[tuple[str, StudyIdentity]] = set()
 
     def renew(self, found: Sequence[TicketQueue]) -> None:
         """Serve these from now on. Of a study that is served already its queue stays, with what it has read so far."""
-        served = {queue.study_id: queue for queue in self.queues}
-        self.queues = [served.get(queue.study_id, queue) for queue in found]
+        served = {(queue.name, queue.identity): queue for queue in self.queues}
+        self.queues = [served.get((queue.name, queue.identity), queue) for queue in found]
 
     def claim(self) -> Ticket | None:
         """A ticket of the first queue that has one; that queue is then the last in turn."""
@@ -209,11 +210,11 @@ class _Rounds:
     def tell_over(self, when_over: Callable[[TicketQueue], object]) -> None:
         """Call `when_over` with each queue that is over and was not when this was last called."""
         for queue in self.queues:
-            if queue.name in self.over:
+            if (queue.name, queue.identity) in self.over:
                 continue
             with contextlib.suppress(NotFound):
                 if queue.counts().is_done:
-                    self.over.add(queue.name)
+                    self.over.add((queue.name, queue.identity))
                     when_over(queue)
 
     def all_over(self) -> bool:

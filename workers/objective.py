@@ -82,7 +82,7 @@ class _TicketRun:
         self._checkpoint_dir, self._means = checkpoint_dir, means
         self._n_epochs = ticket.spec.config.n_epochs
         self._checkpoint = checkpoint_dir / f"{ticket.checkpoint_key}.pt"
-        self._masks = checkpoint_dir / masks_file_of(ticket.spec.study, ticket.number)
+        self._masks = checkpoint_dir / ticket.folder / masks_file_of(ticket.number)
 
     def to_the_end(self) -> Ending:
         outcome = self._train()

@@ -9,14 +9,13 @@ import json
 import logging
 import os
 import secrets
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO
 
+from studies.child import how_it_ended, import_path, python
 from studies.database.storage_url import StorageUrl
 from studies.storage import GRACE_SECONDS, HEARTBEAT_SECONDS
 from workers.devices import FEWER_THREADS, threads_per_worker
@@ -35,6 +34,10 @@ TRY_AGAIN = 75
 GPU_FAILED = 74
 "Likewise of one whose GPU stopped computing: another process can often use it again."
 _FOR_NOW = (TRY_AGAIN, GPU_FAILED)
+SAID_WHY = 80
+"""Added to the exit code of a worker that came to its end by itself, and said why if it failed. Any other code, 0 too,
+is that of a worker which something else ended (`os._exit` in a library, an interpreter that could not start)."""
+_SAID = (*_FOR_NOW, *(SAID_WHY + code for code in range(3)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +114,11 @@ def run_workers(
 ) -> int:
     """Run worker processes until all have ended.
 
-    One that dies is not started again: the others take over its ticket. With `settings.forever` one that a signal
-    killed (out of memory, a crash in a library) is, after a pause, and so is one whose GPU failed, or that lost its
-    patience with the database while others were in the middle of an epoch and did not notice. They are in sessions of
-    their own, so that Ctrl-C in the terminal reaches only this process, which passes `stop` on, once.
+    How one dies is logged in one line. It is not started again: the others take over its ticket. With
+    `settings.forever` one that a signal killed (out of memory, a crash in a library) is, after a pause, and so is one
+    whose GPU failed, or that lost its patience with the database while others were in the middle of an epoch and did
+    not notice. They are in sessions of their own, so that Ctrl-C in the terminal reaches only this process, which
+    passes `stop` on, once.
 
     Arguments:
         settings: for all of them; `index` is set for each.
@@ -152,6 +156,7 @@ class _Place:
         self._began = time.monotonic()
         self._pause = FIRST_PAUSE
         self._due: float | None = None
+        self._is_told = False
         self.process = _start(settings, output)
 
     def is_open(self, stop: Stop) -> bool:
@@ -160,6 +165,7 @@ class _Place:
         if code is None:
             return True
         if not self._settings.forever or stop.is_set() or (code >= 0 and code not in _FOR_NOW):
+            self._tell_end(code, stop)
             return False
         now = time.monotonic()
         if self._due is None:
@@ -196,7 +202,23 @@ class _Place:
             return 0  # stopped before it could even have claimed, where it would have caught this, or between two
         if code in _FOR_NOW:
             return 1
-        return code if code >= 0 else 128 - code
+        if code in _SAID:
+            return code - SAID_WHY
+        return code or 1 if code >= 0 else 128 - code
+
+    def _tell_end(self, code: int, stop: Stop) -> None:
+        """Say, once, how a worker ended that could not say it itself, and what becomes of its trial."""
+        if self._is_told or self._due is not None or code in _SAID or (stop.is_set() and code in _STOPPED_EARLY):
+            return
+        self._is_told = True
+        log.error("worker %d %s", self._settings.index, f"{_how_it_ended(code)}; {self._fate()}.")
+
+    def _fate(self) -> str:
+        grace = self._settings.grace_period
+        return (
+            f"if it had a trial, that is taken over after {grace} s without a sign of life, by another worker or the "
+            "next `rigl-study work`, from its last checkpoint"
+        )
 
     def _start_again(self) -> None:
         self.bury()
@@ -219,16 +241,17 @@ def _how_it_ended(code: int) -> str:
         return "has lost its patience"
     if code == GPU_FAILED:
         return "has lost its GPU"
-    return f"was killed by signal {-code} ({signal.strsignal(-code)})"
+    return how_it_ended(code) if code < 0 else f"{how_it_ended(code)} and did not say why"
 
 
 def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[str]:
     left_out = ("RIGL_STUDY_STORAGE", *FEWER_THREADS)
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= import_path()
     # Read when torch is loaded, before anything could be told it.
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(settings.threads)
     worker = subprocess.Popen(
-        [sys.executable, "-m", "workers"],
+        python("workers"),
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
@@ -237,11 +260,9 @@ def _start(settings: WorkerSettings, output: IO[str] | int) -> subprocess.Popen[
         start_new_session=True,
     )
     assert worker.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it ended at once, and its exit code will tell
         worker.stdin.write(settings.to_json() + "\n")
         worker.stdin.flush()  # and kept open: the worker sees its end when this process is gone
-    except BrokenPipeError:
-        log.warning("worker %d ended at once", settings.index)
     return worker
 
 

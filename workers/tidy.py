@@ -27,7 +27,7 @@ def tidy(queue: TicketQueue, checkpoint_dir: Path) -> int:
         NotFound: the study was deleted.
         StorageError: the database is away for too long.
     """
-    folder = checkpoint_dir / queue.name
+    folder = checkpoint_dir / queue.folder
     # Listed before the trials are read: what a ticket issued meanwhile writes is not on the list.
     found = [path for path in folder.glob("*") if _OURS.fullmatch(path.name)] if folder.is_dir() else []
     kept = queue.files_kept()

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 LOOK_PATIENCE = 1.0
 "Seconds that the display waits for a database that is away. The workers wait longer."
+LOOK_ANSWER = 5.0
+"Seconds that it waits for an answer, during which this process can pass no signal on."
 
 
 def work(
@@ -85,11 +87,12 @@ def work(
     ends the workers at once; their trials are taken over by others half a minute later.
     """
     from studies.campaigns import check_worker_count
+    from studies.database.retrying import unanswered_for
 
     campaigns = chosen_campaigns(names, campaign)
     require_training("training")
     n_workers = _count_workers(workers, device)
-    with HealthFile(health_file, n_workers) as health:
+    with HealthFile(health_file, n_workers, unanswered_for) as health:
         url = resolve(storage, must_exist=True)
         check_worker_count(url, n_workers)
         with opened(storage, patient=True) as database:
@@ -220,7 +223,7 @@ def _train(
     )
     stop = Stop()
     with on_signals(stop):
-        database = open_storage(url, patience=LOOK_PATIENCE, should_stop=stop.is_set)
+        database = open_storage(url, patience=LOOK_PATIENCE, answer_limit=LOOK_ANSWER, should_stop=stop.is_set)
 
         def look() -> Mapping[str, "Counts"]:
             try:

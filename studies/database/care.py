@@ -150,9 +150,11 @@ def upgrade(url: StorageUrl, retrier: Retrier) -> tuple[str, str]:
 
 
 def _open_any_version(url: StorageUrl) -> RDBStorage:
-    # Optuna fills {placeholders} in the URL.
+    # Optuna fills {placeholders} in the URL. A migration may go through all that is stored: no limit for an answer.
     text = url.secret().replace("{", "{{").replace("}", "}}")
-    return RDBStorage(text, engine_options(url), skip_compatibility_check=True, skip_table_creation=True)
+    return RDBStorage(
+        text, engine_options(url, answer_limit=None), skip_compatibility_check=True, skip_table_creation=True
+    )
 
 
 def _migrate(rdb: RDBStorage, url: StorageUrl) -> None:

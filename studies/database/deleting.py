@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models as optuna_models
 
 from studies.database import trial_tables as tables
+from studies.database.answers import unhurried
 from studies.database.trial_tables import STUDIES, STUDY_ID, TRIALS
 
 _models: Any = optuna_models
@@ -49,5 +50,6 @@ def delete_study(connection: sa.Connection, study_id: int) -> None:
     if connection.scalar(tables.LOCK_STUDY, where) is None:
         raise KeyError(study_id)
     connection.execute(_LOCK_TRIALS, where).all()
-    for statement in _DELETE:
-        connection.execute(statement, where)
+    with unhurried(connection):
+        for statement in _DELETE:
+            connection.execute(statement, where)

@@ -1,7 +1,10 @@
 """How connections to the database are made: time limits, liveness checks, and the way to an embedded server."""
 
+import math
 import os
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import NullPool
 
+from studies.database.answers import ANSWER_SECONDS, WatchedConnection
 from studies.database.embedded import EmbeddedPostgres
 from studies.database.storage_url import StorageUrl
 
@@ -16,7 +20,7 @@ from studies.database.storage_url import StorageUrl
 # thread itself asks only when there is nothing to report. Many workers share one server's connection limit.
 POOL_SIZE = 2
 
-_POSTGRES_CONNECTION = {
+_POSTGRES_CONNECTION: dict[str, Any] = {
     "application_name": "rigl-study",
     "connect_timeout": 10,  # seconds
     # A network that swallows packets is noticed within about a minute, not after the two hours of the defaults.
@@ -31,13 +35,27 @@ _SQLITE_CONNECTION = {
 }
 
 
-def engine_options(url: StorageUrl) -> dict[str, Any]:
-    """The arguments of `sqlalchemy.create_engine` for `url`; what its query says goes before our defaults."""
+def engine_options(
+    url: StorageUrl,
+    *,
+    answer_limit: float | None = ANSWER_SECONDS,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """The arguments of `sqlalchemy.create_engine` for `url`; what its query says goes before our defaults.
+
+    Arguments:
+        url: which database.
+        answer_limit: seconds after which Postgres counts as away if it does not answer a statement; None for no limit.
+        should_stop: when it says True, an answer is not waited for so long; see `studies.database.answers`.
+    """
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": POOL_SIZE, "max_overflow": 0}
     if url.kind == "sqlite":
         return {**options, "connect_args": dict(_SQLITE_CONNECTION)}
     given = sa.make_url(url.secret()).query
     connection = {name: value for name, value in _POSTGRES_CONNECTION.items() if name not in given}
+    if answer_limit is not None and "connect_timeout" in connection:
+        connection["connect_timeout"] = min(_POSTGRES_CONNECTION["connect_timeout"], max(2, math.ceil(answer_limit)))
+    connection["connection_factory"] = partial(WatchedConnection, limit=answer_limit, should_stop=should_stop)
     # Whatever the server's default is: who has waited for a lock must see what its last holder did, or two trials get
     # one number.
     return {**options, "pool_pre_ping": True, "isolation_level": "READ COMMITTED", "connect_args": connection}

@@ -3,11 +3,17 @@
 A finished trial never changes again. So all trials up to the first that is not finished are read once, and from then on
 each look asks for the few above: those that run, and those that finished since. Waiting tickets, of which there may be
 thousands, are never read.
+
+Unless the server is set back to an earlier state (a failover, a restored backup), or the study's number is another
+study's now: then what was finished may run again, or be another trial. Each look sees whether the trial that finished
+last is still the same; what a server forgets is what it was told last. If it is not, everything is read anew.
 """
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -41,9 +47,17 @@ _FIRST_WAITING = (
     .where(_WAITING.c.study_id == STUDY_ID, _WAITING.c.trial_id > _FLOOR, _WAITING.c.state == TrialState.WAITING)
     .scalar_subquery()  # in the same statement, so that nothing changes between the two questions
 )
+_LANDMARK: sa.BindParameter[int] = sa.bindparam("landmark_")
 _BEGUN = (
-    sa.select(TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, _FIRST_WAITING.label("first_waiting"))
-    .where(_ABOVE, TRIALS.c.state != TrialState.WAITING)
+    sa.select(
+        TRIALS.c.trial_id,
+        TRIALS.c.number,
+        TRIALS.c.state,
+        _FIRST_WAITING.label("first_waiting"),
+        TRIALS.c.datetime_complete,
+        TRIALS.c.study_id,
+    )
+    .where(sa.or_(_ABOVE, TRIALS.c.trial_id == _LANDMARK), TRIALS.c.state != TrialState.WAITING)
     .order_by(TRIALS.c.trial_id)
 )
 _VALUES = (
@@ -92,6 +106,20 @@ EPOCHS_AT_ONCE = 16
 """A worker that reads what complete trials reported after one epoch will soon want the next ones, too."""
 
 
+@dataclass(frozen=True)
+class _Landmark:
+    """A finished trial that must still be there; when it finished is as good as a random word."""
+
+    trial_id: int
+    study_id: int
+    state: TrialState
+    finished: datetime | None
+
+    @classmethod
+    def of(cls, row: Any) -> "_Landmark":
+        return cls(row.trial_id, row.study_id, row.state, row.datetime_complete)
+
+
 class _Frontier:
     """Where the trials of a study begin that may still change."""
 
@@ -99,16 +127,36 @@ class _Frontier:
         self._study_id = study_id
         self.floor = -1
         "All trials up to this id are finished."
+        self._landmark: _Landmark | None = None
 
-    def look(self, connection: sa.Connection, *statements: sa.Select[Any]) -> list[list[Any]]:
-        """The trials above the floor that have begun, as rows; then what these statements select of them."""
+    def look(
+        self, connection: sa.Connection, forget: Callable[[], None], *statements: sa.Select[Any]
+    ) -> list[list[Any]]:
+        """The trials above the floor that have begun, as rows; then what these statements select of them.
+
+        If what was known is not so any more, `forget` is called, and the trials are all that have begun.
+        """
+        begun = self._begun(connection)
+        if self._landmark is not None and self._landmark not in map(_Landmark.of, begun):
+            self.floor, self._landmark = -1, None
+            forget()
+            begun = self._begun(connection)
+        above = [row for row in begun if row.trial_id > self.floor]
         where = {"study_id_": self._study_id, "floor_": self.floor}
-        return [list(connection.execute(statement, where)) for statement in (_BEGUN, *statements)]
+        return [above, *(list(connection.execute(statement, where)) for statement in statements)]
+
+    def _begun(self, connection: sa.Connection) -> list[Any]:
+        landmark = -1 if self._landmark is None else self._landmark.trial_id
+        where = {"study_id_": self._study_id, "floor_": self.floor, "landmark_": landmark}
+        return list(connection.execute(_BEGUN, where))
 
     def advance(self, begun: list[Any]) -> None:
         """Raise the floor, after everything was made of what `look` gave."""
         if not begun:
             return
+        finished = [_Landmark.of(row) for row in begun if row.state.is_finished()]
+        known = finished if self._landmark is None else [*finished, self._landmark]
+        self._landmark = max(known, key=lambda mark: (mark.finished or datetime.min, mark.trial_id), default=None)
         unfinished = [row.trial_id for row in begun if not row.state.is_finished()]
         if begun[0].first_waiting is not None:  # one that was given back may be below those that finished
             unfinished.append(begun[0].first_waiting)
@@ -131,7 +179,7 @@ class CompletedReports:
     def at(self, connection: sa.Connection, epoch: int) -> Completed:
         """The complete trials after this epoch."""
         with self._lock:
-            (begun,) = self._frontier.look(connection)
+            (begun,) = self._frontier.look(connection, self._forget)
             self._complete.update({row.trial_id: None for row in begun if row.state == TrialState.COMPLETE})
             self._frontier.advance(begun)
             merged = self._merged(epoch)
@@ -139,6 +187,9 @@ class CompletedReports:
                 next_ones = range(epoch, epoch + EPOCHS_AT_ONCE)
                 self._merge(connection, merged, [e for e in next_ones if self._merged(e) == merged])
             return Completed(*self._sorted.get(epoch, (0, ())))
+
+    def _forget(self) -> None:
+        self._complete, self._sorted, self._everything = {}, {}, (0, "")
 
     def _merged(self, epoch: int) -> int:
         return self._sorted[epoch][0] if epoch in self._sorted else 0
@@ -183,7 +234,9 @@ class BegunTrials:
     def read(self, connection: sa.Connection) -> list[FrozenTrial]:
         """See `studies.database.transactions.TrialStore.begun`."""
         with self._lock:
-            tables = self._frontier.look(connection, _VALUES, _PARAMS, _RUNNING_ATTRS, _LAST_OF_PRUNED)
+            tables = self._frontier.look(
+                connection, self._finished.clear, _VALUES, _PARAMS, _RUNNING_ATTRS, _LAST_OF_PRUNED
+            )
             begun, *rest = tables
             found = {trial.number: trial for trial in self._trials(begun, *rest)}
             self._finished.update({n: trial for n, trial in found.items() if trial.state.is_finished()})
@@ -203,7 +256,7 @@ class BegunTrials:
         params_of, distributions_of = params_by_trial(params, self._distribution)
         attrs_of = attrs_by_trial(attrs)
         last_of = {trial_id: {step: reported_value(stored, kind)} for trial_id, step, stored, kind in last}
-        for trial_id, number, state, _ in begun:
+        for trial_id, number, state, *_ in begun:
             if state == TrialState.FAIL:
                 continue
             # A trial may have changed between two statements: what it was in the first counts.

@@ -64,6 +64,8 @@ def _version(url: StorageUrl) -> str | None:
 
 def _read(url: StorageUrl) -> list[StudyRow]:
     with unpooled_engine(url).connect() as connection:
+        if url.kind == "postgresql":  # all as of one moment, as SQLite reads anyway: a study may be deleted meanwhile
+            connection.execution_options(isolation_level="REPEATABLE READ")
         names: dict[int, str] = {}
         attrs: dict[int, dict[str, Any]] = defaultdict(dict)
         for study_id, name, key, value in connection.execute(sa.text(_ATTRIBUTES)):

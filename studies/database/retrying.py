@@ -75,6 +75,32 @@ def seconds() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+class _Heard:
+    """When this process last heard from a database, whichever it asked."""
+
+    def __init__(self) -> None:
+        self._asked_at: float | None = None
+
+    def ask(self) -> None:
+        if self._asked_at is None:
+            self._asked_at = seconds()
+
+    def answer(self) -> None:
+        self._asked_at = None
+
+    def unanswered_for(self) -> float:
+        asked_at = self._asked_at
+        return 0.0 if asked_at is None else seconds() - asked_at
+
+
+_heard = _Heard()
+
+
+def unanswered_for() -> float:
+    """Seconds since this process asked a database the first question after the last answer; 0 if all are answered."""
+    return _heard.unanswered_for()
+
+
 def _wrappers() -> tuple[type[Exception], ...]:
     """What Optuna wraps errors in. Nobody has raised it while Optuna is not loaded, which would take half a second."""
     loaded = sys.modules.get("optuna.exceptions")
@@ -171,10 +197,17 @@ class Retrier:
             before_sleep=self._log_away,
             reraise=True,
         )
+        _heard.ask()
         try:
             result = attempts(function, *args, **kwargs)
         except (CommitOutcomeUnknown, *_wrappers(), sa_exc.SQLAlchemyError, psycopg2.Error) as error:
+            if not is_transient(error):
+                _heard.answer()
             raise self._give_up(error) from error
+        except Exception:  # of the function itself
+            _heard.answer()
+            raise
+        _heard.answer()
         self._log_back()
         with self._lock:
             now = seconds()

@@ -7,7 +7,7 @@ code would not reach that.
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from optuna.storages import BaseStorage, RDBStorage, _CachedStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat  # private, but what Optuna asks `isinstance` of
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -26,7 +26,7 @@ def _retried(name: str) -> Any:
     """
 
     def method(self: "RetryingStorage", *args: Any, **kwargs: Any) -> Any:
-        return self.retrier(getattr(self.inner, name), *args, **kwargs)
+        return self.retrier(getattr(self.rdb, name), *args, **kwargs)
 
     method.__name__ = name
     return method
@@ -35,26 +35,22 @@ def _retried(name: str) -> Any:
 class RetryingStorage(BaseStorage, BaseHeartbeat):
     """An Optuna storage whose every call rides out an outage, and takes effect at most once.
 
-    The wait is outside Optuna's cache, so that one waiting thread holds none of its locks. The calls that may not
-    simply run twice are spelled out below: after a lost COMMIT they look first whether they took effect.
+    The calls that may not simply run twice are spelled out below: after a lost COMMIT they look first whether they took
+    effect. There is no cache, as Optuna puts around such a storage: it knows studies and trials by their numbers, and
+    shows those of a deleted study when its number is given to the next one.
 
     Arguments:
-        inner: the storage to call: Optuna's relational one behind its cache.
+        rdb: Optuna's relational storage, whose own calls are not retried.
         retrier: how long and how to wait.
     """
 
-    def __init__(self, inner: _CachedStorage, retrier: Retrier) -> None:
-        self.inner, self.retrier = inner, retrier
+    def __init__(self, rdb: RDBStorage, retrier: Retrier) -> None:
+        self.rdb, self.retrier = rdb, retrier
 
     @property
     def url(self) -> StorageUrl:
         """Where the storage is."""
         return self.retrier.url
-
-    @property
-    def rdb(self) -> RDBStorage:
-        """Optuna's relational storage below the cache, whose calls are not retried."""
-        return self.inner._backend
 
     def close(self) -> None:
         """Close all connections. The storage opens new ones when it is used again."""
@@ -67,21 +63,19 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
         """
 
         def settled() -> int | None:
-            found = [s for s in self.inner.get_all_studies() if s.study_name == study_name]
+            found = [s for s in self.rdb.get_all_studies() if s.study_name == study_name]
             return found[0]._study_id if found else None
 
         # Optuna stores the study in one transaction and reads its number in the next: any failure may be the second's.
-        return self._at_most_once(
-            lambda: self.inner.create_new_study(directions, study_name), settled, unsure=Exception
-        )
+        return self._at_most_once(lambda: self.rdb.create_new_study(directions, study_name), settled, unsure=Exception)
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study with its trials, see Optuna."""
 
         def settled() -> bool | None:
-            return all(study._study_id != study_id for study in self.inner.get_all_studies()) or None
+            return all(study._study_id != study_id for study in self.rdb.get_all_studies()) or None
 
-        self._at_most_once(lambda: self.inner.delete_study(study_id), settled)
+        self._at_most_once(lambda: self.rdb.delete_study(study_id), settled)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Create a trial, see Optuna.
@@ -94,7 +88,7 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
         def settled() -> int | None:
             raise StorageError(f"the connection to {self.url} was lost while a trial was being created; it may exist")
 
-        return self._at_most_once(lambda: self.inner.create_new_trial(study_id, template_trial), settled)
+        return self._at_most_once(lambda: self.rdb.create_new_trial(study_id, template_trial), settled)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Change a trial's state, see Optuna.
@@ -105,7 +99,7 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
         """
 
         def settled() -> bool | None:
-            trial = self.inner.get_trial(trial_id)
+            trial = self.rdb.get_trial(trial_id)
             if state.is_finished():
                 same = trial.state == state and (values is None or trial.values == list(values))
                 return True if same else None
@@ -113,7 +107,7 @@ class RetryingStorage(BaseStorage, BaseHeartbeat):
                 return True
             return None if trial.state == TrialState.WAITING else False
 
-        return self._at_most_once(lambda: self.inner.set_trial_state_values(trial_id, state, values), settled)
+        return self._at_most_once(lambda: self.rdb.set_trial_state_values(trial_id, state, values), settled)
 
     def _at_most_once(
         self,

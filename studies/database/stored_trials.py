@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 from sqlalchemy.dialects import postgresql
 
+from studies.database.answers import unhurried
 from studies.database.trial_tables import (
     PARAMS,
     REPORTED_NUMBER,
@@ -93,7 +94,8 @@ def fetch(connection: sa.Connection, study_id: int) -> StoredRows:
     # The trials first: what is finished by then has everything that belongs to it.
     statements = (_TRIALS, _VALUES, _PARAMS, _USER_ATTRS, _SYSTEM_ATTRS, _REPORTS[dialect])
     where = {"study_id_": study_id}
-    return StoredRows(dialect, *(connection.execute(statement, where).all() for statement in statements))
+    with unhurried(connection):
+        return StoredRows(dialect, *(connection.execute(statement, where).all() for statement in statements))
 
 
 def trials_of(rows: StoredRows) -> list[FrozenTrial]:

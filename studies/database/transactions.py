@@ -21,6 +21,13 @@ CONTROL_ATTR = "control"
 """User attribute of a study, what the user wants of its workers: "run", "pause" (hand out no more tickets) or "stop"
 (give back as well)."""
 
+IDENTITY_ATTR = "identity"
+"""User attribute of a study: a random word, written with its tickets. A study's number is no name for it: SQLite gives
+the number of a deleted study to the next one, and so does a server that was set back to an earlier state."""
+
+SPEC_ATTR = "spec"
+"""User attribute of a study: the specification of its campaign, as JSON."""
+
 RETRY_OF_ATTR = "retry_of"
 """System attribute of a ticket that takes the place of another: the number of that other trial."""
 
@@ -60,6 +67,24 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class StudyIdentity:
+    """What tells a study from every other one that has, had or will have its number.
+
+    Attributes:
+        word: its IDENTITY_ATTR; None for a study that version 0.1 stored, which the specification alone must tell.
+        spec: its specification as stored.
+    """
+
+    word: str | None
+    spec: str
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> "StudyIdentity":
+        """The identity of a study with these user attributes."""
+        return cls(attrs.get(IDENTITY_ATTR), str(attrs.get(SPEC_ATTR)))
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A value of a searched parameter as Optuna stores it: a number, and the distribution that tells what it means."""
 
@@ -94,6 +119,7 @@ class LockedTrial(OtherTrials, Protocol):
     """A trial that nobody else can change until the transaction ends, and what the others of its study reported."""
 
     trial_id: int
+    study_id: int
     number: int
 
     @property
@@ -126,6 +152,10 @@ class LockedTrial(OtherTrials, Protocol):
     def control(self) -> str | None:
         """What the user wanted of the study's workers when it was locked (CONTROL_ATTR), if anything was said."""
 
+    @property
+    def identity(self) -> str | None:
+        """The IDENTITY_ATTR of the study when the trial was locked."""
+
     def beat(self) -> None:
         """Note, by the database's clock, that its worker is alive."""
 
@@ -149,6 +179,13 @@ class Transaction(Protocol):
     def try_lock(self, trial_id: int) -> LockedTrial | None:
         """This trial, kept; None if somebody else changes it at this moment, or if it is not there (any more)."""
 
+    def lock_numbered(self, study_id: int, number: int) -> LockedTrial:
+        """Wait until nobody else changes the study's trial of this number, then keep it.
+
+        Raises:
+            KeyError: there is no such trial (any more).
+        """
+
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         """The waiting trial of the lowest number that nobody else is claiming at this moment."""
 
@@ -162,8 +199,8 @@ class Transaction(Protocol):
             The number of the first one.
         """
 
-    def control(self, study_id: int) -> str | None:
-        """What the user wants of the study's workers, if anything was said. Locks nothing.
+    def glance(self, study_id: int) -> dict[str, Any]:
+        """The study's CONTROL_ATTR, IDENTITY_ATTR and SPEC_ATTR, those that it has. Locks nothing.
 
         Raises:
             KeyError: there is no such study (any more).
@@ -178,6 +215,9 @@ class Transaction(Protocol):
 
     def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
         """Store user attributes of the study."""
+
+    def counts(self, study_id: int) -> Counts:
+        """How far the study is, without reading its trials one by one. Locks nothing."""
 
     def delete_study(self, study_id: int) -> None:
         """Delete the study with all its trials.
@@ -214,10 +254,3 @@ class TrialStore(Protocol):
 
     def trials(self, study_id: int) -> "list[FrozenTrial]":
         """All trials by number with everything that is stored of them, as Optuna reads them. Not to be changed."""
-
-    def counts(self, study_id: int) -> Counts:
-        """How far the study is, without reading its trials one by one.
-
-        Raises:
-            KeyError: there is no such study (any more).
-        """

@@ -9,7 +9,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies.database.transactions import (
     CONTROL_ATTR,
+    IDENTITY_ATTR,
     RETRY_OF_ATTR,
+    SPEC_ATTR,
     Completed,
     Counts,
     Drawn,
@@ -46,15 +48,6 @@ class MemoryStore:
         """See TrialStore."""
         return self._memory.get_all_trials(study_id, deepcopy=False)
 
-    def counts(self, study_id: int) -> Counts:
-        """See TrialStore."""
-        trials = self._memory.get_all_trials(study_id, deepcopy=False)
-        states = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
-        superseded = {trial.system_attrs.get(RETRY_OF_ATTR) for trial in trials}
-        retried = sum(trial.state == TrialState.FAIL and trial.number in superseded for trial in trials)
-        values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
-        return Counts.of(states, retried=retried, best=max(values, default=None))
-
 
 class _MemoryTransaction:
     def __init__(self, memory: InMemoryStorage) -> None:
@@ -65,6 +58,9 @@ class _MemoryTransaction:
 
     def try_lock(self, trial_id: int) -> LockedTrial | None:
         return _MemoryTrial(self._memory, trial_id)
+
+    def lock_numbered(self, study_id: int, number: int) -> LockedTrial:
+        return self.lock(self._memory.get_trial_id_from_study_id_trial_number(study_id, number))
 
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         # Not the tuple (WAITING,): for exactly that question Optuna starts at the first trial that was waiting last
@@ -82,8 +78,9 @@ class _MemoryTransaction:
             self._memory.create_new_trial(study_id, create_trial(state=TrialState.WAITING, system_attrs=dict(attrs)))
         return first
 
-    def control(self, study_id: int) -> str | None:
-        return _control(self._memory, study_id)
+    def glance(self, study_id: int) -> dict[str, Any]:
+        attrs = self._memory.get_study_user_attrs(study_id)
+        return {key: attrs[key] for key in (CONTROL_ATTR, IDENTITY_ATTR, SPEC_ATTR) if key in attrs}
 
     def study_attrs(self, study_id: int) -> dict[str, Any]:
         return dict(self._memory.get_study_user_attrs(study_id))
@@ -92,13 +89,16 @@ class _MemoryTransaction:
         for key, value in attrs.items():
             self._memory.set_study_user_attr(study_id, key, value)
 
+    def counts(self, study_id: int) -> Counts:
+        trials = self._memory.get_all_trials(study_id, deepcopy=False)
+        states = {state.name: sum(trial.state == state for trial in trials) for state in TrialState}
+        superseded = {trial.system_attrs.get(RETRY_OF_ATTR) for trial in trials}
+        retried = sum(trial.state == TrialState.FAIL and trial.number in superseded for trial in trials)
+        values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+        return Counts.of(states, retried=retried, best=max(values, default=None))
+
     def delete_study(self, study_id: int) -> None:
         self._memory.delete_study(study_id)
-
-
-def _control(memory: InMemoryStorage, study_id: int) -> str | None:
-    found = memory.get_study_user_attrs(study_id).get(CONTROL_ATTR)
-    return None if found is None else str(found)
 
 
 class _MemoryTrial:
@@ -106,6 +106,7 @@ class _MemoryTrial:
         self._memory = memory
         self.trial_id = trial_id
         self.number = memory.get_trial(trial_id).number
+        self.study_id = memory._trial_id_to_study_id_and_number[trial_id][0]
 
     @property
     def state(self) -> TrialState:
@@ -153,14 +154,18 @@ class _MemoryTrial:
 
     @property
     def control(self) -> str | None:
-        return _control(self._memory, self._study_id)
-
-    def _all(self) -> list[FrozenTrial]:
-        return self._memory.get_all_trials(self._study_id, deepcopy=False)
+        return self._of_study(CONTROL_ATTR)
 
     @property
-    def _study_id(self) -> int:
-        return self._memory._trial_id_to_study_id_and_number[self.trial_id][0]
+    def identity(self) -> str | None:
+        return self._of_study(IDENTITY_ATTR)
+
+    def _of_study(self, key: str) -> str | None:
+        found = self._memory.get_study_user_attrs(self.study_id).get(key)
+        return None if found is None else str(found)
+
+    def _all(self) -> list[FrozenTrial]:
+        return self._memory.get_all_trials(self.study_id, deepcopy=False)
 
     def beat(self) -> None:
         return

@@ -14,12 +14,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.database import trial_tables as tables
+from studies.database.counting import count_trials
 from studies.database.deleting import delete_study
 from studies.database.other_trials import BegunTrials, CompletedReports
 from studies.database.retrying import Retrier
 from studies.database.stored_trials import fetch, trials_of
 from studies.database.transactions import (
     CONTROL_ATTR,
+    IDENTITY_ATTR,
     RETRY_OF_ATTR,
     Completed,
     Counts,
@@ -27,7 +29,7 @@ from studies.database.transactions import (
     LockedTrial,
     Transaction,
 )
-from studies.database.trial_tables import BEATS, PARAMS, STUDIES, SYSTEM_ATTRS, TRIALS, VALUES, Distributions
+from studies.database.trial_tables import BEATS, PARAMS, SYSTEM_ATTRS, TRIALS, Distributions
 
 T = TypeVar("T")
 
@@ -70,45 +72,6 @@ class RdbStore:
     def trials(self, study_id: int) -> list[FrozenTrial]:
         """See TrialStore."""
         return trials_of(self._in_transaction(lambda connection: fetch(connection, study_id)))
-
-    def counts(self, study_id: int) -> Counts:
-        """See TrialStore."""
-
-        def ask(connection: sa.Connection) -> Counts:
-            if connection.scalar(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id)) is None:
-                raise KeyError(study_id)
-            of_study = TRIALS.c.study_id == study_id
-            states = connection.execute(
-                sa.select(TRIALS.c.state, sa.func.count()).where(of_study).group_by(TRIALS.c.state)
-            )
-            failed, successor = TRIALS.alias("failed"), TRIALS.alias("successor")
-            retried = (
-                sa.select(sa.func.count())
-                .select_from(SYSTEM_ATTRS)
-                .join(successor, successor.c.trial_id == SYSTEM_ATTRS.c.trial_id)
-                .join(
-                    failed,
-                    (failed.c.study_id == successor.c.study_id)
-                    & (failed.c.number == sa.cast(SYSTEM_ATTRS.c.value_json, sa.Integer)),
-                )
-                .where(
-                    SYSTEM_ATTRS.c.key == RETRY_OF_ATTR,
-                    successor.c.study_id == study_id,
-                    failed.c.state == TrialState.FAIL,
-                )
-            )
-            best = (
-                sa.select(sa.func.max(VALUES.c.value))
-                .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
-                .where(of_study, TRIALS.c.state == TrialState.COMPLETE)
-            )
-            return Counts.of(
-                {state.name: n for state, n in states},
-                retried=connection.scalar(retried) or 0,
-                best=connection.scalar(best),
-            )
-
-        return self._in_transaction(ask)
 
 
 class _Known:
@@ -176,6 +139,13 @@ class _RdbTransaction:
         row = self._connection.execute(tables.TRY_LOCK_TRIAL, {"trial_id_": trial_id}).one_or_none()
         return None if row is None else self._trial(row)
 
+    def lock_numbered(self, study_id: int, number: int) -> LockedTrial:
+        where = {"study_id_": study_id, "number_": number}
+        row = self._connection.execute(tables.LOCK_NUMBERED, where).one_or_none()
+        if row is None:
+            raise KeyError(number)
+        return self._trial(row)
+
     def lock_next_waiting(self, study_id: int) -> LockedTrial | None:
         row = self._connection.execute(tables.LOCK_NEXT_WAITING, {"study_id_": study_id}).one_or_none()
         return None if row is None else self._trial(row)
@@ -211,12 +181,11 @@ class _RdbTransaction:
         self._connection.execute(sa.insert(SYSTEM_ATTRS), attrs)
         return first
 
-    def control(self, study_id: int) -> str | None:
-        where = {"study_id_": study_id, "key_": CONTROL_ATTR}
-        row = self._connection.execute(tables.STUDY_ATTR, where).one_or_none()
-        if row is None:
+    def glance(self, study_id: int) -> dict[str, Any]:
+        found = self._connection.execute(tables.GLANCE, {"study_id_": study_id}).all()
+        if not found:
             raise KeyError(study_id)
-        return None if row.value_json is None else str(json.loads(row.value_json))
+        return {key: json.loads(text) for key, text in found if key is not None}
 
     def study_attrs(self, study_id: int) -> dict[str, Any]:
         self._lock_study(study_id)
@@ -226,6 +195,9 @@ class _RdbTransaction:
     def set_study_attrs(self, study_id: int, attrs: Mapping[str, Any]) -> None:
         self._lock_study(study_id)
         tables.put_study_attrs(self._connection, tables.attr_rows("study_id", study_id, attrs))
+
+    def counts(self, study_id: int) -> Counts:
+        return count_trials(self._connection, study_id)
 
     def delete_study(self, study_id: int) -> None:
         delete_study(self._connection, study_id)
@@ -241,11 +213,12 @@ class _RdbTrial:
         self.trial_id: int = row.trial_id
         self.number: int = row.number
         self.state: TrialState = row.state
-        self._study_id: int = row.study_id
-        where = {"trial_id_": row.trial_id, "study_id_": row.study_id, "key_": CONTROL_ATTR}
-        found = connection.execute(tables.TRIAL_AND_STUDY, where).all()
+        self.study_id: int = row.study_id
+        found = connection.execute(tables.TRIAL_AND_STUDY, {"trial_id_": row.trial_id, "study_id_": row.study_id}).all()
         self.system_attrs: Mapping[str, Any] = {key: json.loads(text) for key, text, of_study in found if not of_study}
-        self.control: str | None = next((str(json.loads(text)) for _, text, of_study in found if of_study), None)
+        of_study = {key: str(json.loads(text)) for key, text, of_study in found if of_study}
+        self.control: str | None = of_study.get(CONTROL_ATTR)
+        self.identity: str | None = of_study.get(IDENTITY_ATTR)
 
     def drawn(self) -> dict[str, Drawn]:
         distribution = Distributions()
@@ -270,10 +243,10 @@ class _RdbTrial:
         tables.put_user_attrs(self._connection, tables.attr_rows("trial_id", self.trial_id, attrs))
 
     def completed_at(self, epoch: int) -> Completed:
-        return self._known.reports(self._study_id).at(self._connection, epoch)
+        return self._known.reports(self.study_id).at(self._connection, epoch)
 
     def noted(self, key: str) -> dict[int, float]:
-        where = {"study_id_": self._study_id, "trial_id_": self.trial_id, "key_": key}
+        where = {"study_id_": self.study_id, "trial_id_": self.trial_id, "key_": key}
         return {number: float(text) for number, text in self._connection.execute(tables.NOTED, where)}
 
     def beat(self) -> None:

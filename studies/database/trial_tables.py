@@ -18,7 +18,7 @@ from optuna.storages._rdb import models as optuna_models
 from optuna.trial import TrialState
 from sqlalchemy.dialects import postgresql, sqlite
 
-from studies.database.transactions import Drawn
+from studies.database.transactions import CONTROL_ATTR, IDENTITY_ATTR, SPEC_ATTR, Drawn
 
 _models: Any = optuna_models
 
@@ -113,6 +113,9 @@ TRIAL_PARAMS = (
 )
 _ONE_TRIAL = sa.select(TRIALS.c.trial_id, TRIALS.c.study_id, TRIALS.c.number, TRIALS.c.state)
 LOCK_TRIAL = _ONE_TRIAL.where(TRIALS.c.trial_id == TRIAL_ID).with_for_update()
+LOCK_NUMBERED = _ONE_TRIAL.where(
+    TRIALS.c.study_id == STUDY_ID, TRIALS.c.number == sa.bindparam("number_")
+).with_for_update()
 TRY_LOCK_TRIAL = _ONE_TRIAL.where(TRIALS.c.trial_id == TRIAL_ID).with_for_update(skip_locked=True)
 # SKIP LOCKED: workers that claim at the same moment get different tickets without waiting for each other.
 LOCK_NEXT_WAITING = (
@@ -122,24 +125,25 @@ LOCK_NEXT_WAITING = (
     .with_for_update(skip_locked=True)
 )
 LOCK_STUDY = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == STUDY_ID).with_for_update()
-# A row if there is such a study, and in it the attribute, if it has that.
-STUDY_ATTR = (
-    sa.select(STUDY_USER_ATTRS.c.value_json)
+# A row at least if there is such a study, and in each one of these attributes.
+GLANCE = (
+    sa.select(STUDY_USER_ATTRS.c.key, STUDY_USER_ATTRS.c.value_json)
     .select_from(
         STUDIES.outerjoin(
             STUDY_USER_ATTRS,
-            (STUDY_USER_ATTRS.c.study_id == STUDIES.c.study_id) & (STUDY_USER_ATTRS.c.key == sa.bindparam("key_")),
+            (STUDY_USER_ATTRS.c.study_id == STUDIES.c.study_id)
+            & STUDY_USER_ATTRS.c.key.in_([CONTROL_ATTR, IDENTITY_ATTR, SPEC_ATTR]),
         )
     )
     .where(STUDIES.c.study_id == STUDY_ID)
 )
-# What every step looks at when it has locked a trial: its system attributes, and one attribute of its study.
+# What every step looks at when it has locked a trial: its system attributes, and two attributes of its study.
 TRIAL_AND_STUDY = sa.union_all(
     sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json, sa.literal(False).label("of_study")).where(
         SYSTEM_ATTRS.c.trial_id == TRIAL_ID
     ),
     sa.select(STUDY_USER_ATTRS.c.key, STUDY_USER_ATTRS.c.value_json, sa.literal(True)).where(
-        STUDY_USER_ATTRS.c.study_id == STUDY_ID, STUDY_USER_ATTRS.c.key == sa.bindparam("key_")
+        STUDY_USER_ATTRS.c.study_id == STUDY_ID, STUDY_USER_ATTRS.c.key.in_([CONTROL_ATTR, IDENTITY_ATTR])
     ),
 )
 STUDY_ATTRS = sa.select(STUDY_USER_ATTRS.c.key, STUDY_USER_ATTRS.c.value_json).where(

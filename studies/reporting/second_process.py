@@ -17,6 +17,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from studies.child import how_it_ended, import_path, python
+
 if TYPE_CHECKING:
     from studies.reporting.section import Evidence, MakeSection, Section
 
@@ -42,18 +44,19 @@ def sections_made_apart(
         with theirs:
             descriptor = theirs.fileno()
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(descriptor)],
+                python(__name__, str(descriptor)),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[descriptor],
                 process_group=0,  # Ctrl-C is this process's to answer
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, **import_path()},
             )
 
         def made() -> "Sequence[Section | None]":
             try:
                 found: Sequence[Section | None] = ours.recv()
             except (EOFError, OSError):
-                logger.warning("the second process of this report ended early; its sections are made in this one")
+                end = how_it_ended(process.wait())
+                logger.warning("the second process of this report ended early: it %s; its sections are made here", end)
                 return [make(known) for make in makers]
             return found
 

@@ -18,6 +18,7 @@ from rigl_core.masks_file import load_masks
 from rigl_core.source import Source, masks_file_of
 from studies.spec import NAME_PATTERN, StudySpec
 from studies.spec_file import apply_override, validate
+from studies.ticket_files import folder_of
 from tests.forked import Command, Worker
 from workers.pool import WorkerSettings
 
@@ -64,7 +65,7 @@ def test_no_name_leaves_the_folder_of_checkpoints_or_reports(name: str) -> None:
         assert isinstance(spec, BadInput)
         return
     for plan in spec.plans():
-        for file in (f"{plan.name}/0.pt", masks_file_of(plan.name, 0)):
+        for file in (f"{folder_of(plan.name, 'ab12')}/0.pt", f"{plan.name}/{masks_file_of(0)}"):
             assert inside(CHECKPOINTS / name, file.removeprefix(f"{name}/"))
             assert set(file) <= set(string.ascii_letters + string.digits + "._-/")
     assert (Path("reports") / spec.name).parent == Path("reports")
@@ -77,8 +78,9 @@ def test_no_source_names_a_file_outside(text: str) -> None:
         source = Source.parse(text)
     except BadInput:
         return
-    assert inside(CHECKPOINTS, source.masks_file)
-    assert source.masks_file.count("/") == 2
+    (path,) = source.masks_files(CHECKPOINTS)
+    assert path.relative_to(CHECKPOINTS).parts == (*source.study.split("/"), masks_file_of(source.trial))
+    assert inside(CHECKPOINTS, str(path.relative_to(CHECKPOINTS)))
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | NAMES | st.sampled_from([10**400, -(10**400)])
@@ -160,7 +162,7 @@ def test_a_worker_sets_a_malicious_checkpoint_aside_and_trains(tmp_path: Path, m
 
 def test_malicious_masks_are_refused_even_if_they_are_those_that_were_planned(tmp_path: Path) -> None:
     source, marker = Source.parse("from:c/s#0"), tmp_path / "executed"
-    path = tmp_path / source.masks_file
+    path = tmp_path / source.study / masks_file_of(source.trial)
     path.parent.mkdir(parents=True)
     torch.save({"format": 1, "seeds": Evil(marker)}, path)
     config = TrainConfig(

@@ -19,10 +19,11 @@ from rigl_core.masks import MaskState, maskable_weights
 from rigl_core.masks_file import load_masks, save_masks
 from rigl_core.network import build_model, initial_budgets
 from rigl_core.replica import Replica
-from rigl_core.source import Source, is_source
+from rigl_core.source import Source, is_source, masks_file_of
 from rigl_core.train import TrainOutcome, train
 
 SOURCE = Source("camp/rigl-s0.8-erk", 3)
+FILE = f"{SOURCE.study}/0123abcd/{masks_file_of(SOURCE.trial)}"
 OPTIONS = {"channels": 1, "height": 8, "width": 8, "num_classes": 4, "n_train": 80, "n_eval": 40}
 BASE: dict[str, Any] = {
     "model": "wrn",
@@ -72,7 +73,7 @@ def test_masks_survive_the_file(shapes: list[list[int]], data: st.DataObject, tm
     masks = {f"l{i}.weight": torch.rand(shape, generator=generator) < 0.3 for i, shape in enumerate(shapes)}
     state = MaskState(masks, {name: int(mask.sum()) for name, mask in masks.items()})
     folder = tmp_path_factory.mktemp("masks")
-    path = folder / SOURCE.masks_file
+    path = folder / FILE
     save_masks(path, {7: state, 9: state})
     before = path.read_bytes()
     save_masks(path, {7: state, 9: state})
@@ -86,7 +87,7 @@ def test_masks_survive_the_file(shapes: list[list[int]], data: st.DataObject, tm
 @pytest.mark.parametrize("method", ["rigl", "rigl_sm", "pruning"])
 def test_a_lottery_ticket_begins_with_the_final_masks_and_the_initial_weights(tmp_path: Path, method: str) -> None:
     """A peer's lottery initialisation gave an all-zero network."""
-    path = tmp_path / SOURCE.masks_file
+    path = tmp_path / FILE
     ramp = {"ramp_start": 1, "delta_t": 2, "warmup_steps": 0} if method == "pruning" else {}
     trained = TrainConfig(**{**BASE, "method": method, "seeds": (7, 8), **ramp})
     outcome = run(trained, masks_to=path)
@@ -116,7 +117,7 @@ def test_a_dense_run_leaves_no_masks(tmp_path: Path) -> None:
 
 
 def test_masks_of_rigl_may_move_on_and_resume_exactly(tmp_path: Path) -> None:
-    path = tmp_path / SOURCE.masks_file
+    path = tmp_path / FILE
     outcome = run(TrainConfig(**BASE), masks_to=path)
     config = lottery(path, outcome.layer_sparsity, method="rigl")
     whole = run(config, masks_dir=tmp_path)
@@ -135,8 +136,8 @@ def test_masks_of_rigl_may_move_on_and_resume_exactly(tmp_path: Path) -> None:
 
 
 def test_sparsities_of_another_run_give_its_counts_and_masks_of_ones_own(tmp_path: Path) -> None:
-    outcome = run(TrainConfig(**BASE, distribution="er"), masks_to=tmp_path / SOURCE.masks_file)
-    source = load_masks(lottery(tmp_path / SOURCE.masks_file, outcome.layer_sparsity), tmp_path)[0]
+    outcome = run(TrainConfig(**BASE, distribution="er"), masks_to=tmp_path / FILE)
+    source = load_masks(lottery(tmp_path / FILE, outcome.layer_sparsity), tmp_path)[0]
     config = TrainConfig(**BASE, distribution=str(SOURCE), layer_sparsity=outcome.layer_sparsity)
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
     replica = Replica(config, load_task(config), 0, 10, "cpu")
@@ -158,8 +159,8 @@ def test_sparsities_of_other_layers_are_refused(layers: dict[str, float]) -> Non
 
 
 def test_masks_of_another_network_are_refused(tmp_path: Path) -> None:
-    outcome = run(TrainConfig(**BASE), masks_to=tmp_path / SOURCE.masks_file)
-    wider = lottery(tmp_path / SOURCE.masks_file, outcome.layer_sparsity, model_options={"depth": 10, "width": 2})
+    outcome = run(TrainConfig(**BASE), masks_to=tmp_path / FILE)
+    wider = lottery(tmp_path / FILE, outcome.layer_sparsity, model_options={"depth": 10, "width": 2})
     with pytest.raises(BadInput, match=r"layer \S+ is \(16, 16, 3, 3\) in it and \(32, 16, 3, 3\) here"):
         run(wider, masks_dir=tmp_path)
 
@@ -204,7 +205,7 @@ class Evil:
 
 
 def test_a_file_that_is_none_is_refused_and_not_executed(tmp_path: Path) -> None:
-    path = tmp_path / SOURCE.masks_file
+    path = tmp_path / FILE
     path.parent.mkdir(parents=True)
     for content in (b"", b"PK\x03\x04 cut off", pickle.dumps(Evil(tmp_path / "marker"))):
         path.write_bytes(content)
@@ -214,7 +215,7 @@ def test_a_file_that_is_none_is_refused_and_not_executed(tmp_path: Path) -> None
 
 
 def test_a_file_that_is_missing_or_another_is_said_to_be(tmp_path: Path) -> None:
-    path = tmp_path / SOURCE.masks_file
+    path = tmp_path / FILE
     save_masks(path, {0: MaskState({"a": torch.ones(3, dtype=torch.bool)}, {"a": 3})})
     config = lottery(path, {"a": 0.0})
     with pytest.raises(BadInput, match=r"holds no masks for seeds \[1\]"):
@@ -242,7 +243,7 @@ def test_a_full_disk_costs_the_masks_and_not_the_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    path = tmp_path / SOURCE.masks_file
+    path = tmp_path / FILE
     assert run(TrainConfig(**BASE), masks_to=path).status == "complete"
     assert "cannot write the masks" in caplog.text
     assert "no other one can begin from its masks" in caplog.text

@@ -131,3 +131,16 @@ def test_the_command_says_one_line_and_needs_no_database_nor_torch(path: Path) -
     assert there.stdout.startswith("2 of 2 worker processes run (process 1, ")
     assert there.stdout.splitlines()[1:] == ["0"]
     assert there.stderr == ""
+
+
+def test_workers_are_well_while_their_database_may_still_answer(path: Path) -> None:
+    with HealthFile(path, 2, lambda: 59.0):
+        assert "of 2 worker processes run" in check(path)
+
+
+def test_workers_whose_database_does_not_answer_are_not_well(path: Path) -> None:
+    with (
+        HealthFile(path, 2, lambda: 61.0),
+        pytest.raises(Unhealthy, match="the database has not answered for 61 s, more than 60 s"),
+    ):
+        check(path)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def checkpoints(storage: BaseStorage, tmp_path: Path) -> Path:
     assert claim(queue).complete(result())
     assert claim(queue).fail("too bad")
     claim(queue)
-    masks = tmp_path / masks_file_of(STUDY, 0)
+    masks = tmp_path / TicketQueue.open(storage, STUDY).folder / masks_file_of(0)
     masks.parent.mkdir(parents=True)
     masks.write_bytes(MASKS)
     return tmp_path
@@ -321,7 +322,7 @@ def test_create_says_what_is_wrong_and_leaves_nothing(tmp_path: Path, monkeypatc
 
     refused = CliRunner().invoke(app, [*arguments, "--set", f"fixed.masks={LABEL}"])
     assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
-    assert "kept/first/rigl-s0.9-erk/0.masks.pt" in refused.stderr
+    assert re.search("kept/first/rigl-s0.9-erk/[0-9a-f]{16}/0.masks.pt", refused.stderr)
     with pytest.raises(NotFound):
         open_campaign(database, "second")
 

@@ -97,7 +97,7 @@ def test_give_back_keeps_number_parameters_and_reports(storage: BaseStorage) -> 
     assert (again.number, again.attempt, again.worker) == (0, 1, "c")
     assert again.spec == first.spec
     assert again.epochs_trained == 2
-    assert again.checkpoint_key == first.checkpoint_key == "campaign/rigl-s0.9-erk/0"
+    assert again.checkpoint_key == first.checkpoint_key == f"campaign/rigl-s0.9-erk/{queue.identity.word}/0"
     assert trials(storage, queue)[0].intermediate_values == {0: 0.5, 1: 0.6}
     assert again.complete(make_result(0.75))
 

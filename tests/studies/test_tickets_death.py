@@ -78,7 +78,9 @@ def test_a_worker_that_beats_before_its_trial_is_locked_is_not_buried(database: 
     queue = TicketQueue.create(database, make_plan())
     ticket = claim(queue)
     (trial_id,) = (trial._trial_id for trial in trials(database, queue) if trial.state == TrialState.RUNNING)
-    assert not bury(trial_store(database), queue.study_id, queue.name, trial_id)  # as one that looked stale before
+    assert not bury(
+        trial_store(database), queue.study_id, queue.identity.word, queue.name, trial_id
+    )  # as one that looked stale before
     assert ticket.beat()
     assert (queue.counts().running, queue.counts().failed) == (1, 0)
 
@@ -98,7 +100,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(database: RetryingStorage) -
     for attempt in range(1, MAX_DEATHS + 1):
         ticket = claim(queue)
         assert ticket.attempt == attempt
-        assert ticket.checkpoint_key == "campaign/rigl-s0.9-erk/0"
+        assert ticket.checkpoint_key == f"campaign/rigl-s0.9-erk/{queue.identity.word}/0"
         assert sweep(database, queue) == 1
     assert queue.claim("w") is None
     counts = queue.counts()

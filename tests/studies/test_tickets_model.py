@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from optuna.trial import TrialState
 
+from studies.campaigns import delete_campaign
 from studies.database.retrying_storage import RetryingStorage
 from studies.database.storage_url import StorageUrl
 from studies.death import MAX_DEATHS
-from studies.errors import BadInput, TicketLost
+from studies.errors import BadInput, NotFound, TicketLost
 from studies.spec import StudySpec
 from studies.storage import close_storage, open_storage
 from studies.ticket import Ticket
@@ -60,6 +61,7 @@ class QueueMachine(RuleBasedStateMachine):
         }
         self.plan = StudySpec.model_validate(spec).plans()[0]
         self.queue = TicketQueue.create(storage, self.plan)
+        self.deleted: list[TicketQueue] = []
         self.model = {number: Model() for number in range(N_TRIALS)}
 
     def teardown(self) -> None:
@@ -80,6 +82,29 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def create_again(self) -> None:
         self.queue = TicketQueue.create(self.storage, self.plan)
+
+    @rule()
+    def delete_and_create(self) -> None:
+        """SQLite gives the new study and its trials the numbers of the old ones, which workers still have."""
+        self.deleted.append(self.queue)
+        assert delete_campaign(self.storage, self.plan.spec.name) == 1
+        self.queue = TicketQueue.create(self.storage, self.plan)
+        assert self.queue.study_id == self.deleted[-1].study_id
+        self.model = {number: Model() for number in range(N_TRIALS)}
+
+    @rule()
+    def ask_the_deleted(self) -> None:
+        for queue in self.deleted:
+            assert queue.sweep() == 0
+            for ask in (
+                partial(queue.claim, "late"),
+                queue.counts,
+                queue.control,
+                queue.trials,
+                partial(queue.retry, 0),
+            ):
+                with pytest.raises(NotFound):
+                    ask()
 
     @rule(target=tickets)
     @precondition(lambda self: any(trial.state == "waiting" for trial in self.model.values()))
@@ -129,6 +154,14 @@ class QueueMachine(RuleBasedStateMachine):
         if mine:
             trial = self.model[ticket.number]
             trial.state, trial.owner = how, None
+
+    @rule(ticket=tickets)
+    def ask_whether_recalled(self, ticket: Ticket) -> None:
+        if ticket._hold.claim.identity == self.queue.identity.word:
+            assert not ticket.recalled()
+        else:
+            with pytest.raises(TicketLost):
+                ticket.recalled()
 
     @rule(ticket=tickets)
     def fall_silent(self, ticket: Ticket) -> None:

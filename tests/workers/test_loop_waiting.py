@@ -1,14 +1,16 @@
 """The worker's loop where there is nothing to claim: it waits, leaves a campaign to others, or ends."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from optuna.storages import BaseStorage
 
-from studies.campaigns import delete_campaign, set_control
+from studies.campaigns import campaign_names, delete_campaign, open_campaign, set_control
+from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, StorageError
 from studies.ticket import Ticket
+from studies.tickets import TicketQueue
 from tests.held import LONG
 from tests.workers.loops import Idle, complete, failing, make_queues, total
 from workers.loop import LACKING_SECONDS, Ending, run_worker
@@ -201,3 +203,33 @@ def test_a_worker_that_runs_for_ever_looks_for_missing_data_again(
     assert (total(queues, "waiting"), total(others, "complete")) == (6, 6)
     assert tried == [0, 0], "at first, and a minute later"
     assert caplog.text.count("no CIFAR here") == 2
+
+
+def test_a_worker_that_runs_for_ever_trains_what_got_a_deleted_studys_number_as_that_says(
+    sqlite_url: StorageUrl, opened: Callable[..., BaseStorage]
+) -> None:
+    """SQLite gives the numbers of deleted studies away again."""
+    storage = opened(sqlite_url)
+    old = make_queues(storage)
+    numbers = [queue.study_id for queue in old]
+    trained: list[str] = []
+
+    def run(ticket: Ticket, stop: Stop) -> Ending:
+        trained.append(ticket.spec.campaign)
+        return complete(ticket, stop)
+
+    def replace() -> None:
+        delete_campaign(storage, "campaign")
+        assert [queue.study_id for queue in make_queues(storage, "new", n_trials=1)] == numbers
+
+    def refresh() -> Sequence[TicketQueue]:
+        return [queue for name in campaign_names(storage) for queue in open_campaign(storage, name).queues]
+
+    over: list[str] = []
+    stop = Idle(replace, lambda: None)
+    n_trained = run_worker(
+        old, run, stop, forever=True, refresh=refresh, when_over=lambda queue: over.append(queue.plan.spec.name)
+    )
+    assert n_trained == 8
+    assert trained == ["campaign"] * 6 + ["new"] * 2
+    assert over == ["campaign"] * 2 + ["new"] * 2

@@ -18,7 +18,7 @@ from rigl_core.checkpoint import save_checkpoint
 from rigl_core.execution import Execution
 from rigl_core.source import masks_file_of
 from rigl_core.train import Run
-from studies.campaigns import create_campaign, set_control
+from studies.campaigns import create_campaign, delete_campaign, set_control
 from studies.database.storage_url import StorageUrl
 from studies.errors import DataUnavailable, TicketLost, TrainingDiverged
 from studies.sources import resolve_sources
@@ -54,7 +54,7 @@ def test_a_trained_ticket_is_complete_and_its_checkpoint_gone(storage: BaseStora
     assert told["epochs"] == EPOCHS
     assert told["epochs_recomputed"] == 0
     assert told["environment"]["device"] == "cpu"
-    assert list(tmp_path.rglob("*.pt")) == [tmp_path / masks_file_of(ticket.spec.study, 0)], "for other runs"
+    assert list(tmp_path.rglob("*.pt")) == [tmp_path / ticket.folder / masks_file_of(0)], "for other runs"
 
 
 def test_epochs_that_are_not_due_are_for_those_who_ask(
@@ -91,7 +91,7 @@ def test_masks_are_kept_before_the_trial_is_told_complete(
     storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = claim(make_queue(storage))
-    masks = tmp_path / masks_file_of(ticket.spec.study, ticket.number)
+    masks = tmp_path / ticket.folder / masks_file_of(ticket.number)
     there = []
     complete = ticket.complete
     monkeypatch.setattr(ticket, "complete", lambda result: there.append(masks.exists()) or complete(result))
@@ -105,7 +105,7 @@ def test_masks_of_a_ticket_that_was_lost_at_the_end_are_not_kept(
     ticket = claim(make_queue(storage))
     monkeypatch.setattr(ticket, "complete", lambda _result: False)
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "lost"
-    assert not (tmp_path / masks_file_of(ticket.spec.study, ticket.number)).exists()
+    assert not (tmp_path / ticket.folder / masks_file_of(ticket.number)).exists()
 
 
 @pytest.mark.parametrize("method", ["dense", "small_dense"])
@@ -134,7 +134,7 @@ def test_a_worker_without_the_masks_gives_the_ticket_back_and_ends(
     )
     queue = create_campaign(storage, resolve_sources(storage, spec, tmp_path / "there"))[0]
     if content is not None:
-        copy = tmp_path / "here" / masks_file_of(source.spec.study, source.number)
+        copy = tmp_path / "here" / source.folder / masks_file_of(source.number)
         copy.parent.mkdir(parents=True)
         copy.write_bytes(content)
     told = "does not hold the masks this run was planned with" if content else "share the checkpoint folder"
@@ -349,3 +349,23 @@ def test_an_unusable_checkpoint_that_cannot_be_set_aside_costs_no_ticket(
     checkpoint.with_suffix(".unusable").mkdir()
     assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
     assert "It stays there" in caplog.text
+
+
+def test_a_campaign_that_is_created_again_shares_no_file_with_the_deleted_one(
+    storage: BaseStorage, tmp_path: Path
+) -> None:
+    """The same settings and the same name: only the identity tells them apart."""
+    deleted = make_queue(storage)
+    assert run_ticket(claim(deleted), StopAfter(20), checkpoint_dir=tmp_path) == "given_back"
+    late = claim(deleted)
+    (checkpoint,) = tmp_path.rglob("*.pt")
+    delete_campaign(storage, "campaign")
+    ticket = claim(make_queue(storage))
+    assert ticket.checkpoint_key != late.checkpoint_key
+    assert run_ticket(ticket, Stop(), checkpoint_dir=tmp_path) == "complete"
+    assert checkpoint.exists(), "it did not begin from this one"
+    masks = tmp_path / ticket.folder / masks_file_of(ticket.number)
+    content = masks.read_bytes()
+    with pytest.raises(TicketLost):
+        run_ticket(late, Stop(), checkpoint_dir=tmp_path)
+    assert masks.read_bytes() == content

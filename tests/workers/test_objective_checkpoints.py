@@ -68,7 +68,7 @@ def test_half_written_files_that_cannot_be_removed_cost_no_checkpoint(
     queue = make_queue(storage)
     assert run_ticket(claim(queue), StopAfter(20), checkpoint_dir=tmp_path) == "given_back"
     again = claim(queue)
-    (tmp_path / f"{again.spec.study}/.{again.number}.pt.0123abcd").write_bytes(
+    (tmp_path / f"{again.folder}/.{again.number}.pt.0123abcd").write_bytes(
         b"of another user, in a folder where each may only remove their own"
     )
     refuse(monkeypatch, "unlink")

@@ -25,6 +25,8 @@ from workers.stop import Stop
 SETTINGS = WorkerSettings(storage="memory://", checkpoint_dir="nowhere", forever=True)
 KILL_MYSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 UNTIL_TOLD = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
+DONE = f"raise SystemExit({pool.SAID_WHY})"
+FAILS = f"raise SystemExit({pool.SAID_WHY + 1})"
 
 
 class Programs:
@@ -95,7 +97,7 @@ def test_each_worker_is_told_which_it_is_and_which_others_are_of_its_pool(monkey
 
     def start(settings: WorkerSettings, output: IO[str] | int) -> "subprocess.Popen[str]":
         told.append(settings)
-        return Programs("")(settings, output)
+        return Programs(DONE)(settings, output)
 
     monkeypatch.setattr(pool, "_start", start)
     monkeypatch.setattr("workers.devices.cores_available", lambda: 12)
@@ -110,8 +112,8 @@ def test_each_worker_is_told_which_it_is_and_which_others_are_of_its_pool(monkey
 
 
 def test_a_pool_ends_as_its_worst_worker_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_start", Programs("", "raise SystemExit(3)", ""))
-    assert run_workers(replace(SETTINGS, forever=False), 3, Stop()) == 3
+    monkeypatch.setattr(pool, "_start", Programs(DONE, FAILS, DONE))
+    assert run_workers(replace(SETTINGS, forever=False), 3, Stop()) == 1
 
 
 def test_a_worker_that_fails_when_it_is_to_stop_is_not_forgiven(
@@ -120,7 +122,7 @@ def test_a_worker_that_fails_when_it_is_to_stop_is_not_forgiven(
     ready = tmp_path / "ready"
     fails = f"""
 import pathlib, signal, sys
-signal.signal(signal.{pool.PASSED_ON.name}, lambda *_: sys.exit(3))
+signal.signal(signal.{pool.PASSED_ON.name}, lambda *_: sys.exit({pool.SAID_WHY + 2}))
 pathlib.Path({str(ready)!r}).touch()
 signal.pause()
 """
@@ -132,7 +134,7 @@ signal.pause()
         if ready.exists():
             stop.request("test")
 
-    assert run_workers(SETTINGS, 1, stop, on_progress=look) == 3
+    assert run_workers(SETTINGS, 1, stop, on_progress=look) == 2
 
 
 @pytest.mark.parametrize("program", [UNTIL_TOLD, KILL_MYSELF], ids=["while it runs", "between two workers"])
@@ -169,7 +171,7 @@ def test_a_worker_process_gets_its_settings_where_nobody_else_can_read_them(
         worker.stdin.close()
         worker.wait()
     arguments, *environment, line = (tmp_path / "seen").read_text().splitlines()
-    assert arguments == "-m workers"
+    assert arguments == "-P -m workers", "no module of the current folder is run instead"
     assert not [variable for variable in environment if "secret" in variable]
     assert {"OMP_NUM_THREADS=3", "MKL_NUM_THREADS=3"} <= set(environment)
     assert not [variable for variable in environment if variable.startswith(("OMP_THREAD_LIMIT", "OMP_DYNAMIC"))]
@@ -199,7 +201,7 @@ def test_a_pool_that_cannot_go_on_leaves_no_worker_behind(
 
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
-    ("program", "forever", "code"), [(KILL_MYSELF, False, 137), ("raise SystemExit(3)", True, 3), ("", True, 0)]
+    ("program", "forever", "code"), [(KILL_MYSELF, False, 137), ("raise SystemExit(3)", True, 3), (DONE, True, 0)]
 )
 def test_who_is_not_started_again(monkeypatch: pytest.MonkeyPatch, program: str, forever: bool, code: int) -> None:
     programs = Programs(program)
@@ -355,3 +357,68 @@ def test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished(
     close_storage(storage)
     assert (dead.state, heir.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert f":{killed[0]}:" not in heir.system_attrs["claim"]
+
+
+DIES = "import os, signal; os.kill(os.getpid(), signal.{})"
+
+
+@pytest.mark.parametrize("forever", [True, False])
+@pytest.mark.parametrize(
+    ("program", "told", "code"),
+    [
+        (DIES.format("SIGKILL"), "was killed by signal 9 (Killed) (out of memory?)", 137),
+        (DIES.format("SIGSEGV"), "was killed by signal 11 (Segmentation fault)", 139),
+        (DIES.format("SIGBUS"), "was killed by signal 7 (Bus error)", 135),
+        ("import os; os.abort()", "was killed by signal 6 (Aborted)", 134),
+        ("import os; os._exit(3)", "ended with exit code 3 and did not say why", 3),
+        ("import os; os._exit(0)", "ended with exit code 0 and did not say why", 1),
+    ],
+)
+def test_how_a_worker_ended_that_could_not_say_it_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    program: str,
+    told: str,
+    code: int,
+    forever: bool,
+) -> None:
+    monkeypatch.setattr(pool, "_start", Programs(program))
+    monkeypatch.setattr(pool, "FIRST_PAUSE", 3600.0)
+    stop = Stop()
+
+    def look() -> None:
+        if forever and caplog.records:
+            stop.request("test")
+
+    n_workers = 1 if forever else 2
+    ended = run_workers(replace(SETTINGS, forever=forever), n_workers, stop, on_progress=look)
+    lines = [record.getMessage() for record in caplog.records]
+    starts_again = forever and code > 128
+    assert ended == (0 if starts_again else code)
+    what_next = "; it is started again in" if starts_again else "; if it had a trial, that is taken over after 30 s"
+    assert sorted(line.partition(what_next)[0] for line in lines) == [f"worker {i} {told}" for i in range(n_workers)]
+    assert all(what_next in line for line in lines)
+
+
+@pytest.mark.parametrize("program", [DONE, FAILS, LOSE_PATIENCE, DIES.format("SIGTERM")])
+def test_of_a_worker_that_said_why_it_ended_or_was_stopped_early_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, program: str
+) -> None:
+    monkeypatch.setattr(pool, "_start", Programs(program))
+    stop = Stop()
+    if "SIGTERM" in program:
+        stop.request("test")
+    run_workers(replace(SETTINGS, forever=False), 1, stop)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["workers", "studies"])
+def test_a_module_of_the_current_folder_is_not_run_instead_of_a_worker(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{name}.py").write_text("print('another program')")
+    monkeypatch.chdir(tmp_path)
+    settings = replace(SETTINGS, forever=False, checkpoint_dir=str(tmp_path))
+    with (tmp_path / "log").open("w") as log:
+        assert run_workers(settings, 1, Stop(), output=log) == 0, "there is nothing to do in an empty database"
+    assert (tmp_path / "log").read_text() == ""

@@ -32,7 +32,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_only_final_masks_and_what_may_be_retried_stay(queue: TicketQueue, tmp_path: Path) -> None:
-    folder = tmp_path / queue.name
+    folder = tmp_path / queue.folder
     half_written = (".0.pt.a1b2c3d4", ".2.masks.pt.x_y")
     put(folder, "0.pt", "0.masks.pt", "1.pt", "2.pt", "2.masks.pt", "0.unusable", "notes.txt", *half_written)
     claim(queue).complete(make_result())
@@ -49,9 +49,9 @@ def test_the_checkpoint_of_a_ticket_goes_when_its_last_attempt_is_complete(queue
     assert queue.retry(0) == 3
     for _ in range(3):
         claim(queue).complete(make_result())
-    put(tmp_path / queue.name, "0.pt", "0.masks.pt", "3.masks.pt")
+    put(tmp_path / queue.folder, "0.pt", "0.masks.pt", "3.masks.pt")
     assert tidy(queue, tmp_path) == 2
-    assert names(tmp_path / queue.name) == ["3.masks.pt"]
+    assert names(tmp_path / queue.folder) == ["3.masks.pt"]
 
 
 def test_a_folder_that_is_not_there_needs_no_tidying(queue: TicketQueue, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from studies.database.storage_url import StorageUrl
 from tests.forked import Command
+from tests.hanging_proxy import HangingProxy
 
 SPEC = """
 name = "tiny"
@@ -64,3 +67,24 @@ def test_an_outage_of_the_database_is_none_of_the_workers(wait_until: Callable[.
         worker.kill()
     assert (there.returncode, there.stderr) == (0, "")
     assert there.stdout.startswith("0 of 1 worker processes run")
+
+
+def test_a_database_that_is_there_and_answers_nothing_is_no_good_health(
+    postgres_url: StorageUrl, wait_until: Callable[..., bool]
+) -> None:
+    def told() -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(Path("h").read_text()) if Path("h").exists() else {"alive": 0}
+        return content
+
+    with HangingProxy(postgres_url) as proxy:
+        command = [*RIGL_STUDY, "work", "--forever", "--health-file", "h", "--storage", proxy.url.secret()]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as worker:
+            assert wait_until(lambda: told()["alive"] == 1)
+            assert health().returncode == 0
+            proxy.hang()
+            assert wait_until(lambda: told()["unanswered"] > 6)
+            refused = Command("health", "h", "--max-wait", "6").finish()
+            worker.kill()
+            worker.communicate()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("rigl-study: the database has not answered for")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from benchmarks.status import campaign, fill
-from studies.campaigns import create_campaign, list_campaigns, set_control, study_rows
+from studies.campaigns import create_campaign, delete_campaign, list_campaigns, set_control, study_rows
 from studies.database.overview_rdb import read_studies
 from studies.database.storage_url import StorageUrl
 from studies.errors import StorageError
@@ -101,3 +101,24 @@ def test_tables_of_another_version_are_refused(postgres_url: StorageUrl, opened:
     engine.dispose()
     with pytest.raises(StorageError, match="rigl-study storage upgrade"):
         read_studies(postgres_url, 0)
+
+
+def test_a_campaign_that_is_deleted_meanwhile_is_seen_as_it_was(postgres_url: StorageUrl, opened: Any) -> None:
+    """Half of it would be told as a campaign without trials, which is complete."""
+    storage = opened(postgres_url)
+    create_campaign(storage, campaign(12, 3, "one"))
+    deleted: list[int] = []
+
+    def delete(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "SELECT study_id, state, count" in statement and not deleted:
+            deleted.append(0)
+            deleted[0] = delete_campaign(storage, "one")
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", delete)
+    try:
+        seen = summaries(read_studies(postgres_url, 0))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", delete)
+    assert deleted == [3]
+    assert [(line.state, line.counts.waiting) for line in seen] == [("waiting", 12)]
+    assert read_studies(postgres_url, 0) == []
