@@ -68,7 +68,8 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+        twin = torch.empty_like(parameter, device="meta")
+        memo[id(parameter)] = nn.Parameter(twin, requires_grad=parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     for module in model.modules():

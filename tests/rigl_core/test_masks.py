@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from rigl_core.errors import BadInput
 from rigl_core.masks import MaskState, init_masks, maskable_weights, update_mask
