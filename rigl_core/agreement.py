@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, distributed
 
 from rigl_core.errors import BadInput
+from rigl_core.optimizer_input import bare_name
 
 _MIX = (0x5851F42D4C957F2D, 0x14057B7EF767814F)
 
@@ -44,7 +45,8 @@ def check_same_on_all_ranks(masks: Mapping[str, Tensor], generator: torch.Genera
     """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return
-    own = {f"the mask of weight {name}": value for name, value in zip(masks, checksums(masks.values()), strict=True)}
+    sums = zip(masks, checksums(masks.values()), strict=True)
+    own = {f"the mask of weight {bare_name(name)}": value for name, value in sums}
     if generator is not None:
         own["the generator"] = checksums([generator.get_state()])[0]
     everywhere: list[Any] = [None] * distributed.get_world_size()

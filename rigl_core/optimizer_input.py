@@ -35,20 +35,21 @@ def matched(own: Collection[str], given: Collection[str], holder: str) -> dict[s
     if set(own) == set(given):
         return {name: name for name in own}
     for names in (own, given):
-        bare, count = max(Counter(map(_bare, names)).items(), key=lambda item: item[1], default=("", 0))
+        bare, count = max(Counter(map(bare_name, names)).items(), key=lambda item: item[1], default=("", 0))
         if count > 1:
             raise BadInput(f"{holder} does not fit the weights to mask: {count} of one side are called {bare}.")
-    theirs = {_bare(name): name for name in given}
-    ours = {_bare(name): name for name in own}
+    theirs = {bare_name(name): name for name in given}
+    ours = {bare_name(name): name for name in own}
     missing = [name for bare, name in ours.items() if bare not in theirs]
     unknown = [name for bare, name in theirs.items() if bare not in ours]
     if missing or unknown:
         differences = [f"{_listed(missing)} missing"] * bool(missing) + [f"{_listed(unknown)} unknown"] * bool(unknown)
         raise BadInput(f"{holder} does not fit the weights to mask: {', '.join(differences)}.")
-    return {name: theirs[_bare(name)] for name in own}
+    return {name: theirs[bare_name(name)] for name in own}
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """The name of a parameter without what DistributedDataParallel and torch.compile put into it."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 

@@ -28,15 +28,17 @@ def training(
     weights, ramp = maskable_weights(model), METHODS[method].ramp
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(0)
+    sparsities = dict.fromkeys(shapes, 0.0) if ramp else erk(shapes, 0.8)
+    schedule = CubicRamp(delta_t=3, t_start=0, t_end=8, sparsity=0.7) if ramp else UpdateSchedule(delta_t=4, t_end=50)
     sparse = SparseOptimizer(
         torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=fused),
         weights=weights,
-        masks=init_masks(shapes, layer_budgets(shapes, dict.fromkeys(shapes, 0.0) if ramp else erk(shapes, 0.8)), generator),
+        masks=init_masks(shapes, layer_budgets(shapes, sparsities), generator),
         method=METHODS[method],
-        schedule=CubicRamp(delta_t=3, t_start=0, t_end=8, sparsity=0.7) if ramp else UpdateSchedule(delta_t=4, t_end=50),
+        schedule=schedule,
         generator=generator,
         grow_accumulation=grow_accumulation,
-    )  # fmt: skip
+    )
     return model, sparse
 
 
