@@ -46,7 +46,7 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     twins: dict[int, tuple[Tensor, Tensor]] = {}
     for parameter in model.parameters():
         twin = torch.empty_strided(parameter.shape, parameter.stride(), dtype=parameter.dtype, device="meta")
-        memo[id(parameter)] = nn.Parameter(twin, requires_grad=False)
+        memo[id(parameter)] = nn.Parameter(twin, requires_grad=parameter.requires_grad)
         twins[parameter.untyped_storage()._cdata] = parameter, memo[id(parameter)]
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")

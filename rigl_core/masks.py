@@ -5,30 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rigl_core.distributions import Shape
 from rigl_core.errors import BadInput
+from rigl_core.maskable import maskable_weights as maskable_weights
 from rigl_core.selection import PerLayer, select_top
-
-MASKABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-
-
-def maskable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that can be masked, by parameter name: those of Conv and Linear layers, in model order.
-
-    Biases, normalisation and embedding weights are never masked. A weight shared by two layers appears once, under its
-    first name.
-    """
-    weights: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
-    for name, module in model.named_modules():
-        if isinstance(module, MASKABLE) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            parameter = module.weight
-            assert isinstance(parameter, nn.Parameter)
-            weights[f"{name}.weight" if name else "weight"] = parameter
-    return weights
 
 
 @dataclass

@@ -121,6 +121,7 @@ class Replica:
             clip_norm=config.clip_norm,
             mask_memory=self._mask_memory,
         )
+        self.sparse.forget_unmasked()  # `load_state_dict` brings the weights along
         self._mask_memory = self.sparse.memory
         self._follow_masks()
         self.loss_sum.zero_()
@@ -234,6 +235,8 @@ class Replica:
         sparse = self.sparse.state_dict()
         for group in sparse["optimizer"]["param_groups"]:
             group["lr"] = float(group["lr"])  # which may be a tensor
+        for part in ("checksums", "step"):  # a run has its weights and its steps itself
+            del sparse[part]
         return {
             "model": self.model.state_dict(),
             "sparse": sparse,

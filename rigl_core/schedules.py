@@ -73,6 +73,11 @@ class UpdateSchedule:
         """Whether the topology changes at `step` (steps count from 0; step 0 never does)."""
         return 0 < step < self.t_end and step % self.delta_t == 0
 
+    def next_update(self, step: int) -> int | None:
+        """The first topology step after `step`, which is at least −1; None if there is none."""
+        following = (step // self.delta_t + 1) * self.delta_t or self.delta_t
+        return following if following < self.t_end else None
+
     def drop_fraction(self, step: int) -> float:
         """The fraction f(t) of a layer's active weights to drop at `step`; 0 from `t_end` on."""
         if step >= self.t_end:
@@ -120,6 +125,13 @@ class CubicRamp:
     def is_update_step(self, step: int) -> bool:
         """Whether weights are dropped at `step`."""
         return step == self.t_end or (self.t_start < step < self.t_end and (step - self.t_start) % self.delta_t == 0)
+
+    def next_update(self, step: int) -> int | None:
+        """The first step after `step` at which weights are dropped; None if there is none."""
+        if step >= self.t_end:
+            return None
+        n_before = max(0, step - self.t_start) // self.delta_t
+        return min(self.t_start + (n_before + 1) * self.delta_t, self.t_end)
 
     def sparsity_at(self, step: int) -> float:
         """The sparsity s(t) to reach at `step`: 0 up to `t_start`, S from `t_end` on."""

@@ -16,8 +16,9 @@ class Layer:
 
     Attributes:
         weight: the weights, zero outside the mask.
-        gradient: the dense gradient of the loss, not masked.
-        momentum: what the optimizer remembers of past gradients (see `momentum_of`); None before its first step.
+        gradient: the dense gradient of the loss, not masked; 0 where it is not finite (see `finite`).
+        momentum: what the optimizer remembers of past gradients (see `momentum_of`), likewise; None before its first
+            step.
         generator: source of random numbers, on the weight's device.
     """
 
@@ -92,11 +93,17 @@ SCORES: Mapping[str, Score] = MappingProxyType(
 def momentum_of(state: Mapping[str, Any]) -> Tensor | None:
     """The momentum in an optimizer's state of one weight, None if it has none (yet).
 
-    For SGD its buffer; for Adam the first moment over the root of the second, as SNFS' authors take it.
+    For SGD its buffer; for Adam the first moment over the root of the second, as SNFS' authors take it; for optimizers
+    that keep no such second moment (Adamax, Lion), the first.
     """
     if "exp_avg" in state and "exp_avg_sq" in state:
         first, second = state["exp_avg"], state["exp_avg_sq"]
         ratio: Tensor = first / (second.sqrt() + 1e-8)
         return ratio
-    buffer: Tensor | None = state.get("momentum_buffer")
+    buffer: Tensor | None = state.get("momentum_buffer", state.get("exp_avg"))
     return buffer
+
+
+def finite(tensor: Tensor) -> Tensor:
+    """A copy in which infinite numbers and NaN are 0: they say nothing of a weight, and so get the lowest score."""
+    return torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0)

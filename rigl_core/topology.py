@@ -138,7 +138,7 @@ def updated_together(
 def mean_of_active(layers: Mapping[str, Layer], masks: MaskState, score: str) -> dict[str, float]:
     """The mean score of each layer's active weights. All layers are read back from the device at once."""
     if _on_cpu(layers):
-        sums = [(SCORES[score](layer) * masks.masks[name]).sum() for name, layer in layers.items()]
+        sums = [SCORES[score](layer).masked_fill_(~masks.masks[name], 0.0).sum() for name, layer in layers.items()]
     else:
         sums = [total for group in in_groups(layers) for total in _sums_of_active(group, masks, score)]
     read = torch.stack(sums).tolist()
@@ -146,7 +146,8 @@ def mean_of_active(layers: Mapping[str, Layer], masks: MaskState, score: str) ->
 
 
 def _sums_of_active(layers: Mapping[str, Layer], masks: MaskState, score: str) -> Sequence[Tensor]:
-    active = SCORES[score](Layer.joined(layers.values())) * flat(masks.masks[name] for name in layers)
+    inactive = ~flat(masks.masks[name] for name in layers)
+    active = SCORES[score](Layer.joined(layers.values())).masked_fill_(inactive, 0.0)
     return torch._foreach_norm(torch.split(active, list(_sizes(layers))), 1)  # scores are not negative
 
 
@@ -160,10 +161,12 @@ def prune(weights: Mapping[str, Tensor], masks: MaskState, sparsity: float) -> t
     Returns:
         The new masks and the number of weights each layer dropped.
     """
+    new = MaskState(dict(masks.masks), dict(masks.n_active))
+    if not weights:
+        return new, {}
     sizes = tuple(weight.numel() for weight in weights.values())
     n_keep = min(round((1.0 - sparsity) * sum(sizes)), sum(masks.n_active[name] for name in weights))
     kept = select_top(flat(weights.values()).abs_(), n_keep, among=flat(masks.masks[name] for name in weights))
-    new = MaskState(dict(masks.masks), dict(masks.n_active))
     for (name, weight), part, count in zip(
         weights.items(), torch.split(kept, list(sizes)), count_each(kept, sizes), strict=True
     ):

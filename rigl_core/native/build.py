@@ -37,12 +37,12 @@ def convolution() -> ctypes.CDLL | str:
 @cache
 def topology() -> ctypes.CDLL | str:
     """The library made of `topology.c`, or why this machine cannot have it. Asked once in a process."""
-    library = _built("topology.c", otherwise="topology steps are computed by NumPy, and masks multiply as numbers")
+    library = _built("topology.c", otherwise="topology steps are computed by NumPy, and masks are kept as numbers, too")
     if isinstance(library, str):
         return library
     library.rigl_drop_and_grow.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int]
     library.rigl_drop_and_grow.restype = ctypes.c_int
-    library.rigl_zero_outside.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    library.rigl_zero_outside.argtypes = [ctypes.c_void_p, *[ctypes.c_int] * 3]
     library.rigl_zero_outside.restype = None
     return library
 

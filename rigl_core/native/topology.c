@@ -5,6 +5,8 @@
    n-th best's, each value of the next. A sample says beforehand which scores cannot be among the best; the others are
    listed, and only those are counted. */
 
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,12 +147,19 @@ typedef struct {
     int64_t size;
 } masked;
 
-/* Multiply the values of `n` tensors by their masks. */
-void rigl_zero_outside(const masked *tensors, int n, int threads) {
+/* Zero what is outside the masks of `n` tensors, whatever it is: it is chosen, for 0 times infinity is not 0. Or zero
+   only what is not finite there. */
+void rigl_zero_outside(const masked *tensors, int n, int only_not_finite, int threads) {
 #pragma omp parallel num_threads(threads)
     for (int t = 0; t < n; t++) {
         const masked at = tensors[t];
+        if (only_not_finite) {
 #pragma omp for schedule(static) nowait
-        for (int64_t i = 0; i < at.size; i++) at.values[i] *= at.mask[i];
+            for (int64_t i = 0; i < at.size; i++)
+                at.values[i] = at.mask[i] | (fabsf(at.values[i]) <= FLT_MAX) ? at.values[i] : 0.0f;
+        } else {
+#pragma omp for schedule(static) nowait
+            for (int64_t i = 0; i < at.size; i++) at.values[i] = at.mask[i] ? at.values[i] : 0.0f;
+        }
     }
 }

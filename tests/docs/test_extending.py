@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
 def test_the_loop_trains_a_sparse_network(capsys: pytest.CaptureFixture[str]) -> None:
-    loop, method = BLOCKS[:2]
+    loop, method, going_on, mixed_precision = BLOCKS[:4]
     names: dict[str, Any] = {}
     exec(loop, names)
     found = re.fullmatch(r"accuracy (.*), sparsity (.*), explored (.*)\n", capsys.readouterr().out)
@@ -36,6 +36,11 @@ def test_the_loop_trains_a_sparse_network(capsys: pytest.CaptureFixture[str]) ->
     assert inference_flops(flops, masks.sparsities()) == pytest.approx(0.1 * sum(flops.values()), rel=1e-3)
     exec(method, names)
     assert names["by_momentum"].needs_momentum
+    exec(going_on, names)
+    exec(mixed_precision, names)
+    assert names["optimizer"].param_groups[0]["lr"] < 0.1
+    for name, weight in names["weights"].items():
+        assert not weight[~masks.masks[name]].any()
 
 
 def row(block: str, module: ModuleType) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def test_new_names_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {"METHODS": rigl_core.methods.METHODS}
     exec(BLOCKS[1], names)
     new_methods = {"by_momentum": names["by_momentum"]}
-    network, network_row, images, images_row = BLOCKS[2:]
+    network, network_row, images, images_row = BLOCKS[4:]
     for block in (network, images):
         (path,) = re.findall(r"^# (.*)\.py$", block, re.MULTILINE)
         module = ModuleType(path.replace("/", "."))

@@ -4,10 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from rigl_core.errors import BadInput
-from rigl_core.masks import MaskState, init_masks, maskable_weights, update_mask
+from rigl_core.masks import MaskState, init_masks, update_mask
 
 T, F = True, False
 
@@ -106,15 +105,3 @@ def test_mask_state_counts_are_plain_integers() -> None:
     state = MaskState({"w": torch.ones(3, dtype=torch.bool)}, {"w": 3})
     assert isinstance(state.sparsity(), float)
     assert state.sparsity() == 0.0
-
-
-def test_only_convolutions_and_linear_layers_are_maskable() -> None:
-    """A peer masked normalisation and embeddings too."""
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LayerNorm(8), nn.Embedding(5, 6), nn.Linear(8, 2)
-    )
-    assert list(maskable_weights(model)) == ["0.weight", "5.weight"]
-    shared = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    shared[1].weight = shared[0].weight
-    assert list(maskable_weights(shared)) == ["0.weight"]
-    assert list(maskable_weights(nn.Linear(2, 2))) == ["weight"]

@@ -1,4 +1,4 @@
-"""Compiled zeroing outside of masks against PyTorch's multiplication, bit for bit; and which networks take it."""
+"""Compiled zeroing outside of masks against PyTorch's selection, bit for bit; and which networks take it."""
 
 import pytest
 import torch
@@ -19,15 +19,21 @@ def bits(tensor: Tensor) -> list[int]:
 @given(
     st.lists(st.lists(st.tuples(st.floats(width=32), st.booleans()), max_size=40), min_size=1, max_size=4),
     st.integers(1, 2),
+    st.booleans(),
 )
-def test_every_number_becomes_what_pytorch_makes_of_it(layers: list[list[tuple[float, bool]]], threads: int) -> None:
+def test_every_number_becomes_what_pytorch_makes_of_it(
+    layers: list[list[tuple[float, bool]]], threads: int, only_not_finite: bool
+) -> None:
     tensors = [torch.tensor([value for value, _ in layer], dtype=torch.float32) for layer in layers]
     masks = [torch.tensor([active for _, active in layer], dtype=torch.bool) for layer in layers]
-    expected = [tensor * mask for tensor, mask in zip(tensors, masks, strict=True)]
+    expected = [
+        torch.where(mask | (tensor.isfinite() if only_not_finite else mask), tensor, 0.0)
+        for tensor, mask in zip(tensors, masks, strict=True)
+    ]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        zeroing.zero_outside(tensors, masks)
+        zeroing.zero_outside(tensors, masks, only_not_finite=only_not_finite)
     finally:
         torch.set_num_threads(before)
     for tensor, wanted in zip(tensors, expected, strict=True):
