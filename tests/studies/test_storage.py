@@ -131,7 +131,7 @@ def test_without_any_wish_the_embedded_server_is_started(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, open_directory: Path
 ) -> None:
     monkeypatch.setenv("RIGL_STUDY_HOME", str(open_directory / "first use"))
-    monkeypatch.setenv("RIGL_STUDY_STORAGE", "")
+    monkeypatch.delenv("RIGL_STUDY_STORAGE", raising=False)
     try:
         assert opened(resolve_storage(None)).get_all_studies() == []
     finally:
