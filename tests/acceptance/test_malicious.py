@@ -16,9 +16,12 @@ from rigl_core.config import TrainConfig
 from rigl_core.errors import BadInput, RiglStudyError
 from rigl_core.masks_file import load_masks
 from rigl_core.source import Source, masks_file_of
+from studies.database.storage_url import StorageUrl
 from studies.spec import NAME_PATTERN, StudySpec
 from studies.spec_file import apply_override, validate
+from studies.storage import close_storage, open_storage
 from studies.ticket_files import folder_of
+from studies.tickets import TicketQueue
 from tests.forked import Command, Worker
 from workers.pool import WorkerSettings
 
@@ -147,10 +150,12 @@ def test_a_worker_sets_a_malicious_checkpoint_aside_and_trains(tmp_path: Path, m
     monkeypatch.setenv("RIGL_STUDY_STORAGE", "sqlite:///study.db")
     Path("tiny.toml").write_text(SPEC)
     marker = tmp_path / "executed"
-    planted = Path("checkpoints/tiny/rigl-s0.5-erk/0.pt")
+    assert Command("create", "tiny.toml").finish().returncode == 0
+    storage = open_storage(StorageUrl.parse("sqlite:///study.db"))
+    planted = Path("checkpoints", TicketQueue.open(storage, "tiny/rigl-s0.5-erk").folder, "0.pt")
+    close_storage(storage)
     planted.parent.mkdir(parents=True)
     save_checkpoint(planted, TrainConfig(dataset="digits"), {"device": Evil(marker)})
-    assert Command("create", "tiny.toml").finish().returncode == 0
     settings = WorkerSettings(storage="sqlite:///study.db", checkpoint_dir="checkpoints", device="cpu")
     worker = Worker(settings, Path("worker.log"))
     assert worker.wait(200) == 0, worker.said()
