@@ -181,7 +181,8 @@ def run(
         write_campaign(database, planned.name, ReportOptions(out))
         if not any(c.complete for c in counts):
             say(f"no trial was completed; `{PROGRAM} show {planned.name} TRIAL` tells why each failed")
-            raise typer.Exit(1)
+        if code or not any(c.complete for c in counts):  # also where others finished what a killed worker had begun
+            raise typer.Exit(code or 1)
 
 
 def _train(
