@@ -125,8 +125,8 @@ def told(response: Response, made: Made, n: int, measure: str) -> list[list[tupl
     for _ in range(n):
         one = evidence(rng, [response], made)
         rankings = importances(one.frame, one.sampler)[0].rankings
-        (ranking,) = (ranking for ranking in rankings if ranking.measure == measure)
-        found.append([share.params for share in ranking.shares if share.is_told])
+        shares = [share for ranking in rankings if ranking.measure == measure for share in ranking.shares]
+        found.append([share.params for share in shares if share.is_told])  # nothing where a pruner left too few trials
     return found
 
 
