@@ -114,7 +114,7 @@ def test_a_parametrised_bias_and_hooks_are_no_obstacle() -> None:
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 @pytest.mark.filterwarnings("ignore:Complex modules are a new feature:UserWarning")
 def test_weights_without_a_shape_or_of_other_numbers_are_refused() -> None:
-    with pytest.raises(BadInput, match="weight 0.weight has no shape yet"):
+    with pytest.raises(BadInput, match=r"weight 0\.weight has no shape yet"):
         maskable_weights(nn.Sequential(nn.LazyLinear(3)))
     with pytest.raises(BadInput, match=r"weight 0\.weight is torch\.complex64"):
         maskable_weights(two().to(torch.complex64))
