@@ -9,7 +9,9 @@ from torch import Tensor, distributed
 from rigl_core.errors import BadInput
 from rigl_core.optimizer_input import bare_name
 
-_MIX = (0x5851F42D4C957F2D, 0x14057B7EF767814F)
+_STEP = 0x1E3779B97F4A7C15
+_MIX = ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB), (31, 1))
+"""Shifts and factors by which every bit of a word changes the others, as in SplitMix64 (Steele et al. 2014)."""
 
 
 def checksums(tensors: Iterable[Tensor]) -> list[int]:
@@ -22,9 +24,10 @@ def _checksum(tensor: Tensor) -> Tensor:
         tensor = tensor + 0.0  # −0 and 0 are equal
     content = tensor.contiguous().flatten().view(torch.uint8)
     words = torch.nn.functional.pad(content, (0, -len(content) % 8)).view(torch.int64)
-    places = torch.arange(len(words), device=words.device) * _MIX[0]
-    # Whole numbers add up to the same sum in any order. A product with an odd number loses no bit of a word.
-    return (words * ((places ^ (places >> 29)) * _MIX[1] | 1)).sum()
+    mixed = words + torch.arange(1, len(words) + 1, device=words.device) * _STEP
+    for shift, factor in _MIX:
+        mixed = (mixed ^ ((mixed >> shift) & (1 << 64 - shift) - 1)) * factor
+    return mixed.sum()  # whole numbers, which have the same sum in any order
 
 
 def first_difference(tensors: Sequence[Tensor], saved: Sequence[int]) -> int | None:
