@@ -213,12 +213,18 @@ class NonZeroProducts(TorchDispatchMode):
 
 
 def masked(net, weights, sparsity):
-    """A copy of the network with random masks, which have been applied: the copy, its sparsities and masks."""
+    """A copy of the network with random masks, which have been applied: the copy, its sparsities and masks.
+
+    Biases are not zero, so that an output whose weights are all masked still is a factor of the products after it.
+    """
     net, generator = copy.deepcopy(net), torch.Generator().manual_seed(5)
     masks = {name: torch.rand(weight.shape, generator=generator) >= sparsity for name, weight in weights.items()}
     with torch.no_grad():
         for name, mask in masks.items():
             net.get_parameter(name).mul_(mask)
+        for name, parameter in net.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(0.1)
     return net, {name: 1.0 - mask.double().mean().item() for name, mask in masks.items()}, masks
 
 
