@@ -109,7 +109,11 @@ def render_report(
 
 
 def _known(frame: pd.DataFrame, provenance: Provenance, margin: float) -> Evidence:
-    return Evidence(frame, analyse(frame, provenance.campaign, margin, labels=provenance.labels), provenance)
+    return Evidence(
+        frame,
+        analyse(frame, provenance.campaign, margin, labels=provenance.labels, search=provenance.spec.search),
+        provenance,
+    )
 
 
 SECTIONS: tuple[MakeSection, ...] = (
