@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from studies.analysis import analyse
+from studies.analysis import analyse, verdict_of
+from studies.box import Box
 from studies.coordinates import coordinates
 from studies.foreign import ForeignStudy
 from studies.frame import param_columns
-from studies.gain import MOST, Gain, estimate_gain, typical_reach
+from studies.gain import MOST, Gain, estimate_gain
+from studies.pair_gain import box_around, typical_reach
 from studies.reporting.findings import Analysis, PairResult, Verdict
 from studies.search_space import Axis
 
@@ -61,41 +63,49 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """What the gain allows to say."""
+        if self.pair.verdict is Verdict.REFERENCE_IS_BEST:
+            return verdict_of(None, self.pair.box, self.margin, is_reference=True)
         if self.pair.verdict is not Verdict.NO_TEST:
             return self.pair.verdict
-        if self.gain is None:
-            return Verdict.NO_INTERVAL
-        if self.gain.at_most < self.margin:
-            return Verdict.DOES_NOT_PAY
-        return Verdict.PAYS if self.gain.at_least > 0 else Verdict.UNDECIDED
+        return verdict_of(self.gain, self.pair.box, self.margin, is_reference=False)
 
 
 def find(study: ForeignStudy, margin: float = 0.0) -> Finding:
     """What the trials of a study say about its best and its reference."""
     found = analyse(study.frame, study.name, not_tuned=())  # whatever the other program searched, it tuned
     pair = dataclasses.replace(found.pairs[0], label=study.name)
+    gain, box = _gain_and_box(study, pair, margin)
+    pair = dataclasses.replace(pair, box=box)
     analysis = Analysis(study.name, found.params, (pair,), None, margin, study.measure)
-    return Finding(study, analysis, _gain(study.frame, pair), margin)
+    return Finding(study, analysis, gain, margin)
 
 
-def _gain(frame: pd.DataFrame, pair: PairResult) -> Gain | None:
-    """The gain that the response of the better trials supports; `studies.analysis` does the same with seeds."""
-    best, reference = pair.best, pair.reference
-    if best is None or reference is None or best.number == reference.number:
-        return None
+def _gain_and_box(study: ForeignStudy, pair: PairResult, margin: float) -> tuple[Gain | None, Box | None]:
+    """The gain that the response of the better trials supports, and what the box may hold beside the best.
+
+    `studies.pair_gain` does the same with seeds.
+    """
+    best, reference, frame = pair.best, pair.reference, study.frame
+    if best is None or reference is None:
+        return None, None
     complete = frame[(frame["state"] == "complete") & frame["value"].map(math.isfinite)]
-    if len(complete) < FEWEST:
-        return None
     complete = complete.set_axis(complete["number"].astype(int).to_list())
     ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable")
     values = ranked["value"].to_numpy(float)
     near = ranked[values >= values[0] - typical_reach(values)]  # what is far below says nothing about the top
     thinned = near.index[:: math.ceil(len(near) / MOST)]
     chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
-    points, groups = coordinates(complete.loc[chosen], param_columns(frame))
     looks = complete.loc[chosen, "value"].to_numpy(float)
     spread = float(looks.std())
-    if not spread:
-        return None
-    found = estimate_gain(points, (looks / spread)[:, None], best=0, reference=1, groups=groups)
-    return found and found.times(spread)
+    is_enough, is_reference = len(complete) >= FEWEST and spread > 0, best.number == reference.number
+    gain = None
+    if is_enough and not is_reference:
+        points, groups = coordinates(complete.loc[chosen], param_columns(frame))
+        found = estimate_gain(points, (looks / spread)[:, None], best=0, reference=1, groups=groups)
+        gain = found and found.times(spread)
+    small = is_reference if gain is None else gain.high < margin
+    columns = param_columns(frame)
+    box = box_around(
+        complete, columns, study.search, reference.number, chosen, looks[:, None], gain, asks_more=is_enough and small
+    )
+    return gain, box

@@ -28,7 +28,7 @@ from studies.seed_noise import noise_of_a_seed, seed_noise
 
 Array = NDArray[np.float64]
 
-DRAWS = 128
+DRAWS = 64
 """Smoothness and range are averaged over so many values, spread evenly (a Sobol sequence)."""
 
 LENGTHS = (0.15, 10.0)
@@ -69,9 +69,6 @@ MOST_SEEDS = 100
 
 FAR = 0.02
 """Trials further below the best than this, or than ten times the noise, say nothing about what happens near it."""
-
-TYPICAL = 3.0
-"""Where no seeds tell the noise: trials below the best by more than so many times the distance to the middle one."""
 
 
 @dataclass(frozen=True)
@@ -141,20 +138,6 @@ def paired_gain(by_seed: Sequence[float]) -> Gain | None:
     one = np.ones(1)
     mixture = Mixture(one, differences.mean() * one, error * one, len(differences) - 1)
     return mixture.gain(std / math.sqrt(2))
-
-
-def typical_reach(values: Array) -> float:
-    """How far below the best the trials lie that are no outliers, told by their values alone.
-
-    Of values that are all the same but for noise the middle one is about two standard deviations below the best of two
-    dozen, so that this cuts off none of them, nor most of a smooth response. To leave out what noise put low would make
-    the others look surer and the reference better than they are: in simulations 87 to 92 % of 95 % intervals at twice
-    the distance held, and 91 to 97 % of these.
-
-    Of values that tie each counts once, lest a top that half of the trials reach leaves nothing but itself.
-    """
-    distinct = np.unique(values)
-    return TYPICAL * float(distinct[-1] - np.median(distinct))
 
 
 def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int, groups: Sequence[int]) -> Gain | None:

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from studies.box import SIGHT, UNSEEN, Box, better_share, most_of, n_settings, nearest, places_in
 from studies.coordinates import Cube
 from studies.frame import param_columns
-from studies.gain import FAR, MOST, Gain, estimate_gain, paired_gain, typical_reach
+from studies.gain import FAR, MOST, Gain, estimate_gain, paired_gain
 from studies.reporting.findings import Setting
 from studies.search_space import Axis
 from studies.seed_noise import noise_of_a_seed
 
 Array = NDArray[np.float64]
+
+TYPICAL = 3.0
+"""Where no seeds tell the noise: trials below the best by more than so many times the distance to the middle one."""
 
 
 def gain_of(trials: pd.DataFrame, gaps: Mapping[int, float], best: Setting, reference: Setting) -> Gain | None:
@@ -131,7 +134,7 @@ def _near(trials: pd.DataFrame, seeds: Collection[int], first: Sequence[int]) ->
     complete = trials[(trials["state"] == "complete") & np.isfinite(trials["value"])]
     complete = complete.set_axis(complete["number"].astype(int).to_list())
     told = zip(complete.index, map(by_seed, complete["seeds"], complete["test_accuracy"]), strict=True)
-    accuracies = {number: [own[seed] for seed in seeds] for number, own in told if set(seeds) <= set(own)}
+    accuracies = {int(number): [own[seed] for seed in seeds] for number, own in told if set(seeds) <= set(own)}
     finite = [number for number, values in accuracies.items() if values and all(map(math.isfinite, values))]
     if not set(first) <= set(finite):
         return complete, list(first), np.zeros((len(first), 0))
@@ -159,6 +162,20 @@ def _reach(ranked: Array, looks: Array) -> float:
     while (wider := typical_reach(ranked[ranked >= ranked[0] - reach])) > reach:
         reach = wider
     return reach
+
+
+def typical_reach(values: Array) -> float:
+    """How far below the best the trials lie that are no outliers, told by their values alone.
+
+    Of values that are all the same but for noise the middle one is about two standard deviations below the best of two
+    dozen, so that this cuts off none of them, nor most of a smooth response. To leave out what noise put low would make
+    the others look surer and the reference better than they are: in simulations 87 to 92 % of 95 % intervals at twice
+    the distance held, and 91 to 97 % of these.
+
+    Of values that tie each counts once, lest a top that half of the trials reach leaves nothing but itself.
+    """
+    distinct = np.unique(values)
+    return TYPICAL * float(distinct[-1] - np.median(distinct))
 
 
 def by_seed(seeds: Sequence[int], values: Sequence[float]) -> dict[int, float]:

@@ -141,6 +141,7 @@ def _as_json(best: BestSetting) -> dict[str, Any]:
         "val_accuracy": _by_seed(trained.val_by_seed),
         "test_accuracy": _by_seed(trained.test_by_seed),
         "verdict": str(best.pair.verdict),
+        "is_provisional": best.pair.is_provisional,
         "sentence": verdict(best.pair),
     }
 

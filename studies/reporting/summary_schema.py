@@ -14,6 +14,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "texts": {"type": "array", "items": {"type": "string"}},
     "integer": {"type": "integer"},
     "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
     "settings": {"type": "object", "additionalProperties": {"type": _SCALAR}},
     "by seed": {
         "type": "object",
