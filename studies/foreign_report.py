@@ -175,15 +175,13 @@ def _concerns(finding: Finding) -> list[Concern]:
 
 
 def _worth(finding: Finding) -> str:
-    """How often such an interval held the truth where that is known: tests/studies/test_foreign_truth.py."""
-    if finding.gain is None:
+    """What is known of such intervals: tests/studies/test_foreign_truth.py."""
+    if finding.gain is None or not finding.pair.counts["pruned"]:
         return ""
-    if finding.pair.counts["pruned"]:
-        return (
-            "Of 100 simulated studies with trials stopped early, the interval held the truth in 84 to 96, as those "
-            "that go on to the end are the lucky, too. "
-        )
-    return "Of 100 simulated studies, the interval held the truth in 91 to 98. "
+    return (
+        "Where trials were stopped early, such intervals hold the truth less often than they say, as those that go on "
+        "to the end are the lucky, too. "
+    )
 
 
 def _first_screen(finding: Finding) -> tuple[Block, ...]:

@@ -113,7 +113,7 @@ def box_around(
     share = 0.0 if every else better_share(n_tried)
     if not asks_more or out_of_sight > UNSEEN:
         return Box(n_tried, share, out_of_sight, None)
-    near = complete.loc[chosen]
+    near = complete.loc[list(chosen)]
     cube = Cube.of(near, param_columns(complete))
     is_hopeless = complete["value"].to_numpy(float)[rows] < float(near["value"].min())
     asked = near.loc[[reference] * len(places)].assign(**{c: places[c].to_numpy() for c in tuned.values()})
