@@ -17,6 +17,12 @@ from studies.seed_noise import noise_of_a_seed
 
 Array = NDArray[np.float64]
 
+FEWEST_SEEDS = 3
+"""Two differences alone leave one degree of freedom: Student's t is 12.7 then, and the interval says nothing."""
+
+VAGUE = 2.0
+"""An interval that reaches further to either side than so many times all that the accuracies differ by is not told."""
+
 TYPICAL = 3.0
 """Where no seeds tell the noise: trials below the best by more than so many times the distance to the middle one."""
 
@@ -31,16 +37,16 @@ def gain_of(trials: pd.DataFrame, gaps: Mapping[int, float], best: Setting, refe
         reference: what it is compared with.
 
     Returns:
-        None where there is no interval, or one that is wider than all that the trials differ by, and says nothing.
+        None where there is no interval, or one so much wider than all that the trials differ by that it says nothing.
     """
     complete, chosen, accuracies = _near(trials, gaps, [best.number, reference.number])
     cube = Cube.of(complete.loc[chosen], param_columns(trials))
     points = cube.points(complete.loc[chosen])
     gain = estimate_gain(points, accuracies, best=0, reference=1, groups=cube.groups)
-    gain = gain or paired_gain(list(gaps.values()))
-    if gain is None or (gain.high - gain.low) / 2 > float(np.ptp(accuracies)):
-        return None
-    return gain
+    if gain is None and len(gaps) >= FEWEST_SEEDS:
+        gain = paired_gain(list(gaps.values()))
+    is_vague = gain is not None and (gain.high - gain.low) / 2 > VAGUE * float(np.ptp(accuracies))
+    return None if is_vague else gain
 
 
 def box_of(

@@ -75,7 +75,7 @@ def test_headline_by_hand() -> None:
 
 
 def test_a_difference_that_seeds_leave_open_is_said_to_be_open() -> None:
-    # Differences −0.1, 0.2 and 0.8: mean 0.3, s = 0.4583; t(0.975, 2) = 4.3027, so 0.3 ± 1.14 points, of 1.5 in all.
+    # Differences −0.1, 0.2 and 0.8: mean 0.3, s = 0.4583; t(0.975, 2) = 4.3027, so 0.3 ± 1.14 points.
     pair = pair_of(told(REFERENCE, (0.85,) * 3, (0.836, 0.844, 0.842)), told(OTHER, (0.86,) * 3, (0.835, 0.846, 0.850)))
 
     assert pair.verdict is Verdict.UNDECIDED
@@ -84,8 +84,8 @@ def test_a_difference_that_seeds_leave_open_is_said_to_be_open() -> None:
     assert said in pair_headline(pair)
 
 
-def test_an_interval_wider_than_all_that_was_seen_is_not_told() -> None:
-    # Differences 0.4 and 0.6: mean 0.5, s = 0.1414; t(0.975, 1) = 12.706, so 0.5 ± 1.27 points, of 0.8 in all.
+def test_of_two_trials_with_two_seeds_no_interval_is_told() -> None:
+    # Differences 0.4 and 0.6: mean 0.5, s = 0.1414; t(0.975, 1) = 12.706, so 0.5 ± 1.27 points would say nothing.
     pair = pair_of(
         told(REFERENCE, (0.85, 0.85), (0.840, 0.842)), told(OTHER, (0.86, 0.86), (0.844, 0.848)), seeds=(0, 1)
     )
@@ -396,7 +396,7 @@ def test_the_answer_counts_the_pairs() -> None:
 
     assert answer(analyse(frame, "")) == (
         "Tuning pays in 1 of 4 pairs: at S = 0.5 erk the 95 % interval of what the best found gains on test lies above "
-        "0; in 1, there are too few trials or seeds to say; in 1, no better setting was found, and the box may hold "
+        "0; in 1, more seeds are needed to tell; in 1, no better setting was found, and the box may hold "
         "some; in 1, no trial has finished. Provisional: 1 trial is not finished."
     )
 
