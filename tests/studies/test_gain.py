@@ -182,7 +182,7 @@ def test_the_luck_of_the_winner_is_taken_off() -> None:
     left = [gain.mean for gain, _, _ in found if gain is not None]
     assert np.mean(shown) > 0.0008  # a tenth of a point, of nothing but luck
     assert np.mean(left) < 0.6 * np.mean(shown)
-    assert np.median(left) < 0.25 * np.median(shown)  # a lead of nearly three standard deviations may be a hill
+    assert np.median(left) < 0.4 * np.median(shown)  # more is left of the two leads that may be hills
 
 
 @pytest.mark.slow
