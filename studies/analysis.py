@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from studies.coordinates import coordinates
+from studies.box import Box
 from studies.frame import STATES, param_columns
-from studies.gain import FAR, MOST, Array, Gain, estimate_gain, noise_of_a_seed, paired_gain, typical_reach
+from studies.gain import Gain
+from studies.pair_gain import box_of, by_seed, gain_of
 from studies.reporting.findings import CONFIDENCE, MARGIN, Analysis, Difference, Estimate, PairResult, Setting, Verdict
-from studies.search_space import Params
+from studies.search_space import Axis, Params
 from studies.spec import pair_in_words
 
 NOT_TUNED = ("method", "sparsity", "distribution", "model", "dataset", "epochs", "train_multiplier")
@@ -35,6 +36,7 @@ def analyse(
     margin: float = MARGIN,
     not_tuned: Collection[str] = NOT_TUNED,
     labels: Mapping[str, str] = MappingProxyType({}),
+    search: Mapping[str, Axis | None] = MappingProxyType({}),
 ) -> Analysis:
     """Every pair of the frame, in its order.
 
@@ -44,6 +46,7 @@ def analyse(
         margin: a gain below this (a fraction) is not worth tuning for.
         not_tuned: settings that are compared, and of which none is the best one.
         labels: the pairs in words, by study, of whoever knows the plan; else they are read off the trials.
+        search: the axes of the search box; where one is not known, the values that were tried stand for it.
     """
     complete = frame[frame["state"] == "complete"]
     return Analysis(
@@ -51,7 +54,7 @@ def analyse(
         params=tuple(param_columns(frame)),
         margin=margin,
         pairs=tuple(
-            analyse_pair(str(study), trials, margin, not_tuned, labels.get(str(study)))
+            analyse_pair(str(study), trials, margin, not_tuned, labels.get(str(study)), search)
             for study, trials in frame.groupby("study", observed=False, sort=True)
         ),
         n_seeds=min((len(seeds) for seeds in complete["seeds"]), default=None),
@@ -65,6 +68,7 @@ def analyse_pair(
     margin: float = MARGIN,
     not_tuned: Collection[str] = NOT_TUNED,
     label: str | None = None,
+    search: Mapping[str, Axis | None] = MappingProxyType({}),
 ) -> PairResult:
     """One study's trials: choose on validation, then compare on test."""
     columns = param_columns(trials)
@@ -77,11 +81,14 @@ def analyse_pair(
         best_row = reference_row  # also where a sampler drew the reference again: its luckier repeat is no discovery
     reference = None if reference_row is None else setting_of(trials, reference_row)
     best = None if best_row is None else setting_of(trials, best_row)
-    val = test = gain = None
-    if is_tuned and best is not None and reference is not None and best.number != reference.number:
-        val = difference(best.val_by_seed, reference.val_by_seed)
-        test = difference(best.test_by_seed, reference.test_by_seed)
-        gain = _gain(trials, test, best, reference)
+    val = test = gain = box = None
+    if is_tuned and best is not None and reference is not None:
+        if best.number != reference.number:
+            val = difference(best.val_by_seed, reference.val_by_seed)
+            test = difference(best.test_by_seed, reference.test_by_seed)
+            gain = None if test is None else gain_of(trials, test.by_seed, best, reference)
+        tuned = {name: column for name, column in columns.items() if name not in not_tuned}
+        box = box_of(trials, tuned, search, best, reference, gain, margin)
     counts = {state: int((every["state"] == state).sum()) for state in STATES}
     n_compared = int(trials["state"].isin(("complete", "pruned")).sum())
     return PairResult(
@@ -95,10 +102,9 @@ def analyse_pair(
         val_difference=val,
         test_difference=test,
         gain=gain,
+        box=box,
         margin=margin,
-        verdict=_verdict(
-            best, reference, test, gain, margin, n_compared=n_compared, searched=bool(columns), is_tuned=is_tuned
-        ),
+        verdict=_verdict(best, reference, test, gain, box, margin, searched=bool(columns), is_tuned=is_tuned),
     )
 
 
@@ -144,47 +150,6 @@ def find_reference(trials: pd.DataFrame) -> int | None:
     return None if rows.empty else int(rows["number"].idxmin())
 
 
-def _gain(trials: pd.DataFrame, test: Difference | None, best: Setting, reference: Setting) -> Gain | None:
-    """The gain that the pair's whole response supports, or these two alone where too few trials have their seeds."""
-    if test is None:
-        return None
-    complete = trials[(trials["state"] == "complete") & np.isfinite(trials["value"])]
-    complete = complete.set_axis(complete["number"].astype(int).to_list())
-    told = zip(complete.index, map(_by_seed, complete["seeds"], complete["test_accuracy"]), strict=True)
-    accuracies = {
-        number: [by_seed[seed] for seed in test.by_seed]
-        for number, by_seed in told
-        if set(test.by_seed) <= set(by_seed)
-    }
-    finite = [number for number, values in accuracies.items() if all(map(math.isfinite, values))]
-    ranked = complete.loc[finite].sort_values(["value", "number"], ascending=[False, True], kind="stable")
-    looks = np.array([accuracies[number] for number in ranked.index])
-    near = ranked[ranked["value"] >= ranked["value"].max() - _reach(ranked["value"].to_numpy(float), looks)]
-    thinned = near.index[:: math.ceil(len(near) / MOST)]
-    chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
-    points, groups = coordinates(complete.loc[chosen], param_columns(trials))
-    own = np.array([accuracies[number] for number in chosen])
-    return estimate_gain(points, own, best=0, reference=1, groups=groups) or paired_gain(list(test.by_seed.values()))
-
-
-def _reach(ranked: Array, looks: Array) -> float:
-    """How far below the best a trial may be and still say something about what happens near it.
-
-    Args:
-        ranked: values of the trials, the best first.
-        looks: their accuracies on test, trials by seeds.
-    """
-    # What seeds do near the best: elsewhere a setting that diverged on one of them would pass for noise everywhere.
-    n_best = max(int((ranked >= ranked[0] - FAR).sum()), 3)
-    noise, freedom = noise_of_a_seed(looks[:n_best])
-    if freedom:
-        return max(FAR, 10 * noise)
-    reach = FAR  # widened from the best on, as half of a search may be hopeless
-    while (wider := typical_reach(ranked[ranked >= ranked[0] - reach])) > reach:
-        reach = wider
-    return reach
-
-
 def difference(best: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
     """Best minus reference over the seeds both have; None if there are none or an accuracy is NaN."""
     by_seed = {seed: best[seed] - reference[seed] for seed in best if seed in reference}
@@ -219,10 +184,10 @@ def setting_of(trials: pd.DataFrame, row: int) -> Setting:
     return Setting(
         number=int(trial["number"]),
         params=params_of(trial, param_columns(trials)),
-        val_by_seed=_by_seed(trial["seeds"], trial["val_accuracy"]),
-        test_by_seed=_by_seed(trial["seeds"], trial["test_accuracy"]),
-        bits_by_seed=_by_seed(trial["seeds"], trial["bits_per_character"]),
-        test_bits_by_seed=_by_seed(trial["seeds"], trial["test_bits_per_character"]),
+        val_by_seed=by_seed(trial["seeds"], trial["val_accuracy"]),
+        test_by_seed=by_seed(trial["seeds"], trial["test_accuracy"]),
+        bits_by_seed=by_seed(trial["seeds"], trial["bits_per_character"]),
+        test_bits_by_seed=by_seed(trial["seeds"], trial["test_bits_per_character"]),
         runs=(),
         **{key: float(trial[key]) for key in ("inference_flops", "train_flops", "realised_sparsity", "seconds")},
     )
@@ -232,11 +197,6 @@ def params_of(trial: "pd.Series[Any]", columns: Mapping[str, str]) -> Params:
     """The searched parameters of one row, as plain Python values; those not set yet are left out."""
     values = {name: trial[column] for name, column in columns.items() if not pd.isna(trial[column])}
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
-
-
-def _by_seed(seeds: Sequence[int], values: Sequence[float]) -> dict[int, float]:
-    # A list of another length cannot be told apart by seed; it counts as not there.
-    return dict(zip(seeds, values, strict=True)) if len(seeds) == len(values) else {}
 
 
 def _reference_state(trials: pd.DataFrame) -> str | None:
@@ -250,9 +210,9 @@ def _verdict(
     reference: Setting | None,
     test: Difference | None,
     gain: Gain | None,
+    box: Box | None,
     margin: float,
     *,
-    n_compared: int,
     searched: bool,
     is_tuned: bool,
 ) -> Verdict:
@@ -264,12 +224,28 @@ def _verdict(
         return Verdict.NOT_TUNED
     if reference is None:
         return Verdict.NO_REFERENCE
-    if best.number == reference.number:
-        return Verdict.REFERENCE_IS_BEST if n_compared > 1 else Verdict.ONLY_REFERENCE
-    if test is None:
+    if best.number != reference.number and test is None:
         return Verdict.NO_TEST
+    return verdict_of(gain, box, margin, is_reference=best.number == reference.number)
+
+
+def verdict_of(gain: Gain | None, box: Box | None, margin: float, *, is_reference: bool) -> Verdict:
+    """What is said of a best and a reference that can be compared.
+
+    Args:
+        gain: of the best over the reference.
+        box: what is known of settings that were not tried.
+        margin: a gain below this is not worth tuning for.
+        is_reference: whether the best is the reference itself.
+    """
+    if is_reference and (box is None or not box.n_tried):
+        return Verdict.ONLY_REFERENCE
+    if box is not None and box.holds_less_than(margin):
+        return Verdict.DOES_NOT_PAY
+    if is_reference:
+        return Verdict.REFERENCE_IS_BEST
     if gain is None:
         return Verdict.NO_INTERVAL
-    if gain.at_most < margin:  # also where a gain is shown, but too small a one
-        return Verdict.DOES_NOT_PAY
-    return Verdict.PAYS if gain.at_least > 0 else Verdict.UNDECIDED
+    if gain.high < margin:  # also where a gain is shown, but too small a one
+        return Verdict.NOTHING_FOUND
+    return Verdict.PAYS if gain.low > 0 else Verdict.UNDECIDED

@@ -85,7 +85,11 @@ class Comparison:
 def compare(campaigns: Sequence[tuple[pd.DataFrame, Provenance]], margin: float = MARGIN) -> Comparison:
     """Compare campaigns, each a frame and its provenance; the first is what the others are compared with."""
     members = tuple(
-        Member(frame, provenance, analyse(frame, provenance.campaign, margin, labels=provenance.labels))
+        Member(
+            frame,
+            provenance,
+            analyse(frame, provenance.campaign, margin, labels=provenance.labels, search=provenance.spec.search),
+        )
         for frame, provenance in campaigns
     )
     gaps = tuple(gap for other in members[1:] for gap in _gaps(members[0], other))

@@ -12,7 +12,11 @@ from studies.reporting.result_words import verdict
 from studies.reporting.svg import LIGHT, WIDTH, Drawing, Hover, finish, house_style, panels
 from studies.reporting.wording import percent, setting
 
-WHY_NO_GAIN = {Verdict.REFERENCE_IS_BEST: "reference is best", Verdict.ONLY_REFERENCE: "only the reference"}
+WHY_NO_GAIN = {
+    Verdict.REFERENCE_IS_BEST: "reference is best",
+    Verdict.DOES_NOT_PAY: "reference is best",
+    Verdict.ONLY_REFERENCE: "only the reference",
+}
 """What stands where a gain would."""
 
 

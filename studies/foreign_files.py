@@ -14,7 +14,7 @@ from studies.frame import param_columns
 from studies.reporting.findings import Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.section import Section
-from studies.reporting.summary import GENERATOR, SCHEMA_VERSION
+from studies.reporting.summary import BOX, GENERATOR, SCHEMA_VERSION
 from studies.reporting.summary_schema import Key, object_schema
 from studies.reporting.trials_csv import json_cell, text_cell
 from studies.search_space import Value
@@ -58,6 +58,7 @@ KEYS: Mapping[str, Key | str] = {
     "direction": Key("text", "which values are better", ("minimize", "maximize")),
     "answer": Key("text", "the result in a sentence or two"),
     "verdict": Key("text", "what the gain allows to say", tuple(Verdict)),
+    "is_provisional": Key("boolean", "whether trials wait or run, so that the verdict may still change"),
     "concerns[].weight": Key("text", '"warning" if it touches the conclusion, else "note"', ("warning", "note")),
     "concerns[].text": Key("text", "what makes the result less trustworthy"),
     "params": Key("texts", "names of the parameters"),
@@ -66,13 +67,14 @@ KEYS: Mapping[str, Key | str] = {
     **{f"reference.{name}": key.about("the reference") for name, key in _TRIAL.items()},
     **{f"best.{name}": key.about("the best") for name, key in _TRIAL.items()},
     **{f"gain.{name}": key.about("without luck") for name, key in _GAIN.items()},
+    **{f"box.{name}": key.about("the search box") for name, key in BOX.items()},
     **{f"evidence.{key}": meaning for key, meaning in EVIDENCE_KEYS.items()},
     "versions": Key("settings", "of the programs that wrote the report"),
     "files": Key("texts", "what the report consists of, relative to its folder"),
 }
 """What summary.json holds of such a study; see `studies.reporting.summary.KEYS`."""
 
-ABSENT = ("reference", "best", "gain")
+ABSENT = ("reference", "best", "gain", "box")
 """Objects that are null where they do not exist."""
 
 
@@ -105,6 +107,7 @@ def foreign_summary(
         "direction": "minimize" if study.minimises else "maximize",
         "answer": answer,
         "verdict": str(finding.verdict),
+        "is_provisional": pair.is_provisional,
         "concerns": [{"weight": concern.weight, "text": concern.text} for concern in concerns],
         "params": list(study.search),
         "margin": finding.margin,
@@ -112,6 +115,7 @@ def foreign_summary(
         "reference": trial(pair.reference),
         "best": trial(pair.best),
         "gain": None if finding.gain is None else {name: getattr(finding.gain, name) for name in _GAIN},
+        "box": None if pair.box is None else {name: getattr(pair.box, name) for name in BOX},
         "evidence": {section.name: dict(section.summary) for section in sections if section.summary},
         "versions": dict(study.versions),
         "files": list(files),

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.analysis import analyse
+from studies.analysis import analyse, verdict_of
+from studies.box import Box
 from studies.coordinates import coordinates
 from studies.foreign import FOREIGN_STATES, ForeignStudy
 from studies.frame import param_columns
-from studies.gain import MOST, Gain, estimate_gain, typical_reach
+from studies.gain import MOST, Gain, estimate_gain
+from studies.pair_gain import box_around, typical_reach
 from studies.repeats import Settings, by_setting
 from studies.reporting.contained import attempt
 from studies.reporting.findings import Analysis, PairResult, Setting, Verdict
@@ -79,13 +81,11 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """What the gain allows to say."""
+        if self.pair.verdict is Verdict.REFERENCE_IS_BEST:
+            return verdict_of(None, self.pair.box, self.margin, is_reference=True)
         if self.pair.verdict is not Verdict.NO_TEST:
             return self.pair.verdict
-        if self.gain is None:
-            return Verdict.NO_INTERVAL
-        if self.gain.at_most < self.margin:
-            return Verdict.DOES_NOT_PAY
-        return Verdict.PAYS if self.gain.at_least > 0 else Verdict.UNDECIDED
+        return verdict_of(self.gain, self.pair.box, self.margin, is_reference=False)
 
 
 def find(study: ForeignStudy, margin: float = 0.0) -> Finding:
@@ -99,11 +99,12 @@ def find(study: ForeignStudy, margin: float = 0.0) -> Finding:
         reference=_with_runs(found.pairs[0].reference, settings),
         best=_with_runs(found.pairs[0].best, settings),
     )
+    known = attempt("The gain", lambda: _gain_and_box(study, pair, settings, margin))
+    failed = known if isinstance(known, Text) else None
+    gain, box = (None, None) if isinstance(known, Text) else known
+    pair = dataclasses.replace(pair, box=box)
     analysis = Analysis(study.name, found.params, (pair,), None, margin, study.measure)
-    gain = attempt("The gain", lambda: _gain(study.frame, pair, settings))
-    if isinstance(gain, Text):
-        return Finding(study, settings, analysis, None, margin, gain)
-    return Finding(study, settings, analysis, gain, margin)
+    return Finding(study, settings, analysis, gain, margin, failed)
 
 
 def _with_runs(setting: Setting | None, settings: Settings) -> Setting | None:
@@ -112,18 +113,19 @@ def _with_runs(setting: Setting | None, settings: Settings) -> Setting | None:
     return dataclasses.replace(setting, runs=settings.runs[setting.number])
 
 
-def _gain(frame: pd.DataFrame, pair: PairResult, settings: Settings) -> Gain | None:
-    """The gain that the response of the better trials supports; `studies.analysis` does the same with seeds.
+def _gain_and_box(
+    study: ForeignStudy, pair: PairResult, settings: Settings, margin: float
+) -> tuple[Gain | None, Box | None]:
+    """The gain that the response of the better trials supports, and what the box may hold beside the best.
 
-    Where all settings ran equally often, their runs tell the noise as seeds do. Else each run is a look of its own.
+    `studies.pair_gain` does the same with seeds. Where all settings ran equally often, their runs tell the noise as
+    seeds do. Else each run is a look of its own.
     """
     best, reference = pair.best, pair.reference
-    if best is None or reference is None or best.number == reference.number:
-        return None
-    if sum(map(len, settings.runs.values())) < FEWEST:
-        return None
+    if best is None or reference is None:
+        return None, None
     evenly = settings.evenly_repeated
-    complete = settings.frame if evenly else frame
+    complete = settings.frame if evenly else study.frame
     complete = complete[(complete["state"] == "complete") & complete["value"].map(math.isfinite)]
     complete = complete.set_axis(complete["number"].astype(int).to_list())
     ranked = complete.sort_values(["value", "number"], ascending=[False, True], kind="stable")
@@ -131,13 +133,21 @@ def _gain(frame: pd.DataFrame, pair: PairResult, settings: Settings) -> Gain | N
     near = ranked[values >= values[0] - typical_reach(values)]  # what is far below says nothing about the top
     thinned = near.index[:: math.ceil(len(near) / MOST)]
     chosen = list(dict.fromkeys([best.number, reference.number, *thinned]))
-    points, groups = coordinates(complete.loc[chosen], param_columns(frame))
+    columns = param_columns(study.frame)
     if evenly:
         looks = np.array([settings.values[number] for number in chosen])
     else:
         looks = complete.loc[chosen, "value"].to_numpy(float)[:, None]
     spread = float(looks.mean(1).std())
-    if not spread:
-        return None
-    found = estimate_gain(points, looks / spread, best=0, reference=1, groups=groups)
-    return found and found.times(spread)
+    is_enough = sum(map(len, settings.runs.values())) >= FEWEST and spread > 0
+    is_reference = best.number == reference.number
+    gain = None
+    if is_enough and not is_reference:
+        points, groups = coordinates(complete.loc[chosen], columns)
+        found = estimate_gain(points, looks / spread, best=0, reference=1, groups=groups)
+        gain = found and found.times(spread)
+    small = is_reference if gain is None else gain.high < margin
+    box = box_around(
+        complete, columns, study.search, reference.number, chosen, looks, gain, asks_more=is_enough and small
+    )
+    return gain, box

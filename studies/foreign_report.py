@@ -20,10 +20,11 @@ from studies.names import as_they_are
 from studies.report import FORM, Form, WrittenReport
 from studies.reporting.computing import computing
 from studies.reporting.figure_style import drawn_in
-from studies.reporting.findings import Setting, Verdict
+from studies.reporting.findings import PairResult, Setting, Verdict
 from studies.reporting.health import Concern
 from studies.reporting.page import Page
 from studies.reporting.report_folder import replace_files
+from studies.reporting.result_words import left
 from studies.reporting.section import Block, Section, Text
 from studies.reporting.trial_figures import curves, parameters
 from studies.reporting.wording import NOT_KNOWN, count, listed, searched, setting
@@ -82,9 +83,7 @@ def answer(finding: Finding) -> str:
             return f"{best}. The reference violates a constraint, so there is nothing to compare it with."
         return f"{best}. Without a finished reference there is nothing to compare it with."
     if pair.best.number == pair.reference.number:
-        among = count(pair.n_compared, "setting" if finding.settings.repeated else "trial")
-        reached = _reached(pair.reference, study)
-        return f"Nothing beat the reference, which has {measure.name} {reached}, among {among}."
+        return f"{_nothing_better(finding)}{_provisional(pair)}"
     lead = pair.best.val_accuracy.mean - pair.reference.val_accuracy.mean
     better = measure.difference(lead).removeprefix("+")
     sentence = f"{best}, the reference {_reached(pair.reference, study)}: better by {better}."
@@ -92,7 +91,28 @@ def answer(finding: Finding) -> str:
         once = "" if finding.settings.repeated else "each setting ran once, and "
         why = "it could not be computed" if finding.failed else f"{once}the trials are too few"
         return f"{sentence} How much of that is luck cannot be told: {why}."
-    return f"{sentence} {_claim(finding, finding.gain)}"
+    return f"{sentence} {_claim(finding, finding.gain)}{_provisional(pair)}"
+
+
+def _nothing_better(finding: Finding) -> str:
+    pair, measure = finding.pair, finding.study.measure
+    assert pair.reference is not None
+    reached = f"the reference, which has {measure.name} {_reached(pair.reference, finding.study)}"
+    if finding.verdict is Verdict.DOES_NOT_PAY and pair.box is not None and pair.box.high is not None:
+        return f"Nothing beat {reached}, and {_box_gives(finding, pair.box.high)}."
+    if pair.box is None or not pair.box.n_tried:
+        return f"Nothing was tried but {reached}."
+    return f"No setting better than {reached}, was found among {pair.box.n_tried}{left(pair.box)}."
+
+
+def _box_gives(finding: Finding, high: float) -> str:
+    most = finding.study.measure.difference(max(high, 0))
+    return f"no setting of the box gains more than {most} (upper end of a 95 % interval), below {finding.margin:g}"
+
+
+def _provisional(pair: PairResult) -> str:
+    unfinished = count(pair.n_unfinished, "trial")
+    return f" Provisional: {unfinished} not finished." if pair.is_provisional else ""
 
 
 def _claim(finding: Finding, gain: Gain) -> str:
@@ -100,9 +120,11 @@ def _claim(finding: Finding, gain: Gain) -> str:
     remains = f"Without the winner's luck {difference(gain.mean)} is expected to remain ({_interval(finding, gain)})"
     match finding.verdict:
         case Verdict.PAYS:
-            return f"{remains}: with 95 % confidence there is a gain."
-        case Verdict.DOES_NOT_PAY:
-            return f"{remains}: with 95 % confidence the gain is below {finding.margin:g}."
+            return f"{remains}: there is a gain."
+        case Verdict.DOES_NOT_PAY if finding.pair.box is not None and finding.pair.box.high is not None:
+            return f"{remains}, and {_box_gives(finding, finding.pair.box.high)}."
+        case Verdict.NOTHING_FOUND:
+            return f"{remains}: the best found gains less than {finding.margin:g}; the box may hold better settings."
         case _:
             return f"{remains}: whether there is a gain is undecided."
 
@@ -193,15 +215,13 @@ def _chance(finding: Finding) -> str:
 
 
 def _worth(finding: Finding) -> str:
-    """How often such an interval held the truth where that is known: tests/studies/test_foreign_truth.py."""
-    if finding.gain is None:
+    """What is known of such intervals: tests/studies/test_foreign_truth.py."""
+    if finding.gain is None or not finding.pair.counts["pruned"]:
         return ""
-    if finding.pair.counts["pruned"]:
-        return (
-            "Of 100 simulated studies with trials stopped early, the interval held the truth in 84 to 96, as those "
-            "that go on to the end are the lucky, too. "
-        )
-    return "Of 100 simulated studies, the interval held the truth in 91 to 98. "
+    return (
+        "Where trials were stopped early, such intervals hold the truth less often than they say, as those that go on "
+        "to the end are the lucky, too. "
+    )
 
 
 def _first_screen(finding: Finding) -> tuple[Block, ...]:

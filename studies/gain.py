@@ -1,10 +1,15 @@
-"""What tuning gained on test, without the winner's luck. Pure functions of numbers.
+"""What the best found gains on test, without the winner's luck. Pure functions of numbers.
 
 The best of many on validation owes part of its lead to luck, and its test accuracy shares that luck, because both are
 measured on the same trained networks. So the gain is not read off the best trial alone. All trials of a pair are seen
 as noisy looks at one response that changes smoothly with the parameters (a Gaussian process); how noisy, is known from
-the seeds of each trial; and the gain is what this response has between the best trial and the reference. Where the
-looks differ by no more than noise, the response is flat and the lead melts away; where neighbours agree, it stays.
+the seeds of each trial (`studies.seed_noise`); and the gain is what this response has between the best trial and the
+reference. Where the looks differ by no more than noise, the response is flat and the lead melts away; where neighbours
+agree, it stays.
+
+A response may be smooth but for a hill too narrow for any other trial to see. So best and reference may each be off the
+smooth response, by as much as `HILLS` says. With one seed the noise may be wider there, too, and nothing can tell it
+from a hill.
 
 How smooth the response is and how far it ranges is not known. Rather than at the most likely values, it is averaged
 over `DRAWS` of them, each weighted by how well it explains the trials.
@@ -19,9 +24,11 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern
 
+from studies.seed_noise import noise_of_a_seed, seed_noise
+
 Array = NDArray[np.float64]
 
-DRAWS = 128
+DRAWS = 64
 """Smoothness and range are averaged over so many values, spread evenly (a Sobol sequence)."""
 
 LENGTHS = (0.15, 10.0)
@@ -36,6 +43,21 @@ NOISES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 With half as many, twice and more apart, none need be near the truth, and 95 % intervals held in 91 of 100 simulations.
 """
 
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it, but for their whole numbers, lie evenly in [0, 1] (an additive recurrence)."""
+
+OFF = 0.2
+"""How likely best and reference each are off the smooth response beforehand.
+
+With 0.05 intervals on narrow hills held in 88 of 100 simulations, with 0.2 in 93.
+"""
+
+HILLS = (1.0, 2.5, 6.0, 15.0)
+"""How far, in standard deviations of a look, all as likely."""
+
+LUCKS = (1.0, 2.5)
+"""With one seed: how much wider the noise of best and reference may be, as likely and counted in the same way."""
+
 FEWEST = 3
 """Fewer trials say nothing about a response."""
 
@@ -47,9 +69,6 @@ MOST_SEEDS = 100
 
 FAR = 0.02
 """Trials further below the best than this, or than ten times the noise, say nothing about what happens near it."""
-
-TYPICAL = 3.0
-"""Where no seeds tell the noise: trials below the best by more than so many times the distance to the middle one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,7 @@ class Gain:
         noise: standard deviation of one network's test accuracy around its setting's, a seed's share taken out; NaN
             where one seed leaves it unknown.
         freedom: degrees of freedom that its noise is known with.
+        alike: share of that noise which near settings have in common; 0 where the seeds do not show that.
     """
 
     mean: float
@@ -75,10 +95,11 @@ class Gain:
     at_most: float
     std: float
     noise: float
-    freedom: int
+    freedom: float
+    alike: float = 0.0
 
     def more_seeds(self, margin: float) -> int | None:
-        """How many further seeds of best and reference would show that tuning pays, or that it gains below `margin`.
+        """How many further seeds of best and reference would show that the best gains, or gains below `margin`.
 
         Supposing that they confirm the mean, and what is known of the noise. Each brings one more difference of the
         two, with a variance of 2 `noise`², and one more degree of freedom to Student's t.
@@ -87,11 +108,11 @@ class Gain:
             The smallest number that is enough; None where the seeds there are settle it, where even `MOST_SEEDS` more
             would not, or where one seed leaves the noise unknown.
         """
-        if self.at_least > 0 or self.at_most < margin or not math.isfinite(self.noise):
+        if self.low > 0 or self.high < margin or not math.isfinite(self.noise):
             return None
-        reaches = ((self.mean, self.mean - self.at_least), (margin - self.mean, self.at_most - self.mean))
-        now, n = stats.t.ppf(0.95, self.freedom), np.arange(1, MOST_SEEDS + 1)
-        quantiles = stats.t.ppf(0.95, self.freedom + n)
+        reaches = ((self.mean, self.mean - self.low), (margin - self.mean, self.high - self.mean))
+        now, n = stats.t.ppf(0.975, self.freedom), np.arange(1, MOST_SEEDS + 1)
+        quantiles = stats.t.ppf(0.975, self.freedom + n)
         enough = np.zeros(MOST_SEEDS, bool)
         for reach, width in reaches:
             std = width / now
@@ -100,8 +121,8 @@ class Gain:
 
     def times(self, scale: float) -> "Gain":
         """The same gain in another unit, of which there are `scale` in one of this."""
-        lengths = {name: scale * value for name, value in vars(self).items() if name != "freedom"}
-        return Gain(**lengths, freedom=self.freedom)
+        lengths = {name: scale * value for name, value in vars(self).items() if name not in ("freedom", "alike")}
+        return Gain(**lengths, freedom=self.freedom, alike=self.alike)
 
 
 def paired_gain(by_seed: Sequence[float]) -> Gain | None:
@@ -119,39 +140,6 @@ def paired_gain(by_seed: Sequence[float]) -> Gain | None:
     return mixture.gain(std / math.sqrt(2))
 
 
-def noise_of_a_seed(accuracies: Array) -> tuple[float, int]:
-    """How far a network's accuracy strays from what its trial and its seed make one expect.
-
-    The residual of a two-way analysis of variance: a seed that is easy for all says nothing about their order.
-
-    Args:
-        accuracies: trials by seeds, the same seeds for all.
-
-    Returns:
-        Its standard deviation and degrees of freedom; NaN and 0 for one seed or one trial.
-    """
-    n_trials, n_seeds = accuracies.shape
-    freedom = (n_trials - 1) * (n_seeds - 1)
-    if freedom == 0:
-        return math.nan, 0
-    residual = accuracies - accuracies.mean(1, keepdims=True) - accuracies.mean(0, keepdims=True) + accuracies.mean()
-    return math.sqrt(float((residual**2).sum()) / freedom), freedom
-
-
-def typical_reach(values: Array) -> float:
-    """How far below the best the trials lie that are no outliers, told by their values alone.
-
-    Of values that are all the same but for noise the middle one is about two standard deviations below the best of two
-    dozen, so that this cuts off none of them, nor most of a smooth response. To leave out what noise put low would make
-    the others look surer and the reference better than they are: in simulations 87 to 92 % of 95 % intervals at twice
-    the distance held, and 91 to 97 % of these.
-
-    Of values that tie each counts once, lest a top that half of the trials reach leaves nothing but itself.
-    """
-    distinct = np.unique(values)
-    return TYPICAL * float(distinct[-1] - np.median(distinct))
-
-
 def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int, groups: Sequence[int]) -> Gain | None:
     """The gain of a trial over the reference; None where the trials allow no statement.
 
@@ -162,19 +150,59 @@ def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int
         reference: row of the reference, another one.
         groups: for each coordinate the parameter it belongs to, from 0: a choice has several coordinates.
     """
-    noise, freedom = noise_of_a_seed(accuracies)
-    looks = accuracies.mean(1)
-    seen = float(looks.std())
-    if len(looks) < FEWEST or seen == 0 or (freedom > 0 and noise < 1e-9):
+    looks = Looks.of(points, accuracies)
+    if looks is None:
         return None
-    error = noise / math.sqrt(accuracies.shape[1])
-    errors = np.array([error / seen] if freedom else NOISES)
-    between = _Between(points, (looks - looks.mean()) / seen, best, reference)
-    found = [between.look(kernel, errors**2) for kernel in kernels(groups, DRAWS)]
+    between = _Between(points, looks.values, best, reference, has_seeds=accuracies.shape[1] > 1)
+    found = [between.look(kernel, looks.noises(i)) for i, kernel in enumerate(kernels(groups, DRAWS))]
     likelihood, means, variances = (np.concatenate(column) for column in zip(*found, strict=True))
     weights = np.exp(likelihood - likelihood.max())
     weights /= weights.sum()
-    return Mixture(weights, means * seen, np.sqrt(variances) * seen, freedom or len(looks) - 1).gain(noise)
+    mixture = Mixture(weights, means * looks.scale, np.sqrt(variances) * looks.scale, looks.freedom)
+    return mixture.gain(noise_of_a_seed(accuracies)[0], looks.alike)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the trials reached, in standard deviations of all of it, and how noisy that is.
+
+    Attributes:
+        values: one a trial, their mean is 0.
+        scale: accuracy of their unit.
+        covariances: of their noise, as it may be; ways by trials by trials.
+        weights: how likely each way is; with one seed all are alike, and the looks decide.
+        freedom: degrees of freedom of the noise.
+        alike: share of the noise that near settings have in common; 0 where the seeds do not show that.
+    """
+
+    values: Array
+    scale: float
+    covariances: Array
+    weights: Array | None
+    freedom: float
+    alike: float
+
+    @classmethod
+    def of(cls, points: Array, accuracies: Array) -> "Looks | None":
+        """From accuracies, trials by seeds; None where they are too few or do not differ."""
+        noise, freedom = noise_of_a_seed(accuracies)
+        means = accuracies.mean(1)
+        scale = float(means.std())
+        if len(means) < FEWEST or scale == 0 or (freedom > 0 and noise < 1e-9):
+            return None
+        values = (means - means.mean()) / scale
+        if not freedom:
+            covariances = np.array(NOISES)[:, None, None] ** 2 * np.eye(len(means))
+            return cls(values, scale, covariances, None, len(means) - 1, 0.0)
+        seeds = seed_noise(points, accuracies)
+        return cls(values, scale, seeds.covariances / scale**2, seeds.weights, seeds.freedom, seeds.alike)
+
+    def noises(self, draw: int) -> Array:
+        """The covariances to look at with one draw of the response: all of them, or one drawn by its weight."""
+        if self.weights is None:
+            return self.covariances
+        place = draw * GOLDEN % 1.0  # spread evenly, whatever the number of draws
+        return self.covariances[[int(np.searchsorted(np.cumsum(self.weights)[:-1], place))]]
 
 
 def kernels(groups: Sequence[int], n: int) -> list[Kernel]:
@@ -197,23 +225,42 @@ class _Between:
     looks: Array
     best: int
     reference: int
+    has_seeds: bool
 
     def look(self, kernel: Kernel, noises: Array) -> tuple[Array, Array, Array]:
         """Log likelihood of the looks but for a constant, and mean and variance of the difference.
 
-        Each has a value for each of `noises`, the variances that a look may have around the response: all at once, as
-        most of the time would else go into the same kernel. Rasmussen and Williams, Gaussian Processes for Machine
-        Learning (2006), algorithm 2.1.
+        Each has a value for each of `noises` (ways by trials by trials), all at once, as most of the time would else go
+        into the same kernel, and for each way to be off the response. Rasmussen and Williams, Gaussian Processes for
+        Machine Learning (2006), algorithm 2.1; a hill on one trial adds to the covariance a matrix of rank one, so that
+        its likelihood, and what it does to the difference, follow from the same factor (Sherman and Morrison).
         """
         covariance = kernel(self.points)
-        own = np.maximum(noises, 1e-8)[:, None, None] * np.eye(len(self.looks))
-        factors = np.linalg.cholesky(covariance + own)
+        factors = np.linalg.cholesky(covariance + noises + 1e-8 * np.eye(len(self.looks)))
         apart = covariance[self.best] - covariance[self.reference]
-        seen, shared = np.moveaxis(np.linalg.solve(factors, np.stack([self.looks, apart], axis=1)), 2, 0)
+        at = np.eye(len(self.looks))[[self.best, self.reference]]
+        solved = np.moveaxis(np.linalg.solve(factors, np.column_stack([self.looks, apart, *at])), 2, 0)
+        seen, shared = solved[:2]
         diagonals = np.diagonal(factors, axis1=1, axis2=2)
         likelihood = -(seen**2).sum(1) / 2 - np.log(diagonals).sum(1)
-        variance = apart[self.best] - apart[self.reference] - (shared**2).sum(1)
-        return likelihood, (seen * shared).sum(1), np.maximum(variance, 1e-12)
+        mean, variance = (seen * shared).sum(1), apart[self.best] - apart[self.reference] - (shared**2).sum(1)
+        found = [(likelihood + math.log(1 - 2 * OFF), mean, variance)]
+        for trial, sign, own in ((self.best, 1, solved[2]), (self.reference, -1, solved[3])):
+            known, pull, share = (own**2).sum(1), (own * seen).sum(1), (own * shared).sum(1)
+            ways = [(height, sign, OFF / len(HILLS)) for height in HILLS]
+            ways += [] if self.has_seeds else [(width, 0, OFF / len(LUCKS)) for width in LUCKS]
+            for height, moves, prior in ways:
+                added = height**2 * noises[:, trial, trial]
+                widened = 1 + added * known
+                found.append(
+                    (
+                        likelihood + math.log(prior) - np.log(widened) / 2 + added * pull**2 / widened / 2,
+                        mean + (moves - share) * added * pull / widened,
+                        variance + (moves - share) ** 2 * added / widened,
+                    )
+                )
+        likelihoods, means, variances = (np.concatenate(column) for column in zip(*found, strict=True))
+        return likelihoods, means, np.maximum(variances, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -230,12 +277,12 @@ class Mixture:
     weights: Array
     means: Array
     scales: Array
-    freedom: int
+    freedom: float
 
-    def gain(self, noise: float) -> Gain:
+    def gain(self, noise: float, alike: float = 0.0) -> Gain:
         """This distribution as a result."""
         low, high, at_least, at_most = map(self.quantile, (0.025, 0.975, 0.05, 0.95))
-        return Gain(self.mean(), low, high, at_least, at_most, self.std(), noise, self.freedom)
+        return Gain(self.mean(), low, high, at_least, at_most, self.std(), noise, self.freedom, alike)
 
     def mean(self) -> float:
         """Its expected value."""

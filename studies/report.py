@@ -111,7 +111,11 @@ def render_report(
 
 
 def _known(frame: pd.DataFrame, provenance: Provenance, margin: float) -> Evidence:
-    return Evidence(frame, analyse(frame, provenance.campaign, margin, labels=provenance.labels), provenance)
+    return Evidence(
+        frame,
+        analyse(frame, provenance.campaign, margin, labels=provenance.labels, search=provenance.spec.search),
+        provenance,
+    )
 
 
 SECTIONS: tuple[MakeSection, ...] = (
@@ -200,9 +204,9 @@ def _tuning(analysis: Analysis) -> tuple[Block, ...]:
     if analysis.tuned:
         note += (
             " The best was chosen on validation accuracy alone; test accuracy was read afterwards. The winner of many "
-            "is partly the luckiest, on test too: the gain is what the trials around it and the spread over seeds, "
-            "taken to be as wide for all trials near the best, leave of its lead. Below "
-            f"{100 * analysis.margin:g} points it is not worth tuning for (--margin)."
+            "is partly the luckiest, on test too: the gain is what the trials around it and the spread over seeds "
+            f"leave of its lead. Below {100 * analysis.margin:g} points it is not worth tuning for (--margin). Tuning "
+            "is said not to pay only where finished trials lie near all of the box and no place there gains as much."
         )
     if analysis.tuned and analysis.compared:
         alike = wording.listed(list(map(names.words, analysis.compared)))

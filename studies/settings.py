@@ -66,7 +66,7 @@ def best_settings(frame: pd.DataFrame, provenance: Provenance, pair: str | None 
         raise UnknownName(f"pair of {provenance.campaign}", pair, names)
     found = [
         BestSetting(plans[result.study], result, _values(plans[result.study], result))
-        for result in analyse(frame, provenance.campaign, labels=provenance.labels).pairs
+        for result in analyse(frame, provenance.campaign, labels=provenance.labels, search=provenance.spec.search).pairs
         if result.best is not None and pair in (None, result.study.partition("/")[2])
     ]
     if not found:
@@ -141,6 +141,7 @@ def _as_json(best: BestSetting) -> dict[str, Any]:
         "val_accuracy": _by_seed(trained.val_by_seed),
         "test_accuracy": _by_seed(trained.test_by_seed),
         "verdict": str(best.pair.verdict),
+        "is_provisional": best.pair.is_provisional,
         "sentence": verdict(best.pair),
     }
 

@@ -82,12 +82,12 @@ def answer_table(analysis: Analysis) -> Table:
                 "the reference itself" if _is_reference(pair) else _what(pair.best),
                 _test(pair.best),
                 gained(pair.gain) if pair.gain else NOT_KNOWN,
-                VERDICT_WORDS.get(pair.verdict, NOT_KNOWN),
+                _verdict(pair),
             )
         )
     header = (
         *("pair", *([] if common else ["reference"]), "reference, test", "best on validation", "best, test"),
-        *("gain in points (95 % interval)", "tuning"),
+        *("gain in points (95 % interval)", "verdict"),
     )
     if common:
         title += f". The reference is {common} everywhere"
@@ -105,9 +105,17 @@ def _common_reference(analysis: Analysis) -> str:
 VERDICT_WORDS = {
     Verdict.PAYS: "pays",
     Verdict.DOES_NOT_PAY: "does not pay",
-    Verdict.REFERENCE_IS_BEST: "does not pay",
+    Verdict.NOTHING_FOUND: "no better found",
+    Verdict.REFERENCE_IS_BEST: "no better found",
     Verdict.UNDECIDED: "undecided",
+    Verdict.NO_INTERVAL: "too few to say",
 }
+
+
+def _verdict(pair: PairResult) -> str:
+    """The verdict in a word or two, "pays so far" where trials are not finished."""
+    word = VERDICT_WORDS.get(pair.verdict)
+    return NOT_KNOWN if word is None else f"{word} so far" if pair.is_provisional else word
 
 
 def _reached_table(analysis: Analysis) -> Table:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from studies.coordinates import Array, Cube
 from studies.frame import param_columns
-from studies.gain import noise_of_a_seed
 from studies.reporting import marks
 from studies.reporting.findings import PairResult
 from studies.reporting.measure import ACCURACY, Measure
 from studies.reporting.section import Searched
 from studies.response import MOST, Response, fit
+from studies.seed_noise import noise_of_a_seed
 
 MOST_PAIRS = 12
 """A figure of pairs shows the first so many, and says so."""

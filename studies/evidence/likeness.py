@@ -17,10 +17,10 @@ from scipy import stats
 from studies.coordinates import Array
 from studies.evidence.finished import Model, accuracies, finished
 from studies.frame import param_columns
-from studies.gain import noise_of_a_seed
 from studies.reporting import marks
 from studies.reporting.findings import PairResult
 from studies.response import KEPT
+from studies.seed_noise import noise_of_a_seed
 
 FEWEST_SHARED = 5
 """Two pairs that trained so many settings alike are compared by these, others by their responses."""

@@ -20,12 +20,13 @@ from studies.coordinates import Array, Cube
 from studies.evidence.finished import MOST_PAIRS, accuracies, finished, models_of
 from studies.evidence.likeness import Likeness, likeness
 from studies.frame import param_columns
-from studies.gain import noise_of_a_seed, paired_gain
+from studies.gain import paired_gain
 from studies.reporting import marks
 from studies.reporting.findings import REACH, PairResult, Verdict
 from studies.reporting.section import Evidence
 from studies.response import MOST, fit
 from studies.search_space import Params, same_params, same_value
+from studies.seed_noise import noise_of_a_seed
 
 REFERENCE = "reference"
 
@@ -120,7 +121,8 @@ def _average(found: Sequence[tuple[float, float]], *, is_bounded: bool = True) -
 def _reference_cost(pair: PairResult) -> Cost | None:
     if pair.reference is None:
         return None
-    if pair.verdict is Verdict.REFERENCE_IS_BEST:
+    is_best = pair.best is not None and pair.best.number == pair.reference.number
+    if is_best and pair.verdict is not Verdict.ONLY_REFERENCE:
         return Cost(REFERENCE, pair.label, "same", 0.0, 0.0, 0.0)
     if pair.gain is None:
         return Cost(REFERENCE, pair.label, "unknown", math.nan, math.nan, math.nan)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
+from studies.box import Box
 from studies.gain import Gain
 from studies.reporting.measure import ACCURACY, Measure
 from studies.search_space import Params
@@ -26,15 +27,17 @@ class Verdict(enum.StrEnum):
     """What the gain on test from reference to best allows to say."""
 
     PAYS = "pays"
-    "With 95 % confidence there is a gain, and it is not shown to be below the margin."
+    "The 95 % interval of what the best found gains lies above 0, and is not shown to be below the margin."
     DOES_NOT_PAY = "does_not_pay"
-    "With 95 % confidence the gain is below the margin."
+    "Nothing in the box gains the margin: the box was seen, and the 95 % interval of the most it gives ends below."
+    NOTHING_FOUND = "nothing_found"
+    "The 95 % interval of what the best found gains ends below the margin; the box may hold better settings."
     UNDECIDED = "undecided"
     "Neither."
     NO_INTERVAL = "no_interval"
     "There is a difference but nothing says how sure it is: one seed, or the same difference on every seed."
     REFERENCE_IS_BEST = "reference_is_best"
-    "Nothing beat the reference on validation."
+    "Nothing that was tried beat the reference on validation; the box may hold better settings."
     ONLY_REFERENCE = "only_reference"
     "Nothing but the reference has finished."
     NOT_SEARCHED = "not_searched"
@@ -149,6 +152,7 @@ class PairResult:
             share its luck.
         gain: what is left of it without that luck; see `studies.gain`.
         margin: the gain, a fraction, below which tuning does not pay.
+        box: what is known of settings that were not tried; None where nothing was tuned or compared.
     """
 
     study: str
@@ -163,6 +167,12 @@ class PairResult:
     gain: Gain | None
     margin: float
     verdict: Verdict
+    box: Box | None = None
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether trials wait or run, so that the verdict may still change."""
+        return self.n_unfinished > 0
 
     @property
     def n_unfinished(self) -> int:

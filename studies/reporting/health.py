@@ -46,6 +46,7 @@ def concerns(frame: pd.DataFrame, analysis: Analysis, spec: StudySpec) -> tuple[
         *_reference(analysis),
         *_failed(frame),
         *_seeds(frame, analysis, spec.strategy.seeds),
+        *_alike(analysis),
         *_missing_values(frame),
         *_learned_nothing(analysis, spec),
         *_realised_sparsity(frame, analysis),
@@ -98,6 +99,17 @@ def _seeds(frame: pd.DataFrame, analysis: Analysis, planned: tuple[int, ...]) ->
         n = sum(not set(planned) <= set(seeds) for seeds in complete)
         which = f"seed{'s' if len(without) > 1 else ''} {', '.join(map(str, without))}"
         yield Concern("warning", f"{count(n, 'complete trial')} without {which}, though planned.")
+
+
+def _alike(analysis: Analysis) -> Iterator[Concern]:
+    for pair in analysis.pairs:
+        if pair.gain is not None and pair.gain.alike:
+            yield Concern(
+                "warning",
+                f"At {pair.label} a seed moves near settings alike ({100 * pair.gain.alike:.0f} % of its noise), so "
+                "that they confirm each other less than their number suggests. The interval of the gain is wider "
+                "for that; only more seeds make it narrower.",
+            )
 
 
 def _missing_values(frame: pd.DataFrame) -> Iterator[Concern]:

@@ -7,44 +7,83 @@ import math
 from collections import Counter
 
 from studies import names
-from studies.gain import MOST_SEEDS, Gain
-from studies.reporting.findings import Analysis, PairResult, Setting, Verdict
-from studies.reporting.wording import count, decimals, interval, listed, percent, points, seeds, setting
+from studies.box import UNSEEN, Box
+from studies.gain import FEWEST, MOST_SEEDS, Gain
+from studies.reporting.findings import Analysis, Difference, PairResult, Setting, Verdict
+from studies.reporting.wording import count, decimals, interval, listed, percent, points, seeds, setting, signed
 
 NAMED = 3
 """So many pairs in which tuning pays have their names in the answer; all are in the table below it."""
 
 
 def claim(pair: PairResult) -> str:
-    """What the gain of a pair comes to, in a clause: "tuning gains at least 0.3 points: it pays"."""
-    gain = pair.gain
+    """What reference and best come to, in a clause: "the best found gains 0.5 points (…): it pays"."""
+    said = _claim(pair)
+    return f"{said} (provisional: {_unfinished(pair.n_unfinished)})" if pair.is_provisional else said
+
+
+def _claim(pair: PairResult) -> str:
+    gain, margin = pair.gain, f"{100 * pair.margin:g}"
+    if pair.verdict is Verdict.DOES_NOT_PAY and pair.box is not None and pair.box.high is not None:
+        most = f"{100 * max(pair.box.high, 0):.2f}"
+        return (
+            f"no setting of the box gains more than {most} points (upper end of a 95 % interval): tuning does not pay "
+            f"at a margin of {margin}"
+        )
+    if pair.verdict is Verdict.REFERENCE_IS_BEST and pair.box is not None:
+        return f"no better setting was found among {pair.box.n_tried}{left(pair.box)}"
     assert gain is not None
     digits = decimals(gain.std)
-    margin = f"{100 * pair.margin:g}"
-    match pair.verdict:
-        case Verdict.PAYS:
-            least = f"{100 * gain.at_least:.{digits}f}"
-            return (
-                f"tuning gains {100 * gain.mean:.{digits}f} points, with 95 % confidence at least {least}: it pays"
-                if float(least)
-                else f"tuning gains {100 * gain.mean:.{digits}f} points, with 95 % confidence more than 0: it pays"
-            )
-        case Verdict.DOES_NOT_PAY:
-            most = f"{100 * max(gain.at_most, 0):.{max(digits, 2)}f}"
-            gains = f"at most {most} points" if float(most) else "nothing"
-            return f"with 95 % confidence tuning gains {gains}: not worth it at a margin of {margin}"
-        case _:
-            return f"tuning gains {interval(gain)} points (95 % interval): undecided, {_settled_by(gain, pair.margin)}"
+    if pair.verdict is Verdict.UNDECIDED:
+        needed = _settled_by(gain, pair.margin) if pair.counts["complete"] >= FEWEST else ""
+        return f"the best found gains {interval(gain)} points (95 % interval): undecided{needed}"
+    mean = signed(100 * gain.mean, digits).removeprefix("+")
+    found = f"the best found gains {mean} points (95 % interval {interval(gain)})"
+    if pair.verdict is Verdict.PAYS:
+        return f"{found}: it pays"
+    return f"{found}, less than the margin of {margin}{_unseen(pair.box)}"
+
+
+def left(box: Box) -> str:
+    """What may be better in a box in which nothing better was found, in a clause that goes on a sentence."""
+    if not box.better_share:
+        return ", and these are all others of the box"
+    return (
+        f"; better ones may still make up {share_in_words(box.better_share)} of the box (with 95 % confidence, had the "
+        "trials been drawn at random)"
+    )
+
+
+def share_in_words(share: float) -> str:
+    """A share as a whole number of percent, and a small one with a digit more; never 100 % for less than all."""
+    return f"{100 * share:.0f} %" if 0.1 <= share < 0.995 else f"{100 * share:.1f} %"
+
+
+def _unseen(box: Box | None) -> str:
+    """Why a gain below the margin is not the last word on the box."""
+    if box is None:
+        return ""
+    if box.out_of_sight > UNSEEN:
+        return f"; better ones may be left: {share_in_words(box.out_of_sight)} of the box is far from every trial"
+    return "; better ones may be left between the trials"
+
+
+def _unfinished(n: int) -> str:
+    return f"{count(n, 'trial')} {'is' if n == 1 else 'are'} not finished"
 
 
 def _settled_by(gain: Gain, margin: float) -> str:
-    """What it would take to decide, in a clause."""
+    """What it would take to decide, in a clause that goes on a sentence."""
     n = gain.more_seeds(margin)
     if n is not None:
-        return f"about {count(n, 'more seed')} would settle it"
+        return f", about {count(n, 'more seed')} would settle it"
     if math.isnan(gain.noise):
-        return "with one seed it cannot be told how many would settle it"
-    return f"it would take more than {count(MOST_SEEDS, 'more seed')} to settle it"
+        return ", with one seed it cannot be told how many would settle it"
+    return f", it would take more than {count(MOST_SEEDS, 'more seed')} to settle it"
+
+
+CLAIMS = (Verdict.PAYS, Verdict.DOES_NOT_PAY, Verdict.NOTHING_FOUND, Verdict.UNDECIDED, Verdict.REFERENCE_IS_BEST)
+"""Verdicts that say what tuning brought."""
 
 
 def headline(analysis: Analysis) -> str:
@@ -61,19 +100,19 @@ def pair_headline(pair: PairResult) -> str:
     parts = [f"reference {_reached(pair.reference)} test"] if pair.reference else []
     if pair.verdict is Verdict.ONLY_REFERENCE:
         return f"{pair.label}: {parts[0]}; nothing else has finished"
-    if pair.verdict is Verdict.REFERENCE_IS_BEST:
-        return f"{pair.label}: {parts[0]}; also the best of {pair.n_compared} on validation"
+    if pair.reference is not None and pair.best.number == pair.reference.number:
+        return f"{pair.label}: {parts[0]}; {claim(pair)}"
     best = "best" if pair.verdict is not Verdict.NOT_TUNED else "highest"
     parts.append(
         f"{best} of {pair.n_compared} on validation {_reached(pair.best)}" + ("" if pair.reference else " test")
     )
     if pair.verdict is Verdict.NOT_TUNED:
         return f"{pair.label}: {'; '.join(parts)}"
-    if pair.gain is not None:
+    if pair.verdict in CLAIMS:
         parts.append(claim(pair))
     elif pair.test_difference is not None:
         gap = pair.test_difference
-        parts.append(f"difference {points(gap)} over {seeds(gap.n)} (no interval)")
+        parts.append(f"difference {points(gap)} over {seeds(gap.n)} ({_why_no_interval(gap)})")
     else:
         said = verdict(pair).rstrip(".")
         parts.append(f"{said[0].lower()}{said[1:]}")
@@ -82,7 +121,7 @@ def pair_headline(pair: PairResult) -> str:
 
 def verdict(pair: PairResult) -> str:
     """What the pair's trials allow to say, in one sentence."""
-    if pair.gain is not None:
+    if pair.verdict in CLAIMS:
         said = claim(pair)
         return f"{said[0].upper()}{said[1:]}."
     gap = pair.test_difference
@@ -90,10 +129,10 @@ def verdict(pair: PairResult) -> str:
     match pair.verdict:
         case Verdict.NO_INTERVAL if gap and gap.n == 1:
             return f"Not enough to tell: {where}; one seed gives no interval, so this may be chance."
-        case Verdict.NO_INTERVAL:
+        case Verdict.NO_INTERVAL if gap and gap.low is None:
             return f"Not enough to tell: {where}, the same on every seed, which gives no usable interval."
-        case Verdict.REFERENCE_IS_BEST:
-            return f"Nothing beat the reference on validation among {count(pair.n_compared, 'trial')}."
+        case Verdict.NO_INTERVAL:
+            return f"Too few trials to say: {where}."
         case Verdict.ONLY_REFERENCE:
             return "Nothing to compare: only the reference has finished."
         case Verdict.NOT_SEARCHED if pair.best:
@@ -108,6 +147,10 @@ def verdict(pair: PairResult) -> str:
             return f"No comparison: {_why_no_test(pair)}."
         case _:
             return f"Nothing to compare: {_why_nothing(pair)}."
+
+
+def _why_no_interval(gap: Difference) -> str:
+    return "no interval" if gap.low is None else "too few trials to say"
 
 
 def sentence(pair: PairResult) -> str:
@@ -128,13 +171,17 @@ def answer(analysis: Analysis) -> str:
         return said if pair.gain is None else f"At {pair.label} {said[0].lower()}{said[1:]}"
     n = len(analysis.pairs)
     tally = Counter(pair.verdict for pair in analysis.pairs)
+    waits = analysis.n_unfinished and any(tally[kind] for kind in CLAIMS)
+    provisional = f" Provisional: {_unfinished(analysis.n_unfinished)}." if waits else ""
     for kind, text in _UNANIMOUS.items():
         if tally[kind] == n:
-            return text.format(margin=f"{100 * analysis.margin:g}")
+            shares = [pair.box.better_share for pair in analysis.pairs if pair.box is not None]
+            most = share_in_words(max(shares, default=1.0))
+            return text.format(margin=f"{100 * analysis.margin:g}", share=most) + provisional
     paid = tally[Verdict.PAYS]
     lead = f"Tuning pays in {paid} of {n} pairs" if paid else f"Tuning is not shown to pay in any of {n} pairs"
     told = [f"{_where(analysis, kind)} {text}" for kind, text in _IN_PAIRS.items() if tally[kind]]
-    return f"{lead}: {'; '.join(told)}."
+    return f"{lead}: {'; '.join(told)}.{provisional}"
 
 
 def _where(analysis: Analysis, kind: Verdict) -> str:
@@ -148,20 +195,31 @@ _UNANIMOUS = {
     Verdict.NOT_SEARCHED: "Nothing was searched: the table shows what the one setting of each pair reached.",
     Verdict.NOT_TUNED: "Nothing was tuned: trials differ in what is trained, which the sections below compare.",
     Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
-    Verdict.REFERENCE_IS_BEST: "Tuning does not pay: nothing beat the reference on validation in any pair.",
+    Verdict.REFERENCE_IS_BEST: (
+        "No better setting was found in any pair; better ones may still make up {share} of a box (with 95 % "
+        "confidence, had the trials been drawn at random)."
+    ),
     Verdict.ONLY_REFERENCE: "Only the reference of each pair has finished, so there is nothing to compare yet.",
     Verdict.DOES_NOT_PAY: (
-        "Tuning does not pay: in every pair it gains, with 95 % confidence, less than the margin of {margin} points."
+        "Tuning does not pay: in no pair does a setting of the box gain the margin of {margin} points (95 % intervals)."
     ),
-    Verdict.UNDECIDED: "Undecided: no pair has seeds enough to show a gain, nor that it is below {margin} points.",
-    Verdict.PAYS: "Tuning pays in every pair: it gains test accuracy with 95 % confidence.",
+    Verdict.NOTHING_FOUND: (
+        "In no pair does the best found gain the margin of {margin} points (95 % intervals); the boxes may hold better "
+        "settings."
+    ),
+    Verdict.UNDECIDED: (
+        "Undecided: no pair has seeds enough to show that the best found gains, nor that it gains less than {margin} "
+        "points."
+    ),
+    Verdict.PAYS: ("Tuning pays in every pair: the 95 % interval of what the best found gains on test lies above 0."),
 }
 _IN_PAIRS = {
-    Verdict.PAYS: "it gains test accuracy with 95 % confidence",
-    Verdict.DOES_NOT_PAY: "it gains less than the margin with 95 % confidence",
+    Verdict.PAYS: "the 95 % interval of what the best found gains on test lies above 0",
+    Verdict.DOES_NOT_PAY: "no setting of the box gains the margin (95 % intervals)",
+    Verdict.NOTHING_FOUND: "the best found gains less than the margin, and the box may hold better",
     Verdict.UNDECIDED: "more seeds are needed to tell",
-    Verdict.NO_INTERVAL: "there are too few seeds for an interval",
-    Verdict.REFERENCE_IS_BEST: "nothing beat the reference on validation",
+    Verdict.NO_INTERVAL: "there are too few trials or seeds to say",
+    Verdict.REFERENCE_IS_BEST: "no better setting was found, and the box may hold some",
     Verdict.ONLY_REFERENCE: "only the reference has finished",
     Verdict.NO_REFERENCE: "there is no finished reference",
     Verdict.NO_TEST: "valid test accuracies are missing",

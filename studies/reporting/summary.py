@@ -52,11 +52,12 @@ _DIFFERENCE = {
 }
 _GAIN = {
     "mean": Key("number", "the expected gain, a fraction"),
-    "low": Key("number", "lower end of its 95 % interval"),
+    "low": Key("number", "lower end of its 95 % interval; the verdict goes by these ends"),
     "high": Key("number", "upper end"),
     "at_least": Key("number", "it is above this with 95 % probability"),
     "at_most": Key("number", "it is below this with 95 % probability"),
     "std": Key("number", "its standard deviation"),
+    "alike": Key("number", "share of the noise that near settings have in common; 0 where the seeds do not show it"),
     "noise": Key(
         "number?", "standard deviation of one network's test accuracy around its setting's; null for one seed"
     ),
@@ -66,6 +67,19 @@ _GAIN = {
         "enough, or if one seed leaves the noise unknown",
     ),
 }
+BOX = {
+    "n_tried": Key("integer", "finished trials other than the reference"),
+    "better_share": Key(
+        "number", "where none of these beat the reference, settings that do may make up so much of the box (95 %)"
+    ),
+    "out_of_sight": Key("number", "share of the box that is far from every finished trial"),
+    "high": Key(
+        "number?",
+        "upper end of the 95 % interval of the most that the box gives; null where too much is out of sight to ask, or "
+        "the best found may gain the margin",
+    ),
+}
+"""Of settings that were not tried, `studies.box.Box`."""
 KEYS: Mapping[str, Key | str] = {
     "generator": Key("text", "what wrote the file", (GENERATOR,)),
     "schema_version": Key("integer", f"{SCHEMA_VERSION}; raised when a key changes its meaning or goes away"),
@@ -82,6 +96,7 @@ KEYS: Mapping[str, Key | str] = {
     **{f"pairs[].counts.{state}": Key("integer", f"trials {state}") for state in STATES},
     "pairs[].n_compared": Key("integer", "trials the best was chosen from: complete and pruned"),
     "pairs[].verdict": Key("text", "what the gain allows to say", tuple(Verdict)),
+    "pairs[].is_provisional": Key("boolean", "whether trials wait or run, so that the verdict may still change"),
     "pairs[].sentence": Key("text", "the verdict in words"),
     "pairs[].reference_state": Key("text?", "where the reference stands; null if no trial has its parameters"),
     **{f"pairs[].reference.{name}": key.about("the reference") for name, key in _SETTING.items()},
@@ -89,6 +104,7 @@ KEYS: Mapping[str, Key | str] = {
     **{f"pairs[].val_difference.{name}": key.about("validation, biased") for name, key in _DIFFERENCE.items()},
     **{f"pairs[].test_difference.{name}": key.about("test") for name, key in _DIFFERENCE.items()},
     **{f"pairs[].gain.{name}": key.about("on test, without luck") for name, key in _GAIN.items()},
+    **{f"pairs[].box.{name}": key.about("the search box") for name, key in BOX.items()},
     **{f"evidence.{key}": meaning for key, meaning in EVIDENCE_KEYS.items()},
     "provenance.spec": Key("object", "the specification the campaign was created from"),
     "provenance.spec_version": Key("integer", "version of its format"),
@@ -99,7 +115,7 @@ KEYS: Mapping[str, Key | str] = {
 }
 """Path of a key (`[]` for the elements of a list) to what it is and means."""
 
-ABSENT = tuple(f"pairs[].{name}" for name in ("reference", "best", "val_difference", "test_difference", "gain"))
+ABSENT = tuple(f"pairs[].{name}" for name in ("reference", "best", "val_difference", "test_difference", "gain", "box"))
 """Objects that are null where they do not exist."""
 
 
@@ -142,6 +158,7 @@ def _pair(pair: PairResult) -> dict[str, Any]:
         "counts": dict(pair.counts),
         "n_compared": pair.n_compared,
         "verdict": str(pair.verdict),
+        "is_provisional": pair.is_provisional,
         "sentence": verdict(pair),
         "reference_state": pair.reference_state,
         "reference": None if pair.reference is None else _setting(pair.reference),
@@ -149,6 +166,7 @@ def _pair(pair: PairResult) -> dict[str, Any]:
         "val_difference": None if pair.val_difference is None else _difference(pair.val_difference),
         "test_difference": None if pair.test_difference is None else _difference(pair.test_difference),
         "gain": None if pair.gain is None else _gain(pair.gain, pair.margin),
+        "box": None if pair.box is None else {name: getattr(pair.box, name) for name in BOX},
     }
 
 

@@ -15,6 +15,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "integer": {"type": "integer"},
     "integers": {"type": "array", "items": {"type": "integer"}},
     "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
     "settings": {"type": "object", "additionalProperties": {"type": _SCALAR}},
     "by seed": {
         "type": "object",

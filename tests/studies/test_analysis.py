@@ -53,7 +53,7 @@ def test_difference_by_hand() -> None:
     assert (pair.gain.low, pair.gain.high) == pytest.approx((gap.low, gap.high))
     assert (pair.gain.at_least, pair.gain.at_most) == pytest.approx((0.0033142, 0.0066858), abs=1e-7)
     assert pair.verdict is Verdict.PAYS
-    assert verdict(pair) == "Tuning gains 0.50 points, with 95 % confidence at least 0.33: it pays."
+    assert verdict(pair) == "The best found gains 0.50 points (95 % interval +0.25 to +0.75): it pays."
 
 
 def test_estimates_by_hand() -> None:
@@ -70,20 +70,56 @@ def test_estimates_by_hand() -> None:
 def test_headline_by_hand() -> None:
     assert pair_headline(three_seeds()) == (
         "S = 0.98 ERK: reference (η 0.1, α 0.3, ΔT 100) 84.2 ± 0.2 % test; best of 2 on validation (η 0.05, "
-        "α 0.4, ΔT 250) 84.7 ± 0.3 %; tuning gains 0.50 points, with 95 % confidence at least 0.33: it pays"
+        "α 0.4, ΔT 250) 84.7 ± 0.3 %; the best found gains 0.50 points (95 % interval +0.25 to +0.75): it pays"
     )
 
 
 def test_a_difference_that_seeds_leave_open_is_said_to_be_open() -> None:
-    # Differences 0.4 and 0.6: mean 0.5, s = 0.1414; t(0.975, 1) = 12.706, so 0.5 ± 1.27 points.
+    # Differences −0.1, 0.2 and 0.8: mean 0.3, s = 0.4583; t(0.975, 2) = 4.3027, so 0.3 ± 1.14 points.
+    pair = pair_of(told(REFERENCE, (0.85,) * 3, (0.836, 0.844, 0.842)), told(OTHER, (0.86,) * 3, (0.835, 0.846, 0.850)))
+
+    assert pair.verdict is Verdict.UNDECIDED
+    said = "he best found gains −0.8 to +1.4 points (95 % interval): undecided"
+    assert verdict(pair) == f"T{said}."  # of two trials nobody can say how many seeds would settle it
+    assert said in pair_headline(pair)
+
+
+def test_of_two_trials_with_two_seeds_no_interval_is_told() -> None:
+    # Differences 0.4 and 0.6: mean 0.5, s = 0.1414; t(0.975, 1) = 12.706, so 0.5 ± 1.27 points would say nothing.
     pair = pair_of(
         told(REFERENCE, (0.85, 0.85), (0.840, 0.842)), told(OTHER, (0.86, 0.86), (0.844, 0.848)), seeds=(0, 1)
     )
 
-    assert pair.verdict is Verdict.UNDECIDED
-    said = "uning gains −0.8 to +1.8 points (95 % interval): undecided, about 1 more seed would settle it"
-    assert verdict(pair) == f"T{said}."
-    assert said in pair_headline(pair)
+    assert pair.gain is None
+    assert pair.verdict is Verdict.NO_INTERVAL
+    assert verdict(pair) == "Too few trials to say: +0.5 ± 0.1 points on test over 2 seeds."
+    assert "(too few trials to say)" in pair_headline(pair)
+
+
+def test_after_a_trial_that_was_pruned_at_once_nothing_is_said_of_tuning() -> None:
+    pair = pair_of(
+        told(REFERENCE, (0.85,) * 3, (0.84,) * 3),
+        Told(OTHER, "pruned", curve=[0.3]),
+        *[Told({}, "waiting") for _ in range(10)],
+    )
+
+    assert pair.verdict is Verdict.ONLY_REFERENCE
+    assert verdict(pair) == "Nothing to compare: only the reference has finished."
+
+
+def test_what_is_not_finished_makes_a_verdict_provisional() -> None:
+    reference, worse = told(REFERENCE, (0.85,) * 3, (0.84,) * 3), told(OTHER, (0.84,) * 3, (0.83,) * 3)
+    pair = pair_of(reference, worse, *[Told({}, "waiting") for _ in range(10)])
+
+    assert pair.is_provisional
+    assert pair.verdict is Verdict.REFERENCE_IS_BEST
+    # One trial: 1 − 0.05 of the box may be better; five: 1 − 0.05 ** 0.2 = 0.4507.
+    assert verdict(pair) == (
+        "No better setting was found among 1; better ones may still make up 95 % of the box (with 95 % confidence, had "
+        "the trials been drawn at random) (provisional: 10 trials are not finished)."
+    )
+    others = [told({**OTHER, "alpha": 0.11 + 0.02 * i}, (0.84,) * 3, (0.83,) * 3) for i in range(5)]
+    assert "among 5; better ones may still make up 45 % of the box" in verdict(pair_of(reference, *others))
 
 
 def test_a_winner_on_validation_may_lose_on_test() -> None:
@@ -92,8 +128,9 @@ def test_a_winner_on_validation_may_lose_on_test() -> None:
         told(OTHER, (0.860, 0.861, 0.862), (0.840, 0.8411, 0.842)),
     )
 
-    assert pair.verdict is Verdict.DOES_NOT_PAY
-    assert verdict(pair) == "With 95 % confidence tuning gains nothing: not worth it at a margin of 0.25."
+    assert pair.verdict is Verdict.NOTHING_FOUND  # one setting was tried of a whole box
+    assert verdict(pair).startswith("The best found gains −1.00 points (95 % interval −1.01 to −0.98), less than the ")
+    assert "of the box is far from every trial" in verdict(pair)
 
 
 def test_the_answer_of_one_pair_says_what_both_reached() -> None:
@@ -103,11 +140,11 @@ def test_the_answer_of_one_pair_says_what_both_reached() -> None:
     ]
     frame, _ = load(make_spec(seeds=(0, 1, 2)), [gained])
 
-    # Differences of 10, 10 and 10.5 points: 10.17 with a standard error of 1/6, and t(0.95, 2) = 2.92.
+    # Differences of 10, 10 and 10.5 points: 10.17 with a standard error of 1/6, and t(0.975, 2) = 4.3027.
     assert answer(analyse(frame, "")) == (
         "At S = 0.98 ERK the reference (η 0.1, α 0.3, ΔT 100) reaches 71.0 ± 1.0 % on test, the best of 2 on "
-        "validation (η 0.05, α 0.4, ΔT 250) reaches 81.2 ± 1.3 %; tuning gains 10.2 points, with 95 % "
-        "confidence at least 9.7: it pays."
+        "validation (η 0.05, α 0.4, ΔT 250) reaches 81.2 ± 1.3 %; the best found gains 10.2 points (95 "
+        "% interval +9.4 to +10.9): it pays."
     )
 
 
@@ -194,7 +231,7 @@ def test_a_tie_goes_to_the_reference() -> None:
 def test_drawing_the_reference_again_is_no_discovery() -> None:
     pair = pair_of(told(REFERENCE, (0.80,) * 3, (0.7,) * 3), told(REFERENCE, (0.81,) * 3, (0.9,) * 3))
 
-    assert pair.verdict is Verdict.REFERENCE_IS_BEST
+    assert pair.verdict is Verdict.ONLY_REFERENCE
     assert pair.best is not None
     assert pair.best.number == 0
 
@@ -358,8 +395,9 @@ def test_the_answer_counts_the_pairs() -> None:
     frame, _ = load(spec, [[reference, clear], [reference, open_], [reference, worse], [Told(REFERENCE, "waiting")]])
 
     assert answer(analyse(frame, "")) == (
-        "Tuning pays in 1 of 4 pairs: at S = 0.5 ERK it gains test accuracy with 95 % confidence; in 1, more seeds are "
-        "needed to tell; in 1, nothing beat the reference on validation; in 1, no trial has finished."
+        "Tuning pays in 1 of 4 pairs: at S = 0.5 ERK the 95 % interval of what the best found gains on test lies above "
+        "0; in 1, more seeds are needed to tell; in 1, no better setting was found, and the box may hold "
+        "some; in 1, no trial has finished. Provisional: 1 trial is not finished."
     )
 
 

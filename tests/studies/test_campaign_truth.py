@@ -106,10 +106,9 @@ def covered(ways: Sequence[Made], n: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_flat_campaigns_do_not_pay() -> None:
-    nothing = (Verdict.DOES_NOT_PAY, Verdict.REFERENCE_IS_BEST)
-    does_not = [(made, pair.verdict in nothing) for made, pair, _ in campaigns(flat, 200, WHOLE)]
-    assert share(does_not, "flat: does not pay") >= 0.95
+def test_flat_campaigns_are_not_said_to_pay() -> None:
+    pays = [(made, pair.verdict is Verdict.PAYS) for made, pair, _ in campaigns(flat, 200, WHOLE)]
+    assert share(pays, "flat: pays") <= 0.05
     # The few trials that are left to run to the end may leave it undecided. That they make it pay in 5 of 100 is what
     # 95 % confidence allows (3.6 of 100 in 1,600 others), and two more are left to the chance of 400.
     pays = [(made, pair.verdict is Verdict.PAYS) for made, pair, _ in campaigns(flat, 400, STOPPED)]

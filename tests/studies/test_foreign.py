@@ -159,7 +159,7 @@ def test_nothing_is_called_an_accuracy_or_a_share() -> None:
     ("miss", "margin", "verdict"),
     [
         (lambda x: 3 + (x - 1) ** 2, 0.0, Verdict.PAYS),
-        (lambda x: 3 + (x - 1) ** 2, 9.0, Verdict.DOES_NOT_PAY),
+        (lambda x: 3 + (x - 1) ** 2, 9.0, Verdict.NOTHING_FOUND),
         (lambda x: 3 + 0.01 * math.sin(1000 * x), 0.0, Verdict.UNDECIDED),
     ],
     ids=["a valley", "a valley, but who cares", "noise"],
@@ -187,14 +187,14 @@ def test_the_answer_does_not_depend_on_units() -> None:
 FAILED, PRUNED, WAITING = TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
 ODD: Mapping[str, tuple[Sequence[tuple[Params, float | None]], Sequence[TrialState], str]] = {
     "no trial": ([], (), "no trials"),
-    "one": (MIXED[:1], (), "Nothing beat the reference"),
+    "one": (MIXED[:1], (), "Nothing was tried but the reference"),
     "two": (MIXED[:2], (), "trials are too few"),
     "all failed": ([(p, None) for p, _ in MIXED], [FAILED] * 3, "3 failed"),
     "all pruned": ([(p, None) for p, _ in MIXED], [PRUNED] * 3, "3 pruned"),
     "all waiting": ([({}, None)] * 3, [WAITING] * 3, "3 waiting"),
     "no parameters": ([({}, 1.0)] * 3, (), "no parameters"),
     "infinite": ([(MIXED[0][0], math.inf), *MIXED[1:]], (), "Without a finished reference"),
-    "all alike": ([(p, 1.0) for p, _ in MIXED * FEWEST], (), "Nothing beat the reference"),
+    "all alike": ([(p, 1.0) for p, _ in MIXED * FEWEST], (), "No setting better than the reference"),
 }
 
 

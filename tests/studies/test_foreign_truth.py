@@ -128,19 +128,18 @@ def noted(finding: Finding) -> str:
 
 def test_the_page_says_what_its_interval_is_worth() -> None:
     rng = np.random.default_rng(0)
-    for is_pruned, held in ((False, "91 to 98"), (True, "84 to 96")):
+    for is_pruned in (False, True):
         finding, _ = study_of(rng, a_point(rng), Made("random", is_pruned, 3), minimises=False)
-        assert f"the interval held the truth in {held}" in noted(finding)
-        assert "simulated" not in noted(replace(finding, gain=None))
+        assert ("less often than they say" in noted(finding)) == is_pruned
+        assert "less often" not in noted(replace(finding, gain=None))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_flat_studies_do_not_pay() -> None:
+def test_flat_studies_are_not_said_to_pay() -> None:
     whole = [Made(sampler, False, 3) for sampler in ("random", "tpe")]
-    nothing = (Verdict.DOES_NOT_PAY, Verdict.REFERENCE_IS_BEST)
-    does_not = [(made, finding.verdict in nothing) for made, finding, _ in studies_of(flat, 200, whole)]
-    assert share(does_not, "flat: does not pay") >= 0.95
+    pays = [(made, finding.verdict is Verdict.PAYS) for made, finding, _ in studies_of(flat, 200, whole)]
+    assert share(pays, "flat: pays") <= 0.05
     # One seed, or few trials that ran to the end, may leave it undecided; they must not make it pay.
     pays = [(made, finding.verdict is Verdict.PAYS) for made, finding, _ in studies_of(flat, 400)]
     assert share(pays, "flat: pays") <= 0.05

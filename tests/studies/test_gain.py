@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from studies.gain import MOST_SEEDS, Gain, estimate_gain, noise_of_a_seed, paired_gain, typical_reach
+from studies.gain import MOST_SEEDS, Gain, Looks, estimate_gain, paired_gain
+from studies.pair_gain import typical_reach
 from studies.reporting.findings import MARGIN
+from studies.seed_noise import noise_of_a_seed
 
 Array = NDArray[np.float64]
 
@@ -122,12 +124,12 @@ def with_spread(n: int, mean: float, std: float) -> list[float]:
 @pytest.mark.parametrize(
     ("n_seeds", "mean", "std", "more"),
     {
-        # Half width t(0.95, n - 1) · std / √n against a reach of max(mean, 0.25 - mean), all in points.
-        "two": (2, 0.5, 0.2, 1),  # 6.314 · 0.2/√2 = 0.89 > 0.5; three: 2.920 · 0.2/√3 = 0.34
-        "two, wider": (2, 0.5, 0.4, 2),  # three: 0.67 > 0.5; four: 2.353 · 0.4/√4 = 0.47
-        "a small gain": (3, 0.3, 0.4, 4),  # six: 2.015 · 0.4/√6 = 0.329 > 0.3; seven: 1.943 · 0.4/√7 = 0.294
-        "nothing": (3, 0.0, 0.2, 1),  # three: 0.34 > 0.25; four: 2.353 · 0.2/√4 = 0.235
-        "between": (2, 0.125, 0.5, 44),  # 45: 1.6802 · 0.5/√45 = 0.1252 > 0.125; 46: 1.6794 · 0.5/√46 = 0.1238
+        # Half width t(0.975, n - 1) · std / √n against a reach of max(mean, 0.25 - mean), all in points.
+        "two": (2, 0.5, 0.2, 1),  # 12.706 · 0.2/√2 = 1.80 > 0.5; three: 4.303 · 0.2/√3 = 0.497
+        "two, wider": (2, 0.5, 0.4, 3),  # four: 3.182 · 0.4/√4 = 0.64 > 0.5; five: 2.776 · 0.4/√5 = 0.497
+        "a small gain": (3, 0.3, 0.4, 7),  # nine: 2.306 · 0.4/√9 = 0.307 > 0.3; ten: 2.262 · 0.4/√10 = 0.286
+        "nothing": (3, 0.0, 0.2, 2),  # four: 3.182 · 0.2/√4 = 0.32 > 0.25; five: 2.776 · 0.2/√5 = 0.248
+        "between": (2, 0.125, 0.5, 62),  # 63: 1.9990 · 0.5/√63 = 0.1259 > 0.125; 64: 1.9983 · 0.5/√64 = 0.1249
         "hopeless": (2, 0.125, 10.0, None),
         "settled, it pays": (3, 0.5, 0.1, None),
         "settled, it does not": (3, 0.0, 0.1, None),
@@ -145,7 +147,7 @@ def test_so_many_more_seeds_settle_it_and_one_fewer_does_not(n_seeds: int, mean:
     def settled(n: int) -> bool:
         gain = paired_gain(with_spread(n, mean, std))
         assert gain is not None
-        return gain.at_least > 1e-9 or gain.at_most < MARGIN - 1e-9
+        return gain.low > 1e-9 or gain.high < MARGIN - 1e-9
 
     gain = paired_gain(with_spread(n_seeds, mean, std))
     assert gain is not None
@@ -158,11 +160,11 @@ def test_so_many_more_seeds_settle_it_and_one_fewer_does_not(n_seeds: int, mean:
 
 
 def test_more_seeds_of_a_response_count_beside_what_its_trials_say() -> None:
-    # Half width 0.33 points at 10 degrees of freedom, t = 1.8125: a standard deviation of 0.18207. One seed more, with
-    # a noise of 0.3: 1.7959 · 0.18207/√(1 + 0.18207²/0.18) = 0.3005 > 0.25; three: 1.7709 · 0.18207/√1.5525 = 0.2588;
-    # four: 1.7613 · 0.18207/√1.7366 = 0.2433.
+    # Half width 0.41 points at 10 degrees of freedom, t = 2.2281: a standard deviation of 0.18401. With five seeds more
+    # and a noise of 0.3: 2.1314 · 0.18401/√(1 + 5 · 0.18401²/0.18) = 0.2816 > 0.25; seven: 2.1098 · 0.18401/√2.3168 =
+    # 0.2551; eight: 2.1009 · 0.18401/√2.5049 = 0.2443.
     gain = Gain(0.0025, -0.0016, 0.0066, 0.0025 - 0.0033, 0.0025 + 0.0033, 0.0018, 0.003, 10)
-    assert gain.more_seeds(MARGIN) == 4
+    assert gain.more_seeds(MARGIN) == 8
 
 
 def test_a_gain_in_another_unit_is_known_as_well() -> None:
@@ -179,7 +181,8 @@ def test_the_luck_of_the_winner_is_taken_off() -> None:
     shown = [lead for gain, _, lead in found if gain is not None]
     left = [gain.mean for gain, _, _ in found if gain is not None]
     assert np.mean(shown) > 0.0008  # a tenth of a point, of nothing but luck
-    assert np.mean(left) < 0.25 * np.mean(shown)
+    assert np.mean(left) < 0.6 * np.mean(shown)
+    assert np.median(left) < 0.4 * np.median(shown)  # more is left of the two leads that may be hills
 
 
 @pytest.mark.slow
@@ -210,40 +213,45 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_the_gain_from_the_formulas_of_the_textbook(n_seeds: int) -> None:
-    """Rasmussen and Williams, Gaussian Processes for Machine Learning (2006): equations 2.23, 2.24, 2.30 and 4.17."""
+    """Rasmussen and Williams, Gaussian Processes for Machine Learning (2006): equations 2.23, 2.24, 2.30 and 4.17.
+
+    With a matrix for each hill, and for each noise that is wider at one trial; none by the formula for rank one.
+    """
     rng = np.random.default_rng(7)
     points = rng.random((14, 2))
     test = 0.9 - 0.02 * ((points - 0.6) ** 2).sum(1)[:, None] + rng.normal(0, 0.002, (14, n_seeds))
     found = estimate_gain(points, test, best=3, reference=0, groups=[0, 1])
+    looks = Looks.of(points, test)
     assert found is not None
+    assert looks is not None
 
-    looks, seen = test.mean(1), test.mean(1).std()
-    y = (looks - looks.mean()) / seen
-    seeds_are = stats.qmc.Sobol(2, scramble=False).random(128)
-    noise = test - test.mean(1, keepdims=True) - test.mean(0) + test.mean()
-    freedom = 13 * (n_seeds - 1) or 13
-    spreads = (
-        [0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0]
-        if n_seeds == 1
-        else [math.sqrt((noise**2).sum() / freedom / n_seeds) / seen]
-    )
+    y = (test.mean(1) - test.mean(1).mean()) / test.mean(1).std()
     weights, means, scales = [], [], []
-    for i, place in enumerate(seeds_are):
+    for i, place in enumerate(stats.qmc.Sobol(2, scramble=False).random(64)):
         length = 0.15 * (10 / 0.15) ** place
         r = math.sqrt(5) * np.sqrt((((points[:, None] - points) / length) ** 2).sum(2))
-        covariance = 100 + [0.001, 0.001, 0.2, 0.4, 0.8, 1.6, 3.2][i % 7] ** 2 * (1 + r + r**2 / 3) * np.exp(-r)
-        for spread in spreads:
-            seen_with = covariance + spread**2 * np.eye(14)
-            between = covariance[3] - covariance[0]
-            weights.append(stats.multivariate_normal(np.zeros(14), seen_with).pdf(y))
-            means.append(between @ np.linalg.solve(seen_with, y))
-            prior = covariance[3, 3] + covariance[0, 0] - 2 * covariance[3, 0]
-            scales.append(math.sqrt(max(prior - between @ np.linalg.solve(seen_with, between), 1e-12)))
+        smooth_part = 100 + [0.001, 0.001, 0.2, 0.4, 0.8, 1.6, 3.2][i % 7] ** 2 * (1 + r + r**2 / 3) * np.exp(-r)
+        for noise in looks.noises(i):
+            ways = [(0.6, np.zeros((14, 14)), np.zeros((14, 14)))]
+            for trial in (3, 0):
+                one = np.zeros((14, 14))
+                one[trial, trial] = noise[trial, trial]
+                ways += [(0.2 / 4, height**2 * one, 0 * one) for height in (1.0, 2.5, 6.0, 15.0)]
+                ways += [(0.2 / 2, 0 * one, width**2 * one) for width in (1.0, 2.5)] if n_seeds == 1 else []
+            for prior_weight, hill, luck in ways:
+                covariance = smooth_part + hill
+                seen_with = covariance + luck + noise
+                between = covariance[3] - covariance[0]
+                weights.append(prior_weight * stats.multivariate_normal(np.zeros(14), seen_with).pdf(y))
+                means.append(between @ np.linalg.solve(seen_with, y))
+                prior = covariance[3, 3] + covariance[0, 0] - 2 * covariance[3, 0]
+                scales.append(math.sqrt(max(prior - between @ np.linalg.solve(seen_with, between), 1e-12)))
     weights = np.array(weights) / np.sum(weights)
 
     def below(gain: float) -> float:
-        return float(weights @ stats.t.cdf((gain / seen - np.array(means)) / np.array(scales), freedom))
+        places = (gain / looks.scale - np.array(means)) / np.array(scales)
+        return float(weights @ stats.t.cdf(places, looks.freedom))
 
-    assert found.mean == pytest.approx(seen * (weights @ np.array(means)), rel=1e-4)
+    assert found.mean == pytest.approx(looks.scale * (weights @ np.array(means)), rel=1e-4)
     told = [below(end) for end in (found.low, found.at_least, found.at_most, found.high)]
     assert told == pytest.approx([0.025, 0.05, 0.95, 0.975], abs=1e-4)

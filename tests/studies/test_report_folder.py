@@ -21,7 +21,7 @@ def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     first = write_report(frame, provenance, tmp_path / "one" / "deep")
     other = write_report(frame, provenance, tmp_path / "two")
 
-    assert first.headline == headline(analyse(frame, ""))
+    assert first.headline == headline(analyse(frame, "", search=provenance.spec.search))
     assert _contents(first.folder) == _contents(other.folder)
     assert set(_contents(first.folder)) == {
         *("report.html", "report.md", "trials.csv", "summary.json"),
