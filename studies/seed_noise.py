@@ -24,7 +24,7 @@ SHARES = (0.15, 0.35, 0.65, 0.95)
 """So much of a seed's variance may be alike in near settings."""
 
 STEPS = 25
-"""Newton's method for the variance as a function of the setting; simulated ones were done after ten."""
+"""Of Fisher's scoring, for the variance as a function of the setting."""
 
 
 @dataclass(frozen=True)
