@@ -1,7 +1,7 @@
 """What the search box may still hold that is better than the reference. Pure functions of the trials.
 
 The best of the trials is not the best of the box. Two things are asked before a box is said to hold nothing worth
-having. How much of it was seen: a hill reaches as far as `SIGHT`, and what is further from every finished trial is out
+having. How much of it was seen: a hill reaches as far as `SIGHT`, and what is further from every complete trial is out
 of sight. And what the response may reach where it was seen: the largest difference to the reference over many places,
 in many responses that explain the trials.
 """
@@ -48,10 +48,10 @@ class Box:
     """What is known of settings that were not tried.
 
     Attributes:
-        n_tried: finished trials other than the reference; pruned ones say too little.
+        n_tried: complete trials other than the reference; pruned ones say too little.
         better_share: where none of them beat the reference, so much of the box may still do (95 %), if they were drawn
             at random: 1 - 0.05 ** (1 / n_tried). 0 where they are all settings there are.
-        out_of_sight: share of the box that is further than `SIGHT` from every finished trial.
+        out_of_sight: share of the box that is further than `SIGHT` from every complete trial.
         high: with 97.5 % probability no place in sight gains more; None where too much is out of sight to ask, or the
             best found itself may gain the margin.
     """

@@ -66,7 +66,7 @@ def _answer(found: Comparison, member: Member) -> str:
     first = found.members[0].name
     gaps = [gap for gap in found.gaps if gap.campaign == member.name and gap.role == "best"]
     if not gaps:
-        return f"{member.name} and {first} have no pair in common with a finished trial in both."
+        return f"{member.name} and {first} have no pair in common with a complete trial in both."
     if len(gaps) == 1:
         [gap] = gaps
         said = (

@@ -72,7 +72,7 @@ def answer(finding: Finding) -> str:
     if pair.best is None:
         counts = ", ".join(f"{n} {state}" for state, n in pair.counts.items() if n) or "no trials"
         who = "No trial that keeps the constraints" if pair.counts[INFEASIBLE] else "No trial"
-        return f"{who} has finished with a value, so there is nothing to compare ({counts})."
+        return f"{who} is complete with a value, so there is nothing to compare ({counts})."
     of_what = f"{pair.n_compared} settings" if finding.settings.repeated else str(pair.n_compared)
     best = f"The best of {of_what} ({_trials(pair.best)}: {setting(pair.best.params) or 'no parameters'})"
     best += f" has {measure.name} {_reached(pair.best, study)}"
@@ -81,7 +81,7 @@ def answer(finding: Finding) -> str:
     if pair.reference is None:
         if (study.frame["is_reference"] & (study.frame["state"] == INFEASIBLE)).any():
             return f"{best}. The reference violates a constraint, so there is nothing to compare it with."
-        return f"{best}. Without a finished reference there is nothing to compare it with."
+        return f"{best}. Without a complete reference there is nothing to compare it with."
     if pair.best.number == pair.reference.number:
         return f"{_nothing_better(finding)}{_provisional(pair)}"
     lead = pair.best.val_accuracy.mean - pair.reference.val_accuracy.mean
@@ -112,7 +112,7 @@ def _box_gives(finding: Finding, high: float) -> str:
 
 def _provisional(pair: PairResult) -> str:
     unfinished = count(pair.n_unfinished, "trial")
-    return f" Provisional: {unfinished} not finished." if pair.is_provisional else ""
+    return f" Provisional: {unfinished} waiting or running." if pair.is_provisional else ""
 
 
 def _claim(finding: Finding, gain: Gain) -> str:

@@ -98,7 +98,7 @@ def box_around(
     """The same from trials that are chosen already.
 
     Args:
-        complete: finished trials, their numbers as index.
+        complete: complete trials, their numbers as index.
         tuned: the parameters that make up the box, and their columns.
         search: their axes.
         reference: the number of the reference.

@@ -206,7 +206,7 @@ def _tuning(analysis: Analysis) -> tuple[Block, ...]:
             " The best was chosen on validation accuracy alone; test accuracy was read afterwards. The winner of many "
             "is partly the luckiest, on test too: the gain is what the trials around it and the spread over seeds "
             f"leave of its lead. Below {100 * analysis.margin:g} points it is not worth tuning for (--margin). Tuning "
-            "is said not to pay only where finished trials lie near all of the box and no place there gains as much."
+            "is said not to pay only where complete trials lie near all of the box and no place there gains as much."
         )
     if analysis.tuned and analysis.compared:
         alike = wording.listed(list(map(names.words, analysis.compared)))

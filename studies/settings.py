@@ -57,7 +57,7 @@ def best_settings(frame: pd.DataFrame, provenance: Provenance, pair: str | None 
 
     Raises:
         UnknownName: there is no such pair.
-        NotFound: no trial has finished there.
+        NotFound: no trial is complete there.
     """
     plans = {plan.name: plan for plan in provenance.spec.plans()}
     names = [name.partition("/")[2] for name in plans]
@@ -72,7 +72,7 @@ def best_settings(frame: pd.DataFrame, provenance: Provenance, pair: str | None 
     if not found:
         where = provenance.campaign if pair is None else f"{provenance.campaign}/{pair}"
         raise NotFound(
-            f"no trial of {where} has finished; `rigl-study status {provenance.campaign}` shows how far it is."
+            f"no trial of {where} is complete; `rigl-study status {provenance.campaign}` shows how far it is."
         )
     return found
 

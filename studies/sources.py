@@ -1,4 +1,4 @@
-"""What a campaign takes from a finished trial (`from:STUDY#TRIAL`), looked up once, when it is created.
+"""What a campaign takes from a complete trial (`from:STUDY#TRIAL`), looked up once, when it is created.
 
 `distribution` takes the layer-wise sparsities which that trial ended with and draws fresh masks (the report's
 re-init); `masks` takes its final masks, seed by seed, and its initial weights, which are a function of the seed (the

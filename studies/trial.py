@@ -21,7 +21,7 @@ class TrialSpec(_Frozen):
 
 
 class TrialResult(_Frozen):
-    """What a finished trial tells. Accuracies are fractions, one a seed; FLOPs are multiples of the dense network's."""
+    """What a complete trial tells. Accuracies are fractions, one a seed; FLOPs are multiples of the dense network's."""
 
     seeds: tuple[int, ...]
     val_accuracy: tuple[float, ...]

@@ -93,7 +93,7 @@ class CampaignProgress:
         n_done, n_total = sum(map(_done, counts.values())), sum(map(_total, counts.values()))
         running = sum(c.running for c in counts.values())
         failed = sum(c.failed for c in counts.values())
-        parts = [f"{n_done} of {n_total} trials done", f"{running} running"]
+        parts = [f"{n_done} of {n_total} trials", f"{running} running"]
         parts += [f"{failed} failed"] if failed else []
         left = self._seconds_left(n_done, n_total)
         parts += [] if left is None else [f"about {_duration(left)} left"]

@@ -78,7 +78,7 @@ def section(evidence: Evidence) -> Section:
     fronts = {cost.column: pareto(frame, analysis, cost) for cost in COSTS}
     table = _cost_table(analysis, frame)
     if not table.rows:
-        missing = Text("No trial has finished, so there is no cost to tell.", "missing")
+        missing = Text("No trial is complete, so there is no cost to tell.", "missing")
         return Section("cost", "Cost", "Cost", (missing,))
     blocks: list[Block] = []
     front = fronts["train_flops"]

@@ -107,7 +107,7 @@ class Importance:
 
 
 def importances(frame: pd.DataFrame, sampler: str, measure: Measure = ACCURACY) -> tuple[Importance, ...]:
-    """What matters among all finished trials, and among each pair's best quarter; every pair's own level taken off.
+    """What matters among all complete trials, and among each pair's best quarter; every pair's own level taken off.
 
     Of a measure without bounds hopeless trials count as the lowest of the others, as a single one that went wrong would
     be nearly all there is to explain.

@@ -26,8 +26,8 @@ from studies.reporting.wording import count, listed, shortened
 
 NAME = "importance"
 KEYS: Mapping[str, str] = {
-    "importance.n_trials": "finished trials that say anything about it",
-    "importance.sets[].scope": '"all" finished trials, or the "top_quarter" of each pair',
+    "importance.n_trials": "complete trials that say anything about it",
+    "importance.sets[].scope": '"all" complete trials, or the "top_quarter" of each pair',
     "importance.sets[].n_trials": "how many these are",
     "importance.sets[].n_used": "how many of them were looked at",
     "importance.sets[].rankings[].measure": '"fanova", "ped_anova", or "interaction" of two parameters',
@@ -128,7 +128,7 @@ def _too_few(one: Importance, evidence: Searched) -> str:
     params = evidence.analysis.params
     if len(params) < 2:
         return f"Only {names.words(params[0])} was searched, so there is nothing to rank."
-    who = "finished trials" if one.scope == "all" else "trials in the top quarter"
+    who = "complete trials" if one.scope == "all" else "trials in the top quarter"
     if one.n_trials < FEWEST:
         return f"Too few {who} to tell what matters: {one.n_trials}, and it takes {FEWEST}."
     if not one.rankings:

@@ -23,7 +23,7 @@ def answer(evidence: Evidence) -> str | None:
     if len(finished) > 1:
         return finding(found, _reference(evidence))
     return (
-        f"Only {'; '.join(map(names.method, finished))} has finished, so there is nothing to compare it with yet."
+        f"Only {'; '.join(map(names.method, finished))} is complete, so there is nothing to compare it with yet."
         if finished
         else None
     )

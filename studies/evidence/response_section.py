@@ -46,7 +46,7 @@ def section(evidence: Searched) -> Section | None:
     curves = {pair.study: curves_of_pair(frame, pair, models[pair.study]) for pair in pairs}
     shown = [pair for pair in pairs if curves[pair.study]]
     if not shown:
-        missing = f"{_none_has(analysis)} {FEWEST_BINNED} finished trials that differ in a parameter"
+        missing = f"{_none_has(analysis)} {FEWEST_BINNED} complete trials that differ in a parameter"
         missing += ", so the response to the parameters cannot be told."
         return Section(NAME, title, "Response", (Text(missing, "missing"),))
     blocks: list[Block] = [Text(_finding(curves, shown, measure), "finding")]
@@ -136,7 +136,7 @@ def _surface_blocks(
             found[pair.study] = surfaces(model, params, pair.best.params)
     if not any(found.values()):
         both = " and ".join(map(names.words, params))
-        why = f"{_none_has(evidence.analysis)} {FEWEST} finished trials that vary {both}"
+        why = f"{_none_has(evidence.analysis)} {FEWEST} complete trials that vary {both}"
         why += f" and differ in {measure.name.removeprefix('validation ')}"
         return [Text(f"{why}, so there is no surface of the two.", "missing")]
     across, up = map(names.symbol, params)
@@ -178,7 +178,7 @@ def _note(evidence: Searched, models: Mapping[str, Model | None], n_hidden: int)
         ("their seeds show", "") if measure.is_fraction else ("trials near each other show", " and how noisy")
     )
     parts = [
-        f"A Gaussian process through the finished trials, with the noise that {seen}, averaged over how smooth"
+        f"A Gaussian process through the complete trials, with the noise that {seen}, averaged over how smooth"
         f"{averaged} it may be; with fewer than {FEWEST} trials, means of bins."
     ]
     if measure.is_fraction:  # whose simulated campaigns these were

@@ -56,7 +56,7 @@ def section(evidence: Evidence) -> Section | None:
         return None
     found = transfer(evidence)
     if found is None or all(cost.kind == "unknown" for cost in found.costs):
-        missing = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
+        missing = "Fewer than two pairs have complete trials to compare, so what carries over cannot be told."
         return Section(NAME, "Does it carry over", "Transfer", (Text(missing, "missing"),))
     blocks: list[Block] = [Text(text, "finding") for text in _findings(found, analysis.margin)]
     if not _is_one_setting(found):

@@ -39,17 +39,17 @@ class Verdict(enum.StrEnum):
     REFERENCE_IS_BEST = "reference_is_best"
     "Nothing that was tried beat the reference on validation; the box may hold better settings."
     ONLY_REFERENCE = "only_reference"
-    "Nothing but the reference has finished."
+    "Nothing but the reference is complete."
     NOT_SEARCHED = "not_searched"
     "There was only one setting to train."
     NOT_TUNED = "not_tuned"
     "Trials differ only in what is trained, such as the method, which is compared and not tuned."
     NO_REFERENCE = "no_reference"
-    "No reference was named or it has not finished; there is nothing to compare with."
+    "No reference was named or it is not complete; there is nothing to compare with."
     NO_TEST = "no_test"
     "Best and reference share no seed with a test accuracy for both."
     NOTHING_COMPLETE = "nothing_complete"
-    "No trial has finished its training."
+    "No trial is complete."
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Setting:
-    """One finished trial: its parameters and what they reached.
+    """One complete trial: its parameters and what they reached.
 
     Attributes:
         inference_flops: multiple of the dense network's; train_flops likewise.
@@ -144,7 +144,7 @@ class PairResult:
         counts: number of trials in each of `STATES`.
         reference: the finished reference, if any.
         reference_state: where the reference stands: one of `STATES`, or None if no trial has its parameters.
-        best: the finished trial with the highest validation accuracy; the reference where it is as high. Of those that
+        best: the complete trial with the highest validation accuracy; the reference where it is as high. Of those that
             train what the reference trains; where nothing else varied, of all but the dense network.
         n_compared: trials the best was chosen from: complete, or stopped early because others were better.
         val_difference: best minus reference on validation: biased upwards, because it was selected for.
@@ -186,7 +186,7 @@ class Analysis:
 
     Attributes:
         params: names of the searched parameters.
-        n_seeds: the smallest number of seeds among finished trials, None before one has finished.
+        n_seeds: the smallest number of seeds among complete trials, None before one has finished.
         margin: the gain, a fraction, below which tuning does not pay.
         measure: what trials were compared by.
         compared: those of `params` that say what is trained, so that only trials which agree in them tell of tuning.

@@ -67,14 +67,14 @@ def _unfinished(frame: pd.DataFrame, analysis: Analysis) -> Iterator[Concern]:
         yield Concern("warning", f"Unfinished: {states} of {count(len(frame), 'trial')}{so_far}.")
     ended = [pair.label for pair in analysis.pairs if pair.best is None and pair.n_unfinished == 0]
     if ended:
-        yield Concern("warning", f"No trial finished its training at {'; '.join(ended)}.")
+        yield Concern("warning", f"No trial is complete at {'; '.join(ended)}.")
 
 
 def _reference(analysis: Analysis) -> Iterator[Concern]:
     without = [pair for pair in analysis.pairs if pair.verdict is Verdict.NO_REFERENCE]
     if without:
         where = "; ".join(pair.label for pair in without)
-        yield Concern("warning", f"Without a finished reference there is nothing to compare with at {where}.")
+        yield Concern("warning", f"Without a complete reference there is nothing to compare with at {where}.")
 
 
 def _failed(frame: pd.DataFrame) -> Iterator[Concern]:

@@ -69,7 +69,7 @@ def _unseen(box: Box | None) -> str:
 
 
 def _unfinished(n: int) -> str:
-    return f"{count(n, 'trial')} {'is' if n == 1 else 'are'} not finished"
+    return f"{count(n, 'trial')} {'is' if n == 1 else 'are'} waiting or running"
 
 
 def _settled_by(gain: Gain, margin: float) -> str:
@@ -99,7 +99,7 @@ def pair_headline(pair: PairResult) -> str:
         return f"{pair.label}: {percent(pair.best.test_accuracy)} test over {seeds(pair.best.test_accuracy.n)}"
     parts = [f"reference {_reached(pair.reference)} test"] if pair.reference else []
     if pair.verdict is Verdict.ONLY_REFERENCE:
-        return f"{pair.label}: {parts[0]}; nothing else has finished"
+        return f"{pair.label}: {parts[0]}; nothing else is complete"
     if pair.reference is not None and pair.best.number == pair.reference.number:
         return f"{pair.label}: {parts[0]}; {claim(pair)}"
     best = "best" if pair.verdict is not Verdict.NOT_TUNED else "highest"
@@ -134,7 +134,7 @@ def verdict(pair: PairResult) -> str:
         case Verdict.NO_INTERVAL:
             return f"Too few trials to say: {where}."
         case Verdict.ONLY_REFERENCE:
-            return "Nothing to compare: only the reference has finished."
+            return "Nothing to compare: only the reference is complete."
         case Verdict.NOT_SEARCHED if pair.best:
             reached = pair.best.test_accuracy
             return f"Nothing was searched: the one setting reached {percent(reached)} on test over {seeds(reached.n)}."
@@ -191,15 +191,15 @@ def _where(analysis: Analysis, kind: Verdict) -> str:
 
 
 _UNANIMOUS = {
-    Verdict.NOTHING_COMPLETE: "No trial has finished its training, so there is nothing to compare yet.",
+    Verdict.NOTHING_COMPLETE: "No trial is complete, so there is nothing to compare yet.",
     Verdict.NOT_SEARCHED: "Nothing was searched: the table shows what the one setting of each pair reached.",
     Verdict.NOT_TUNED: "Nothing was tuned: trials differ in what is trained, which the sections below compare.",
-    Verdict.NO_REFERENCE: "No pair has a finished reference, so what tuning gained cannot be told.",
+    Verdict.NO_REFERENCE: "No pair has a complete reference, so what tuning gained cannot be told.",
     Verdict.REFERENCE_IS_BEST: (
         "No better setting was found in any pair; better ones may still make up {share} of a box (with 95 % "
         "confidence, had the trials been drawn at random)."
     ),
-    Verdict.ONLY_REFERENCE: "Only the reference of each pair has finished, so there is nothing to compare yet.",
+    Verdict.ONLY_REFERENCE: "Only the reference of each pair is complete, so there is nothing to compare yet.",
     Verdict.DOES_NOT_PAY: (
         "Tuning does not pay: in no pair does a setting of the box gain the margin of {margin} points (95 % intervals)."
     ),
@@ -220,12 +220,12 @@ _IN_PAIRS = {
     Verdict.UNDECIDED: "more seeds are needed to tell",
     Verdict.NO_INTERVAL: "there are too few trials or seeds to say",
     Verdict.REFERENCE_IS_BEST: "no better setting was found, and the box may hold some",
-    Verdict.ONLY_REFERENCE: "only the reference has finished",
-    Verdict.NO_REFERENCE: "there is no finished reference",
+    Verdict.ONLY_REFERENCE: "only the reference is complete",
+    Verdict.NO_REFERENCE: "there is no complete reference",
     Verdict.NO_TEST: "valid test accuracies are missing",
     Verdict.NOT_SEARCHED: "nothing was searched",
     Verdict.NOT_TUNED: "nothing was tuned",
-    Verdict.NOTHING_COMPLETE: "no trial has finished",
+    Verdict.NOTHING_COMPLETE: "no trial is complete",
 }
 
 
@@ -246,7 +246,7 @@ def _why_nothing(pair: PairResult) -> str:
     counts = {state: n for state, n in pair.counts.items() if n}
     if not counts:
         return "there are no trials"
-    return "no trial has finished its training (" + ", ".join(f"{n} {state}" for state, n in counts.items()) + ")"
+    return "no trial is complete (" + ", ".join(f"{n} {state}" for state, n in counts.items()) + ")"
 
 
 def _why_no_test(pair: PairResult) -> str:

@@ -47,7 +47,7 @@ def parameters_section(evidence: Evidence) -> Section:
 def curves_section(evidence: Evidence) -> Section:
     """Validation accuracy by epoch."""
     drawing = curves(evidence.frame, evidence.analysis)
-    missing = Text("No trial has finished two epochs, so there are no curves.", "missing")
+    missing = Text("No trial has had two epochs, so there are no curves.", "missing")
     return Section("curves", "Learning curves", "Learning curves", (drawing or missing,))
 
 

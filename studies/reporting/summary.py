@@ -68,11 +68,11 @@ _GAIN = {
     ),
 }
 BOX = {
-    "n_tried": Key("integer", "finished trials other than the reference"),
+    "n_tried": Key("integer", "complete trials other than the reference"),
     "better_share": Key(
         "number", "where none of these beat the reference, settings that do may make up so much of the box (95 %)"
     ),
-    "out_of_sight": Key("number", "share of the box that is far from every finished trial"),
+    "out_of_sight": Key("number", "share of the box that is far from every complete trial"),
     "high": Key(
         "number?",
         "upper end of the 95 % interval of the most that the box gives; null where too much is out of sight to ask, or "

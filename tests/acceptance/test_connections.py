@@ -150,7 +150,7 @@ def test_the_command_keeps_no_connection_beside_its_workers(
         process = subprocess.Popen(command, env=environment, stderr=log)
         try:
             wait_until(held_after(allowed, 1).exists)
-            wait_until(lambda: "of 6 trials done" in (tmp_path / "log").read_text())
+            wait_until(lambda: "of 6 trials" in (tmp_path / "log").read_text())
             wait_until(lambda: not ports_of([process.pid]))  # the log of progress has one only for a moment
         finally:
             allow(allowed, 1000)

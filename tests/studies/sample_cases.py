@@ -90,7 +90,7 @@ def _first_epoch() -> Case:
 
 
 def _one_complete() -> Case:
-    return Case(make_spec(), [[done(REFERENCE, 0.85, 0.84)]], "only the reference has finished")
+    return Case(make_spec(), [[done(REFERENCE, 0.85, 0.84)]], "only the reference is complete")
 
 
 def _two_complete() -> Case:

@@ -104,7 +104,7 @@ def test_after_a_trial_that_was_pruned_at_once_nothing_is_said_of_tuning() -> No
     )
 
     assert pair.verdict is Verdict.ONLY_REFERENCE
-    assert verdict(pair) == "Nothing to compare: only the reference has finished."
+    assert verdict(pair) == "Nothing to compare: only the reference is complete."
 
 
 def test_what_is_not_finished_makes_a_verdict_provisional() -> None:
@@ -116,7 +116,7 @@ def test_what_is_not_finished_makes_a_verdict_provisional() -> None:
     # One trial: 1 − 0.05 of the box may be better; five: 1 − 0.05 ** 0.2 = 0.4507.
     assert verdict(pair) == (
         "No better setting was found among 1; better ones may still make up 95 % of the box (with 95 % confidence, had "
-        "the trials been drawn at random) (provisional: 10 trials are not finished)."
+        "the trials been drawn at random) (provisional: 10 trials are waiting or running)."
     )
     others = [told({**OTHER, "alpha": 0.11 + 0.02 * i}, (0.84,) * 3, (0.83,) * 3) for i in range(5)]
     assert "among 5; better ones may still make up 45 % of the box" in verdict(pair_of(reference, *others))
@@ -397,7 +397,7 @@ def test_the_answer_counts_the_pairs() -> None:
     assert answer(analyse(frame, "")) == (
         "Tuning pays in 1 of 4 pairs: at S = 0.5 ERK the 95 % interval of what the best found gains on test lies above "
         "0; in 1, more seeds are needed to tell; in 1, no better setting was found, and the box may hold "
-        "some; in 1, no trial has finished. Provisional: 1 trial is not finished."
+        "some; in 1, no trial is complete. Provisional: 1 trial is waiting or running."
     )
 
 
@@ -410,7 +410,7 @@ def test_concerns_name_what_is_wrong(case: str) -> None:
     expected = {
         "nothing_stored": "no trials",
         "all_failed": "loss is infinite (2×)",
-        "no_reference": "Without a finished reference",
+        "no_reference": "Without a complete reference",
         "not_a_number": "not a number",
         "one_seed": "One seed a trial",
         "unfinished": "Unfinished: 2 waiting and 1 running of 4 trials",

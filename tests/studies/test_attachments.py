@@ -102,7 +102,7 @@ def test_attached_again_nothing_is_there_twice(stored: BaseStorage, tmp_path: Pa
 
     assert written_note.startswith("Mine, before.\n")
     assert written_note.endswith("\nMine, behind.")
-    assert written_note.count("only the reference has finished") == 1
+    assert written_note.count("only the reference is complete") == 1
     assert "trial 1" not in written_note
     assert len(get_all_artifact_meta(study)) == len(list((tmp_path / "artifacts").iterdir())) / 2
     page = (written.folder / "report.html").read_bytes()

@@ -105,7 +105,7 @@ def test_the_first_is_what_the_others_are_compared_with() -> None:
     assert set(found.differing) == {"fixed.method", "pairs.sparsity"}
     assert answer(found) == (
         "At S = 0.98 ERK the best of better has +10.03 points against that of first on test (95 % interval +9.89 to "
-        "+10.18). elsewhere and first have no pair in common with a finished trial in both."
+        "+10.18). elsewhere and first have no pair in common with a complete trial in both."
     )
 
 

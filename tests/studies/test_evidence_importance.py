@@ -127,13 +127,13 @@ def test_the_same_trials_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("case", "says"),
     {
-        "nothing_stored": "Too few finished trials to tell what matters: 0, and it takes 12.",
-        "one_complete": "Too few finished trials to tell what matters: 1, and it takes 12.",
-        "two_complete": "Too few finished trials to tell what matters: 2, and it takes 12.",
-        "all_pruned": "Too few finished trials to tell what matters: 0, and it takes 12.",
-        "all_failed": "Too few finished trials to tell what matters: 0, and it takes 12.",
-        "not_a_number": "Too few finished trials to tell what matters: 2, and it takes 12.",
-        "one_seed": "Too few finished trials to tell what matters: 2, and it takes 12.",
+        "nothing_stored": "Too few complete trials to tell what matters: 0, and it takes 12.",
+        "one_complete": "Too few complete trials to tell what matters: 1, and it takes 12.",
+        "two_complete": "Too few complete trials to tell what matters: 2, and it takes 12.",
+        "all_pruned": "Too few complete trials to tell what matters: 0, and it takes 12.",
+        "all_failed": "Too few complete trials to tell what matters: 0, and it takes 12.",
+        "not_a_number": "Too few complete trials to tell what matters: 2, and it takes 12.",
+        "one_seed": "Too few complete trials to tell what matters: 2, and it takes 12.",
         "one_parameter": "Only drop fraction α was searched, so there is nothing to rank.",
     }.items(),
 )

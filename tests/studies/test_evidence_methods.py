@@ -138,7 +138,7 @@ def test_a_method_that_is_trained_longer_is_drawn_as_itself_with_another_line() 
     ("trials", "says"),
     {
         "none": ([], "no method has a complete trial"),
-        "one": ([told("rigl", (0.8, 0.8))], "Only RigL has finished"),
+        "one": ([told("rigl", (0.8, 0.8))], "Only RigL is complete"),
         "one seed": ([told("rigl", (0.8,)), told("set", (0.7,))], "with one seed there is no test"),
         "the same on every seed": ([told("rigl", (0.8, 0.9)), told("set", (0.7, 0.8))], "every seed gives the same"),
         "no test": ([told("rigl", ()), told("set", ())], "no two methods have test accuracies"),

@@ -119,7 +119,7 @@ def test_too_few_trials_are_said_to_be(case: str) -> None:
     section = response_section.section(evidence_of_case(case))
 
     assert section is not None
-    says = "No pair has 4 finished trials that differ in a parameter, so the response to the parameters cannot be told."
+    says = "No pair has 4 complete trials that differ in a parameter, so the response to the parameters cannot be told."
     assert section.blocks == (Text(says, "missing"),)
 
 

@@ -225,7 +225,7 @@ def test_one_pair_has_no_section_and_two_without_trials_say_so() -> None:
     section = transfer_section.section(evidence_of_case("unfinished"))
 
     assert section is not None
-    says = "Fewer than two pairs have finished trials to compare, so what carries over cannot be told."
+    says = "Fewer than two pairs have complete trials to compare, so what carries over cannot be told."
     assert section.blocks == (Text(says, "missing"),)
 
 

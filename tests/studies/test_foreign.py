@@ -193,7 +193,7 @@ ODD: Mapping[str, tuple[Sequence[tuple[Params, float | None]], Sequence[TrialSta
     "all pruned": ([(p, None) for p, _ in MIXED], [PRUNED] * 3, "3 pruned"),
     "all waiting": ([({}, None)] * 3, [WAITING] * 3, "3 waiting"),
     "no parameters": ([({}, 1.0)] * 3, (), "no parameters"),
-    "infinite": ([(MIXED[0][0], math.inf), *MIXED[1:]], (), "Without a finished reference"),
+    "infinite": ([(MIXED[0][0], math.inf), *MIXED[1:]], (), "Without a complete reference"),
     "all alike": ([(p, 1.0) for p, _ in MIXED * FEWEST], (), "No setting better than the reference"),
 }
 
@@ -390,7 +390,7 @@ def test_a_study_without_a_feasible_trial_has_no_best() -> None:
     summary = json.loads(files["summary.json"])
 
     assert summary["best"] is None
-    assert "No trial that keeps the constraints has finished with a value" in summary["answer"]
+    assert "No trial that keeps the constraints is complete with a value" in summary["answer"]
 
 
 def test_a_reference_that_violates_a_constraint_is_none() -> None:

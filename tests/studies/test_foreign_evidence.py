@@ -135,7 +135,7 @@ def test_what_some_trials_lack_is_not_ranked_and_that_is_said() -> None:
     section = importance_section.section(finding_of(branches(16), "maximize"))
 
     assert told(section) == (
-        "The finished trials do not differ in two parameters that all have and in loss, so what matters cannot be "
+        "The complete trials do not differ in two parameters that all have and in loss, so what matters cannot be "
         "told. Left out among all, because only some trials have it: depth (8 of 16) and C (8 of 16)."
     )
 

@@ -139,5 +139,5 @@ def test_only_erk_with_half_of_its_weights_stands_out() -> None:
 def test_the_answer_says_what_three_seeds_leave_open() -> None:
     assert answer(analysis()) == (
         "Tuning pays in 1 of 6 pairs: at S = 0.5 ERK the 95 % interval of what the best found gains on test lies above "
-        "0; in 4, more seeds are needed to tell; in 1, there is no finished reference."
+        "0; in 4, more seeds are needed to tell; in 1, there is no complete reference."
     )

@@ -125,7 +125,7 @@ def test_it_says_what_tuning_was_worth() -> None:
     assert "--lr 0.05 --alpha 0.4 --delta-t 250 --epochs 5 --seeds 0,1" in finished.stdout.splitlines()[0]
     assert "sample/rigl-s0.9-erk#1: validation 82.0 ± 0.1 %" in finished.stderr
     assert "sample/rigl-s0.98-erk#0: " in finished.stderr
-    assert "Nothing to compare: only the reference has finished." in finished.stderr
+    assert "Nothing to compare: only the reference is complete." in finished.stderr
 
 
 @pytest.mark.usefixtures("two_pairs")

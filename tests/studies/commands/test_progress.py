@@ -38,5 +38,5 @@ def test_without_a_terminal_there_is_a_line_in_ten_seconds_at_most(
             progress.update()
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        f"rigl-study: tiny: {done} of 170 trials done" for done in (0, 20, 40, 60, 80, 100)
+        f"rigl-study: tiny: {done} of 170 trials" for done in (0, 20, 40, 60, 80, 100)
     ]

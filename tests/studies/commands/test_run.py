@@ -84,7 +84,7 @@ def test_run_goes_on_where_it_was_stopped_and_reports_when_all_is_done() -> None
 
     done = run(*command)
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 trials done" in done.stderr
+    assert "4 of 4 trials" in done.stderr
     report = Path("out/report.html").absolute()
     assert done.stdout.splitlines()[-1] == f"report: {report}"
     assert {path.name for path in report.parent.iterdir()} >= {"report.html", "report.md", "trials.csv", "summary.json"}
@@ -186,7 +186,7 @@ def test_a_terminal_gets_a_live_display_with_the_workers_words_above() -> None:
     process.stdout.close()
     assert process.wait() == 0
     assert b"[worker 0]" in shown
-    assert b"4 of 4 trials done" in shown
+    assert b"4 of 4 trials" in shown
     assert b"\x1b[3" not in shown  # no colours: NO_COLOR is set
     assert shown.rstrip().endswith(b"\x1b[?25h")  # the cursor is back
 
