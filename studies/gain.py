@@ -8,8 +8,8 @@ reference. Where the looks differ by no more than noise, the response is flat an
 agree, it stays.
 
 A response may be smooth but for a hill too narrow for any other trial to see. So best and reference may each be off the
-smooth response, by as much as `HILLS` says. With one seed the noise may be wider there, too, and nothing can tell it
-from a hill.
+smooth response, by as much as `HILLS` says. Their noise may be wider than it is told, too, by as much as `LUCKS` says:
+few seeds tell little of one trial, and with one seed nothing can tell it from a hill.
 
 How smooth the response is and how far it ranges is not known. Rather than at the most likely values, it is averaged
 over `DRAWS` of them, each weighted by how well it explains the trials.
@@ -56,7 +56,15 @@ HILLS = (1.0, 2.5, 6.0, 15.0)
 """How far, in standard deviations of a look, all as likely."""
 
 LUCKS = (1.0, 2.5)
-"""With one seed: how much wider the noise of best and reference may be, as likely and counted in the same way."""
+"""How much wider the noise of best and reference may be than the seeds, or the other trials, tell; all as likely."""
+
+WIDER = 0.05
+"""How likely the noise of each of them is wider beforehand, beside `OFF`; with one seed it is as likely as a hill.
+
+A few seeds hardly tell the noise of a single trial, and the best may be the best because its noise is wide. In five
+conditions (15 to 40 trials, three seeds, 300 simulated campaigns each) 95 % intervals held in 91 to 93 of 100 with 0,
+in 93 to 98 with 0.05 and in 94 to 98 with 0.1; undecided were 19 to 31, 20 to 40 and 21 to 42 of 100.
+"""
 
 FEWEST = 3
 """Fewer trials say nothing about a response."""
@@ -153,7 +161,7 @@ def estimate_gain(points: Array, accuracies: Array, *, best: int, reference: int
     looks = Looks.of(points, accuracies)
     if looks is None:
         return None
-    between = _Between(points, looks.values, best, reference, has_seeds=accuracies.shape[1] > 1)
+    between = _Between(points, looks.values, best, reference, wider=WIDER if accuracies.shape[1] > 1 else OFF)
     found = [between.look(kernel, looks.noises(i)) for i, kernel in enumerate(kernels(groups, DRAWS))]
     likelihood, means, variances = (np.concatenate(column) for column in zip(*found, strict=True))
     weights = np.exp(likelihood - likelihood.max())
@@ -219,13 +227,13 @@ def kernels(groups: Sequence[int], n: int) -> list[Kernel]:
 
 @dataclass(frozen=True)
 class _Between:
-    """The response between two trials, given how smooth it is."""
+    """The response between two trials, given how smooth it is; `wider` is `WIDER`, or what it is with one seed."""
 
     points: Array
     looks: Array
     best: int
     reference: int
-    has_seeds: bool
+    wider: float
 
     def look(self, kernel: Kernel, noises: Array) -> tuple[Array, Array, Array]:
         """Log likelihood of the looks but for a constant, and mean and variance of the difference.
@@ -248,7 +256,7 @@ class _Between:
         for trial, sign, own in ((self.best, 1, solved[2]), (self.reference, -1, solved[3])):
             known, pull, share = (own**2).sum(1), (own * seen).sum(1), (own * shared).sum(1)
             ways = [(height, sign, OFF / len(HILLS)) for height in HILLS]
-            ways += [] if self.has_seeds else [(width, 0, OFF / len(LUCKS)) for width in LUCKS]
+            ways += [(width, 0, self.wider / len(LUCKS)) for width in LUCKS]
             for height, moves, prior in ways:
                 added = height**2 * noises[:, trial, trial]
                 widened = 1 + added * known
