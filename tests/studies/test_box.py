@@ -61,18 +61,16 @@ def boxes(n_trials: int, dimensions: int, hill: float, n: int) -> list[Verdict]:
 
     Settings are shares of the box; the truth is 0.9 elsewhere.
     """
-    names = ("alpha", "dropout", "weight_decay")[:dimensions]
-    search = {name: {"low": 0.0, "high": 0.9} for name in names}
+    names = ("alpha", "label_smoothing", "weight_decay")[:dimensions]
+    search = {name: {"low": 0.05, "high": 0.95} for name in names}
     rng, found = np.random.default_rng(11), []
     for _ in range(n):
         points, top = rng.random((n_trials, dimensions)), rng.random(dimensions)
         truth = hill * np.exp(-((points - top) ** 2).sum(1) / 2 / 0.15**2)
         truth[0] = 0.0
         val, test = (0.9 + own for own in simulate(rng, truth))
-        settings = [dict(zip(names, map(float, 0.9 * point), strict=True)) for point in points]
-        spec = make_spec(
-            search=search, reference=settings[0], seeds=(0, 1, 2), n_trials=n_trials, sampler="random", model="lenet_5"
-        )
+        settings = [dict(zip(names, map(float, 0.05 + 0.9 * point), strict=True)) for point in points]
+        spec = make_spec(search=search, reference=settings[0], seeds=(0, 1, 2), n_trials=n_trials, sampler="random")
         told = [Told(*own) for own in zip(settings, ["complete"] * n_trials, val.tolist(), test.tolist(), strict=True)]
         frame, provenance = load(spec, [told])
         (pair,) = analyse(frame, provenance.campaign, search=spec.search).pairs

@@ -187,15 +187,23 @@ def test_the_luck_of_the_winner_is_taken_off() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_flat_campaigns_do_not_pay_and_a_point_does() -> None:
+def test_flat_campaigns_hardly_ever_pay_and_a_point_does() -> None:
+    """By the intervals of `studies.analysis.verdict_of`, of 200 campaigns of 15 trials each.
+
+    Not all flat ones are told to hold less than the margin, as a lone lead may be a narrow hill.
+    """
     rng = np.random.default_rng(0)
     flat = [campaign(rng, "flat")[0] for _ in range(200)]
-    does_not = np.mean([gain is None or gain.at_most < MARGIN for gain in flat])
-    a_point = [campaign(rng, "a point")[0] for _ in range(200)]
-    pays = np.mean([gain is not None and gain.at_least > 0 and gain.at_most >= MARGIN for gain in a_point])
-    print(f"flat: does not pay in {does_not:.3f}; a point: pays in {pays:.3f}")
-    assert does_not >= 0.95
-    assert pays >= 0.95
+    small, wrong = (np.mean([gain is None or gain.high < MARGIN for gain in flat]), np.mean([pays(g) for g in flat]))
+    right = np.mean([pays(campaign(rng, "a point")[0]) for _ in range(200)])
+    print(f"flat: pays in {wrong:.3f}, below the margin in {small:.3f}; a point: pays in {right:.3f}")
+    assert wrong <= 0.05
+    assert small >= 0.7
+    assert right >= 0.95
+
+
+def pays(gain: Gain | None) -> bool:
+    return gain is not None and gain.low > 0 and gain.high >= MARGIN
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def nothing(_: np.random.Generator, points: Array) -> Array:
 def held(
     truth_of: Truth, *, n_trials: int, n_seeds: int = 3, spread: float = 0.0, pruned: bool = False, alike: float = 0.0
 ) -> tuple[float, float]:
-    """Shares of 150 campaigns: the interval holds the truth; it is above 0 although the truth is not.
+    """Shares of 300 campaigns: the interval holds the truth; it is above 0 although the truth is not.
 
     Args:
         truth_of: the response.
@@ -49,7 +49,7 @@ def held(
         pruned: whether the half of the trials is missing whose networks are worse, told with some noise.
         alike: share of the variance of a network's own luck that near settings have in common.
     """
-    rng, inside, wrong, n = np.random.default_rng(5), [], 0, 150
+    rng, inside, wrong, n = np.random.default_rng(5), [], 0, 300
     for _ in range(n):
         points = rng.random((n_trials, 3))
         truth = truth_of(rng, points)
@@ -92,7 +92,7 @@ def held(
     ids=str,
 )
 def test_the_interval_holds_the_truth_where_a_smooth_response_is_wrong(truth_of: Truth, how: dict[str, float]) -> None:
-    """The aim is 0.93, and two standard deviations of the chance in 150 campaigns are 0.04; wrong: 0.05, and 0.036."""
+    """The aim is 0.93, and two standard deviations of the chance in 300 campaigns are 0.03; wrong: 0.05, without any."""
     covered, wrong = held(truth_of, **how)  # type: ignore[arg-type]
-    assert covered >= 0.89
-    assert wrong <= 0.086
+    assert covered >= 0.90
+    assert wrong <= 0.05
