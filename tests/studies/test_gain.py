@@ -194,7 +194,8 @@ def test_flat_campaigns_hardly_ever_pay_and_a_point_does() -> None:
     """
     rng = np.random.default_rng(0)
     flat = [campaign(rng, "flat")[0] for _ in range(200)]
-    small, wrong = (np.mean([gain is None or gain.high < MARGIN for gain in flat]), np.mean([pays(g) for g in flat]))
+    small = np.mean([gain is None or gain.high < MARGIN for gain in flat])
+    wrong = np.mean([pays(gain) for gain in flat])
     right = np.mean([pays(campaign(rng, "a point")[0]) for _ in range(200)])
     print(f"flat: pays in {wrong:.3f}, below the margin in {small:.3f}; a point: pays in {right:.3f}")
     assert wrong <= 0.05

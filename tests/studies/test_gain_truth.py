@@ -92,7 +92,7 @@ def held(
     ids=str,
 )
 def test_the_interval_holds_the_truth_where_a_smooth_response_is_wrong(truth_of: Truth, how: dict[str, float]) -> None:
-    """The aim is 0.93, and two standard deviations of the chance in 300 campaigns are 0.03; wrong: 0.05, without any."""
+    """The aim is 0.93; two standard deviations of the chance in 300 campaigns are 0.03. Wrong: 0.05, without any."""
     covered, wrong = held(truth_of, **how)  # type: ignore[arg-type]
     assert covered >= 0.90
     assert wrong <= 0.05
