@@ -92,9 +92,9 @@ def test_a_box_with_a_hill_is_hardly_ever_said_not_to_pay(n_trials: int, dimensi
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_flat_box_that_was_seen_is_said_not_to_pay() -> None:
-    """One parameter and 15 trials: 0.81 of 100 others."""
+    """One parameter and 15 trials: 0.83 of 100; two standard deviations of the chance are 0.075."""
     verdicts = boxes(15, 1, 0.0, 100)
     said = np.mean([verdict is Verdict.DOES_NOT_PAY for verdict in verdicts])
     print(f"flat, 1 parameter, 15 trials: does not pay in {said:.3f}")
-    assert said >= 0.7
+    assert said >= 0.75
     assert np.mean([verdict is Verdict.PAYS for verdict in verdicts]) <= 0.09

@@ -199,7 +199,7 @@ def test_flat_campaigns_hardly_ever_pay_and_a_point_does() -> None:
     right = np.mean([pays(campaign(rng, "a point")[0]) for _ in range(200)])
     print(f"flat: pays in {wrong:.3f}, below the margin in {small:.3f}; a point: pays in {right:.3f}")
     assert wrong <= 0.05
-    assert small >= 0.7
+    assert small >= 0.76  # 0.82, less two standard deviations
     assert right >= 0.95
 
 
