@@ -180,6 +180,7 @@ def _watch(connection: WatchedConnection) -> None:
 
 
 def _look_on() -> None:
+    pause = threading.Event()  # time.sleep fails where libfaketime sets the clock
     while True:
         with _guard:
             connections = list(_watched)
@@ -187,4 +188,4 @@ def _look_on() -> None:
             connection.look()
         limits = [connection.limit for connection in connections if connection.limit is not None]
         del connections
-        time.sleep(min([_LOOK_SECONDS, *(limit / 4 for limit in limits)]))
+        pause.wait(min([_LOOK_SECONDS, *(limit / 4 for limit in limits)]))

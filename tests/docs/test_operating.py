@@ -17,6 +17,7 @@ OBJECTIVE, OUTAGE, LOOP, POOL, DEATH = (
     "tests/studies/test_tickets_death.py",
 )
 
+ANSWERS, IDENTITY = "tests/studies/database/test_answers.py", "tests/studies/test_identity.py"
 CHECKPOINTS, WAITING = "tests/workers/test_objective_checkpoints.py", "tests/workers/test_loop_waiting.py"
 
 PROVED_BY = {
@@ -34,6 +35,10 @@ PROVED_BY = {
         (DYING, "test_a_worker_that_the_kernel_kills_for_its_memory"),
         (LOOP, "test_a_failure_is_told_and_the_worker_goes_on"),
     ],
+    "A worker that cannot say why it ends (a signal, `os._exit` in a library)": [
+        (POOL, "test_how_a_worker_ended_that_could_not_say_it_is_said_in_one_line"),
+        (POOL, "test_a_real_worker_that_is_killed_is_replaced_and_its_trial_finished"),
+    ],
     "Frozen (SIGSTOP, a machine asleep)": [
         (SURVIVAL, "test_a_worker_that_was_frozen_and_wakes_up_changes_nothing"),
         (DEATH, "test_a_frozen_worker_in_the_middle_of_a_write_blocks_no_sweeper"),
@@ -42,6 +47,20 @@ PROVED_BY = {
         (SURVIVAL, "test_the_database_is_stopped_for_ten_seconds"),
         (OUTAGE, "test_training_goes_on_while_the_database_is_away"),
         (OUTAGE, "test_no_checkpoint_is_written_while_the_ticket_may_be_lost"),
+    ],
+    "It is there and does not answer (a pooler or proxy that hangs)": [
+        (ANSWERS, "test_a_statement_without_an_answer_is_an_outage"),
+        (ANSWERS, "test_a_server_that_still_sends_is_not_cut_off"),
+        (ANSWERS, "test_what_goes_through_all_trials_is_given_more_time"),
+    ],
+    "A campaign is deleted while it is trained": [
+        (IDENTITY, "test_the_queue_of_a_deleted_study_does_nothing_to_the_one_that_has_its_number"),
+        (IDENTITY, "test_what_a_worker_says_of_a_deleted_trial_does_not_reach_the_one_that_has_its_number"),
+    ],
+    "The database is set back to an earlier state (a failover, a restored backup)": [
+        (IDENTITY, "test_a_server_that_was_set_back_is_told_again_what_it_has_forgotten"),
+        (IDENTITY, "test_a_claim_whose_parameters_the_server_has_forgotten_is_lost"),
+        (IDENTITY, "test_results_that_the_server_has_forgotten_are_not_learned_from"),
     ],
     "It stays away": [
         (OUTAGE, "test_what_was_trained_is_kept_when_the_database_stays_away"),

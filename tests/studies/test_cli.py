@@ -95,7 +95,7 @@ URLS = {
     "open #": (f"postgresql://me:{SECRET}#x@host/db", "postgresql://"),
     "open %": (f"postgresql://me:{SECRET}%zz@host/db", "%25"),
     "bad option": (f"postgresql://me:{SECRET}@host/db?ssl=on", "libpq"),
-    "a space": (f"postgresql://me:{SECRET}@host/d b", "space"),
+    "a space": (f"postgresql://me:{SECRET}@a host/db", "space"),
     "no file": ("sqlite://", "names no file"),
     "in memory": ("sqlite:///:memory:", "in memory is lost"),
     "memory": ("memory://", "lost when this command ends"),

@@ -114,7 +114,7 @@ def test_without_uniform_the_base_is_uniform_all() -> None:
     assert {(one.base, one.other) for one in found} == {("uniform_all", "erk")}
     assert [one.difference for one in found] == [one.difference for one in expected]
     text = " ".join(block.text for block in at_equal_cost(found, ()) if isinstance(block, Text))
-    assert "At equal active weights erk minus uniform_all is" in text
+    assert "At equal active weights ERK minus uniform (all layers) is" in text
     every, _ = equal_costs([*UNIFORM, *base, *ERK])
     assert {(one.base, one.other) for one in every} == {("uniform", "uniform_all"), ("uniform", "erk")}
 

@@ -156,7 +156,7 @@ def test_marks_lie_in_the_order_of_their_texts() -> None:
     frame, _ = load(spec, [trials])
     drawing = parameters(frame, analyse(frame, ""), spec.search)
     assert drawing is not None
-    group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == "lr-0-complete")
+    group = next(g for g in ET.fromstring(drawing.svg).iter(f"{SVG}g") if g.get("id") == "parameter-0-0-complete")
     marks_at = [(float(use.get("x", 0)), float(use.get("y", 0)), use[0].text or "") for use in group.iter(f"{SVG}use")]
 
     assert [re.search(r"η ([\d.]+)", text)[1] for _, _, text in marks_at] == ["0.02", "0.05", "0.2"]  # type: ignore[index]
@@ -174,7 +174,7 @@ def test_pruned_trials_are_hollow_and_tell_their_values_whatever_their_shape() -
     assert drawing is not None
     root = ET.fromstring(drawing.svg)
     for pair in range(n_pairs):
-        group = next(g for g in root.iter(f"{SVG}g") if g.get("id") == f"lr-{pair}-pruned")
+        group = next(g for g in root.iter(f"{SVG}g") if g.get("id") == f"parameter-0-{pair}-pruned")
         hollow = [mark for mark in group.iter() if "fill: none" in mark.get("style", "") and len(mark)]
         assert [re.search(r"trial (\d+), pruned", mark[0].text or "")[1] for mark in hollow] == [  # type: ignore[index]
             str(number) for number in range(1, 13)

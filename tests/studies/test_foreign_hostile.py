@@ -4,6 +4,7 @@ import json
 import math
 import tempfile
 import unicodedata
+import warnings
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -54,7 +55,9 @@ def check(study: Hostile, folder: Path) -> None:
     url = f"sqlite:///{folder}/study.db"
     storage = open_storage(StorageUrl.parse(url))
     stored = study.store(storage)
-    trials = stored.get_trials(deepcopy=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's of such choices
+        trials = stored.get_trials(deepcopy=False)
     close_storage(storage)
 
     out = folder / "report"

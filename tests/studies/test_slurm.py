@@ -145,7 +145,7 @@ def start_job(
 
     def start(worker: str, state: str) -> "subprocess.Popen[str]":
         fake("squeue", f'[ "$3" = --jobs=7_1 ] && echo {state}')
-        fake("python", f'shift 2; [ "$*" = "work --campaign x" ] || exit 9\n{worker}')
+        fake("python", f'shift 3; [ "$*" = "work --campaign x" ] || exit 9\n{worker}')
         code = JOB.replace("import os", f"import sys; sys.path.insert(0, {str(root)!r})\nimport os", 1)
         code = code.replace("WorkJob((", "sys.executable = 'python'\nWorkJob((")
         variables = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}

@@ -30,7 +30,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setattr(Path, method, refused)
 
 
-@pytest.mark.parametrize("method", ["read_bytes", "exists"])
+@pytest.mark.parametrize("method", ["open", "exists"])
 def test_a_checkpoint_that_cannot_be_read_here_is_left_to_others(
     method: str, storage: BaseStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

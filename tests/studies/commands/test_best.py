@@ -178,4 +178,4 @@ def test_before_a_trial_has_finished_there_is_no_best() -> None:
     finished = invoke("best", "sample")
 
     assert finished.exit_code == 2
-    assert "no trial of sample has finished" in finished.stderr
+    assert "no trial of sample is complete" in finished.stderr
