@@ -15,9 +15,11 @@ import pytest
 from scipy import stats
 
 from studies.analysis import analyse
+from studies.evidence import importance
 from studies.evidence.finished import models_of
 from studies.evidence.importance import importances
 from studies.evidence.likeness import likeness
+from studies.evidence.response import curves_of_pair
 from studies.evidence.transfer import transfer
 from studies.reporting.section import Evidence
 from studies.strategies import PRUNERS, SAMPLERS
@@ -28,6 +30,7 @@ from tests.studies.test_gain import Array
 Response = Callable[[Array], float]
 """Accuracy above a constant, at a place in the cube of lr, alpha and delta_t."""
 
+CAMPAIGNS = 40
 EPOCHS = 5
 OWN, SHARED, SAMPLED = 0.002, 0.0015, 0.0015
 """Standard deviations of a network's accuracy: its own, its seed's, and of the images that happen to be asked."""
@@ -47,8 +50,6 @@ EVERY = [
     Made("random"),
     Made("tpe"),
     Made("grid", n_trials=64),
-    Made("random", n_seeds=1),
-    Made("tpe", n_seeds=1),
     Made("tpe", pruner="median", n_trials=90),
 ]
 GRID: dict[str, list[float]] = {
@@ -119,20 +120,31 @@ def evidence(rng: np.random.Generator, responses: Sequence[Response], made: Made
     return Evidence(frame, analyse(frame, provenance.campaign, labels=provenance.labels), provenance)
 
 
-def told(response: Response, made: Made, n: int, measure: str) -> list[list[tuple[str, ...]]]:
-    """What stands out by this measure among all trials, in each of `n` campaigns."""
+def most(rate: float, n: int) -> float:
+    """How often of `n` times that happens at most which happens at this rate: two standard deviations more."""
+    return n * rate + 2 * math.sqrt(n * rate * (1 - rate))
+
+
+def least(rate: float, n: int) -> float:
+    """How often it happens at least: two standard deviations fewer."""
+    return n * rate - 2 * math.sqrt(n * rate * (1 - rate))
+
+
+def told(response: Response, made: Made) -> list[dict[str, list[tuple[str, ...]]]]:
+    """What stands out in each of `CAMPAIGNS` campaigns, by measure; "top" before it: among the best quarter."""
     rng, found = np.random.default_rng(5), []
-    for _ in range(n):
-        one = evidence(rng, [response], made)
-        rankings = importances(one.frame, one.sampler)[0].rankings
-        shares = [share for ranking in rankings if ranking.measure == measure for share in ranking.shares]
-        found.append([share.params for share in shares if share.is_told])  # nothing where a pruner left too few trials
+    for _ in range(CAMPAIGNS):
+        campaign = evidence(rng, [response], made)
+        found.append(
+            {
+                f"{'top ' * (one.scope == 'top_quarter')}{ranking.measure}": [
+                    s.params for s in ranking.shares if s.is_told
+                ]
+                for one in importances(campaign.frame, campaign.sampler)
+                for ranking in one.rankings
+            }
+        )
     return found
-
-
-def at_most(rate: float, n: int) -> int:
-    """How often of `n` times that happens at most which happens at this rate, but for one time in a hundred."""
-    return int(stats.binom.ppf(0.99, n, rate))
 
 
 def additive(place: Array) -> float:
@@ -158,36 +170,56 @@ def flat(_: Array) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("made", EVERY, ids=str)
-@pytest.mark.parametrize("response", [additive, flat])
-def test_no_two_parameters_act_together_that_only_add_up(response: Response, made: Made) -> None:
-    """Any of three couples, in one campaign of twenty at most."""
-    found = told(response, made, 40, "interaction")
-    print(f"acting together: {sum(map(bool, found))} of 40")
-    assert sum(map(bool, found)) <= at_most(0.05, 40)
+def test_what_does_nothing_is_told_once_in_twenty(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page: a parameter that does nothing stands out once in twenty, any two act together in one search of twenty.
+
+    Where a pruner leaves too few trials for a measure, there is no claim to count.
+    """
+    monkeypatch.setattr(importance, "RESAMPLES", 2)  # of ranges, which are not looked at
+    found = told(flat, made)
+    for measure in ("fanova", "ped_anova", "top fanova"):
+        asked = [own[measure] for own in found if measure in own]
+        print(f"{measure}: {sum(map(len, asked))} of {3 * len(asked)}")
+        # Parameters were chosen independently, so that each is another simulation.
+        assert sum(map(len, asked)) <= most(1 / 20, 3 * len(asked)), measure
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("made", "least"), [(Made("random"), 0.85), (Made("grid", n_trials=64), 0.85)], ids=str)
-def test_two_parameters_that_act_together_are_found(made: Made, least: float) -> None:
-    found = told(together, made, 40, "interaction")
-    print(f"found: {sum(('lr', 'alpha') in own for own in found)} of 40")
-    assert sum(("lr", "alpha") in own for own in found) >= least * 40
+@pytest.mark.parametrize("made", [Made("random"), Made("tpe")], ids=str)
+def test_no_two_parameters_act_together_that_only_add_up(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any two of three, in one search of twenty at most."""
+    monkeypatch.setattr(importance, "RESAMPLES", 2)
+    found = [own["interaction"] for own in told(additive, made)]
+    print(f"acting together: {sum(map(bool, found))} of {len(found)}")
+    assert sum(map(bool, found)) <= most(1 / 20, len(found))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("made", EVERY, ids=str)
-@pytest.mark.parametrize(("response", "idle"), [(hill, ["alpha", "delta_t"]), (flat, ["lr", "alpha", "delta_t"])])
-@pytest.mark.parametrize("measure", ["fanova", "ped_anova"])
-def test_a_parameter_that_does_nothing_stands_out_once_in_twenty(
-    response: Response, idle: list[str], measure: str, made: Made
-) -> None:
-    n = 40
-    found = told(response, made, n, measure)
-    wrong = [sum((name,) in own for own in found) for name in idle]
-    print(f"{measure}: {dict(zip(idle, wrong, strict=True))} of {n}; any {sum(map(bool, found))}")
-    assert sum(wrong) <= at_most(0.05, n * len(idle)) + 1
+@pytest.mark.parametrize(("sampler", "n_trials"), [("random", 20), ("tpe", 20), ("grid", 64)])
+def test_a_parameter_that_does_nothing_is_said_to_change_the_value_once_in_twenty(sampler: str, n_trials: int) -> None:
+    """Curves of nothing: three a search where all is flat, two where only lr matters; 240 in all."""
+    rng, wrong = np.random.default_rng(9), list[bool]()
+    for response, idle, n in ((flat, SEARCH, 40), (hill, ("alpha", "delta_t"), 60)):
+        for _ in range(n):
+            one = evidence(rng, [response], Made(sampler, n_trials=n_trials))
+            pair = one.analysis.pairs[0]
+            curves = curves_of_pair(one.frame, pair, models_of(one, [pair])[pair.study])
+            wrong += [curve.is_told for curve in curves if curve.param in idle]
+        print(f"told: {sum(wrong)} of {len(wrong)}")
+    assert sum(wrong) <= most(1 / 20, len(wrong))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("made", [Made("random"), Made("grid", n_trials=64)], ids=str)
+def test_two_parameters_that_act_together_are_found(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After random search the page has 36 to 40 of 40 found."""
+    monkeypatch.setattr(importance, "RESAMPLES", 2)
+    found = [("lr", "alpha") in own["interaction"] for own in told(together, made)]
+    print(f"found: {sum(found)} of {len(found)}")
+    assert sum(found) >= least(36 / 40, len(found))
 
 
 def slope(rng: np.random.Generator) -> Response:
@@ -197,14 +229,21 @@ def slope(rng: np.random.Generator) -> Response:
     return lambda place: -float(((place - top) ** 2 * steep).sum())
 
 
+COSTS = (0.0025, 0.01, 0.02, 0.03)
+"""Costs up to each of these, and those above, are counted by themselves."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("made", [Made("random", n_trials=20), Made("tpe", n_trials=20)], ids=str)
-def test_costs_of_transfer_are_told_whatever_they_are(made: Made) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "stated"), [("random", (0.98, 0.96, 0.93, 0.92, 0.84)), ("tpe", (0.96, 0.92, 0.91, 0.82, 0.86))]
+)
+def test_costs_of_transfer_are_told_whatever_they_are(sampler: str, stated: Sequence[float]) -> None:
+    """Intervals hold the truth as often as docs/how-it-works.md says of each size of the cost."""
     rng, found = np.random.default_rng(7), []
     for _ in range(80):
         responses = [slope(rng) for _ in range(3)]
-        one = evidence(rng, responses, made)
+        one = evidence(rng, responses, Made(sampler, n_trials=20))
         result = transfer(one)
         assert result is not None
         truth = dict(zip(result.labels, responses, strict=True))
@@ -214,22 +253,23 @@ def test_costs_of_transfer_are_told_whatever_they_are(made: Made) -> None:
                 true = truth[cost.target](best[cost.target]) - truth[cost.target](best[cost.source])
                 found.append((true, cost.mean, cost.low, cost.high))
     true, mean, low, high = np.array(found).T
-    for least, most in ((-1, 0.01), (0.01, 0.02), (0.02, 0.03), (0.03, 1)):
-        inside = (least <= true) & (true < most)
-        covered = ((low <= true) & (true <= high))[inside].mean()
-        bias = (mean - true)[inside & np.isfinite(high)].mean()  # of the others only the least is told
-        print(f"cost {least} to {most}: covered {covered:.2f} of {inside.sum()}, bias {100 * bias:+.2f} points")
-        assert covered >= 0.8
-        assert abs(bias) < 0.004
+    held, size = (low <= true) & (true <= high), np.searchsorted(COSTS, true)
+    counts = [(int(held[size == i].sum()), int((size == i).sum())) for i in range(len(stated))]
+    for i, (inside, n) in enumerate(counts):
+        errors = 100 * (mean - true)[(size == i) & np.isfinite(high)]  # of the others only the least is told
+        bias = f"{errors.mean():+.2f} ± {errors.std() / len(errors) ** 0.5:.2f}"
+        print(f"size {i}: {inside} of {n} ({inside / n:.3f}), bias {bias}")
+    assert all(inside >= least(rate, n) for rate, (inside, n) in zip(stated, counts, strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("made", [Made("grid", n_trials=64), Made("random", n_trials=20)], ids=str)
-@pytest.mark.parametrize("are_alike", [True, False])
-def test_rank_correlations_are_those_of_the_responses(made: Made, *, are_alike: bool) -> None:
+@pytest.mark.parametrize(("are_alike", "stated"), [(True, 1.0), (False, 82 / 85)])
+def test_rank_correlations_are_those_of_the_responses(made: Made, stated: float, *, are_alike: bool) -> None:
+    """Intervals hold the truth as often as docs/how-it-works.md says."""
     rng, held = np.random.default_rng(8), []
-    for _ in range(40):
+    for _ in range(CAMPAIGNS):
         first = slope(rng)
         responses = [first, first if are_alike else slope(rng)]
         one = evidence(rng, responses, made)
@@ -241,4 +281,4 @@ def test_rank_correlations_are_those_of_the_responses(made: Made, *, are_alike: 
         true = stats.kendalltau(*([response(placed(own)) for own in settings] for response in responses)).statistic
         held.append(found.kendall[1] - 1e-9 <= true <= found.kendall[2] + 1e-9)
     print(f"held {sum(held)} of {len(held)}")
-    assert sum(held) >= 0.85 * len(held)
+    assert sum(held) >= least(stated, len(held))
