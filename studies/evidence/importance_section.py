@@ -152,13 +152,18 @@ def _note(told: Sequence[Importance], evidence: Searched) -> str:
         "function, 10 simulated searches of 120 trials) it made 18 % of a true 44 %, and no bracket held the truth.",
         "What does not stand out explains no more than a parameter that does nothing would, and two do not act "
         "together that explain no more than if effects only added up. By chance a parameter that does nothing stands "
-        "out once in twenty, by either measure, and any two act together in one search of twenty.",
+        "out in 3 to 9 of 100 simulated searches, by measure, and any two act together in one of twenty at most.",
     ]
     if evidence.sampler not in BY_CHANCE:
         parts.append(
             "After TPE, which tries little away from its best, two that act together are often missed: they were found "
             "in 7 to 11 of 40 simulated searches of 60 trials, and after random search in 36 to 40."
         )
+        if (evidence.frame["state"] == "pruned").any():
+            parts.append(
+                "Where a pruner stopped trials of TPE as well, a parameter that does nothing stood out in 19 of 182 "
+                "simulations: the sampler knew trials that are not counted here."
+            )
     thinned = [one for one in told if one.n_used < one.n_trials]
     parts += [f"Of {one.n_trials:,} trials ({_SCOPES[one.scope]}) {one.n_used} were drawn." for one in thinned]
     if any(len(one.rankings) > 2 and len(one.rankings[0].shares) > MOST_TOGETHER for one in told):

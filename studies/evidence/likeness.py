@@ -75,9 +75,9 @@ def likeness(
     places = every.iloc[np.unique(np.linspace(0, len(every) - 1, PLACES).astype(int))]
     draws = [model.response.draw(model.cube.points(places), RESAMPLES // KEPT) for model in (first, second)]
     # A draw strays from the truth as far as the mean of the draws does, so it loses twice.
-    twice = [_normal(np.nanmean(_correlations(own, np.roll(own, 1 + len(own) // 2, axis=0)), axis=0)) for own in draws]
+    twice = [_normal(_mean(_correlations(own, np.roll(own, 1 + len(own) // 2, axis=0)))) for own in draws]
     found = _corrected(_correlations(*draws), twice[0] * twice[1])
-    return _told(one, two, "model", len(places), np.nanmean(found, axis=0), found)
+    return _told(one, two, "model", len(places), _mean(found), found)
 
 
 def _tried(frame: pd.DataFrame, study: str, columns: list[str]) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def _agreement(looks: Array, noise: float, rng: np.random.Generator) -> Array:
     shrunk = math.sqrt(max(seen - noise**2, 0) / seen) if seen else 0.0
     true = looks.mean() + shrunk * (looks - looks.mean())
     both = [true + noise * rng.normal(size=(RESAMPLES, len(looks))) for _ in range(2)]
-    return _normal(np.nanmean(_correlations(*both), axis=0))
+    return _normal(_mean(_correlations(*both)))
 
 
 def _correlations(x: Array, y: Array) -> Array:
@@ -109,6 +109,12 @@ def _correlations(x: Array, y: Array) -> Array:
     x, y = (own - own.mean(1, keepdims=True) for own in ranks)
     found[differs, 1] = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
     return found
+
+
+def _mean(correlations: Array) -> Array:
+    """The mean of those that are known, NaN if none is."""
+    known = correlations[np.isfinite(correlations).all(1)]
+    return np.asarray(known.mean(0)) if len(known) else np.full(2, math.nan)
 
 
 def _normal(found: Array) -> Array:

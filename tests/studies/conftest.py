@@ -17,8 +17,10 @@ from tests.studies.quick_reports import draw_no_png, resample_little
 
 
 @pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    resample_little(monkeypatch)
+def _few_resamples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rough and quick, but for the slow tests, which count how often the real numbers are right."""
+    if request.node.get_closest_marker("slow") is None:
+        resample_little(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

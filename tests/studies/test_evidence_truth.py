@@ -121,13 +121,13 @@ def evidence(rng: np.random.Generator, responses: Sequence[Response], made: Made
 
 
 def most(rate: float, n: int) -> float:
-    """How often of `n` times that happens at most which happens at this rate: two standard deviations more."""
-    return n * rate + 2 * math.sqrt(n * rate * (1 - rate))
+    """The most of `n` that an event of this rate happens: three standard deviations more, as such tests are many."""
+    return n * rate + 3 * math.sqrt(n * rate * (1 - rate))
 
 
 def least(rate: float, n: int) -> float:
-    """How often it happens at least: two standard deviations fewer."""
-    return n * rate - 2 * math.sqrt(n * rate * (1 - rate))
+    """The least of `n` that it happens: three standard deviations fewer."""
+    return n * rate - 3 * math.sqrt(n * rate * (1 - rate))
 
 
 def told(response: Response, made: Made) -> list[dict[str, list[tuple[str, ...]]]]:
@@ -170,18 +170,19 @@ def flat(_: Array) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("made", EVERY, ids=str)
-def test_what_does_nothing_is_told_once_in_twenty(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page: a parameter that does nothing stands out once in twenty, any two act together in one search of twenty.
+def test_what_does_nothing_stands_out_as_rarely_as_is_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page: a parameter that does nothing stands out in 3 to 9 of 100, and where TPE was pruned in 19 of 182.
 
     Where a pruner leaves too few trials for a measure, there is no claim to count.
     """
+    stated = 0.09 if made.pruner == "none" else 19 / 182
     monkeypatch.setattr(importance, "RESAMPLES", 2)  # of ranges, which are not looked at
     found = told(flat, made)
     for measure in ("fanova", "ped_anova", "top fanova"):
         asked = [own[measure] for own in found if measure in own]
         print(f"{measure}: {sum(map(len, asked))} of {3 * len(asked)}")
         # Parameters were chosen independently, so that each is another simulation.
-        assert sum(map(len, asked)) <= most(1 / 20, 3 * len(asked)), measure
+        assert sum(map(len, asked)) <= most(stated, 3 * len(asked)), measure
 
 
 @pytest.mark.slow
@@ -236,7 +237,7 @@ COSTS = (0.0025, 0.01, 0.02, 0.03)
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("sampler", "stated"), [("random", (0.98, 0.96, 0.93, 0.92, 0.84)), ("tpe", (0.96, 0.92, 0.91, 0.82, 0.86))]
+    ("sampler", "stated"), [("random", (0.98, 0.96, 0.93, 0.94, 0.85)), ("tpe", (0.94, 0.93, 0.87, 0.81, 0.89))]
 )
 def test_costs_of_transfer_are_told_whatever_they_are(sampler: str, stated: Sequence[float]) -> None:
     """Intervals hold the truth as often as docs/how-it-works.md says of each size of the cost."""
@@ -265,7 +266,7 @@ def test_costs_of_transfer_are_told_whatever_they_are(sampler: str, stated: Sequ
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("made", [Made("grid", n_trials=64), Made("random", n_trials=20)], ids=str)
-@pytest.mark.parametrize(("are_alike", "stated"), [(True, 1.0), (False, 82 / 85)])
+@pytest.mark.parametrize(("are_alike", "stated"), [(True, 74 / 78), (False, 72 / 78)])
 def test_rank_correlations_are_those_of_the_responses(made: Made, stated: float, *, are_alike: bool) -> None:
     """Intervals hold the truth as often as docs/how-it-works.md says."""
     rng, held = np.random.default_rng(8), []
